@@ -1,0 +1,46 @@
+# make train: set up, run the paper's main experiment, say where to look.   make test: the whole suite.
+PYTHON ?= python3
+ARGS ?=
+VENV := .venv
+BIN := $(VENV)/bin
+# the same pins in this environment and in the ones that builds make for themselves
+export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
+export PIP_BUILD_CONSTRAINT := $(CURDIR)/constraints.txt
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: train test test-all lint clean help
+
+help:
+	@echo "make train   run the main experiment      ARGS='init.scale=1e-8 seed=7' changes it"
+	@echo "make test    run the tests                ARGS='-k kernels' chooses some"
+	@echo "make lint    ruff, mypy"
+	@echo "make clean   remove the environment (outputs/ stays)"
+	@echo "PYTHON=python3.12 chooses an interpreter (3.10 or later)"
+
+train: $(VENV)/.ready
+	@$(BIN)/reludyn $(ARGS)
+
+test: $(VENV)/.ready-test
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(VENV)/.ready-test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+clean:
+	rm -rf $(VENV)
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo "reludyn needs Python 3.10 or later; $(PYTHON) is $$($(PYTHON) --version). Try: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { echo "$(PYTHON) cannot make virtual environments (on Debian and Ubuntu: apt install python3-venv)"; rm -rf $(VENV); exit 1; }
+
+$(VENV)/.ready: pyproject.toml constraints.txt | $(VENV)/bin/python
+	@echo "installing reludyn and its dependencies into $(VENV) (once; PyTorch is large)"
+	@$(BIN)/python -m pip install --quiet --editable .
+	@touch $@
+
+$(VENV)/.ready-test: $(VENV)/.ready
+	@echo "installing the test and lint tools into $(VENV) (once)"
+	@$(BIN)/python -m pip install --quiet --editable '.[test,lint]'
+	@touch $@

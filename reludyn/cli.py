@@ -1,0 +1,70 @@
+"""The command `reludyn`: a Hydra application whose errors are one line.
+
+torch is imported only once a run starts, so that --help, --cfg and completion answer at once.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from reludyn.config import conf_directory, config_hash, parse, register_schemas
+from reludyn.errors import ConfigError
+from reludyn.messages import check_overrides, explain
+
+BAD_INPUT, DIVERGED, INTERRUPTED = 2, 3, 130  # exit codes
+_WANTS_TRACE = os.environ.get("HYDRA_FULL_ERROR") == "1"
+_OURS = (ConfigError, HydraException, OmegaConfBaseException)
+
+
+def task(composed: DictConfig) -> str:
+    """Run one job; returns why training stopped."""
+    job = HydraConfig.get()
+    alone = job.mode == RunMode.RUN
+    try:
+        config, digest = parse(composed), config_hash(composed)
+        from reludyn.experiment import run  # imports torch
+
+        stopped_because = run(config, digest, Path(job.runtime.output_dir))
+    except _OURS as error:
+        if alone and not _WANTS_TRACE:
+            _fail(error)
+        raise  # one job of a sweep: the others go on
+    if stopped_because == "interrupted":
+        sys.exit(INTERRUPTED)
+    if stopped_because == "diverged" and alone:
+        sys.exit(DIVERGED)
+    return stopped_because
+
+
+def main() -> None:
+    """Entry point of `reludyn` and `python -m reludyn`."""
+    register_schemas()
+    app = hydra.main(version_base="1.3", config_path=str(conf_directory()), config_name="config")
+    if _WANTS_TRACE:
+        app(task)()
+        return
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # errors reach us instead of Hydra's own printer
+    try:
+        check_overrides(sys.argv[1:])
+        app(task)()
+    except _OURS as error:
+        _fail(error)
+    except KeyboardInterrupt:
+        print("reludyn: interrupted before training began", file=sys.stderr)
+        sys.exit(INTERRUPTED)
+
+
+def _fail(error: Exception) -> NoReturn:
+    print(f"reludyn: error: {explain(error, sys.argv[1:])}", file=sys.stderr)
+    print("Keys and options: reludyn --help. Stack trace: HYDRA_FULL_ERROR=1", file=sys.stderr)
+    sys.exit(BAD_INPUT)

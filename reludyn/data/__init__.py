@@ -1,0 +1,1 @@
+"""Sources of samples (X, Y); the population limit needs none."""

@@ -1,0 +1,22 @@
+"""The one kind of error that is meant for the user: a line that names the key, the value and a way out."""
+
+from __future__ import annotations
+
+
+class ConfigError(ValueError):
+    """A setting cannot be used.
+
+    The message reads `key=value: what is allowed` and, where there is one, the remedy; it is
+    shown without a stack trace.
+    """
+
+    def __init__(self, key: str, value: object, allowed: str, remedy: str = "") -> None:
+        self.key, self.value, self.allowed, self.remedy = key, value, allowed, remedy
+        super().__init__(f"{key}={show(value)}: {allowed}" + (f". {remedy}" if remedy else ""))
+
+
+def show(value: object) -> str:
+    """A value as one would type it in an override."""
+    if value is None:
+        return "null"
+    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,0 +1,263 @@
+"""An experiment: the parts that a config names, put together and run.
+
+The one place where the rooms meet. `build` makes the parts, `run` trains them and leaves the files.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Callable
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from rich.console import Console
+from torch import Tensor
+
+from reludyn import __version__, order_parameters
+from reludyn.config import Config
+from reludyn.data.gaussian import gaussian_sample
+from reludyn.errors import ConfigError
+from reludyn.initialization import draw_students
+from reludyn.optim.gradient_descent import GradientDescent
+from reludyn.phases import PhaseRule, classify, contraction_rate
+from reludyn.recording import run_files
+from reludyn.recording.look import Look, Observer
+from reludyn.recording.progress import ProgressReport
+from reludyn.recording.report import print_report
+from reludyn.recording.system import describe
+from reludyn.risk import EmpiricalRisk, PopulationRisk, Risk
+from reludyn.student import InvariantSubspace, ReLUStudent
+from reludyn.teacher import LinearTeacher, axis_teacher, random_teacher
+from reludyn.training.checkpoint import save_checkpoint
+from reludyn.training.engine import Engine, State
+from reludyn.training.schedule import look_steps
+from reludyn.training.trainer import StoppedBecause, train
+
+log = logging.getLogger(__name__)
+MINIMUM = 1e-8  # times |A|_F^2 / 2: the loss of a global minimum where no tolerance is set
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """The parts of a run, on the device and in the precision of the run."""
+
+    config: Config
+    seeds: range
+    teacher: LinearTeacher
+    student: ReLUStudent  # initial weights, in the coordinates of the run
+    subspace: InvariantSubspace | None  # None: the coordinates of the run are those of R^d
+    A: Tensor  # the teacher, in the coordinates of the run
+    risk: Risk
+    engine: Engine
+
+    @property
+    def device(self) -> torch.device:
+        return self.A.device
+
+
+def build(config: Config) -> Experiment:
+    """The parts that the config names; raises ConfigError where they cannot be made."""
+    data, device, dtype = config.data, pick_device(config.device), _DTYPES[config.precision]
+    seeds = range(config.seed, config.seed + config.replicas)
+    teacher = make_teacher(config)
+    drawn = draw_students(
+        config.init.name, seeds, config.model.width, data.dim, data.outputs,
+        config.init.scale, config.init.signs,
+    )  # fmt: skip
+    risk: Risk
+    if data.name == "population":
+        subspace = InvariantSubspace.spanned(teacher, drawn)
+        student = subspace.reduce(drawn).to(device, dtype)
+        A = subspace.teacher.A.to(device, dtype)
+        risk = PopulationRisk(A)
+    else:
+        subspace, student, A = None, drawn.to(device, dtype), teacher.A.to(device, dtype)
+        sampled = seeds if data.seed is None else [data.seed]
+        X, Y = gaussian_sample(teacher, data.samples, sampled)
+        risk = EmpiricalRisk(X.to(device, dtype), Y.to(device, dtype))
+    _check_tolerance(config, risk)
+    optimizer = GradientDescent(config.optimizer.lr, config.model.train_output)
+    engine = Engine(risk, optimizer, PhaseRule(teacher, A), config.trainer.tolerance)
+    return Experiment(config, seeds, teacher, student, subspace, A, risk, engine)
+
+
+def run(config: Config, digest: str, folder: Path) -> StoppedBecause:
+    """Train, leave all files of a run in `folder` (DONE last), and print what came out."""
+    began = time.perf_counter()
+    console = Console()
+    run_files.claim(folder)
+    parts = build(config)
+    log.info("reludyn %s, %s", __version__, describe(parts.device))
+
+    looks = look_steps(config.trainer.steps, config.trainer.looks)
+    observer = Observer(parts.risk, parts.A, config.trainer.keep_weights)
+    trajectory = run_files.Trajectory(len(looks), config.data.dim)
+    with ExitStack() as stack:
+        instruments: list[Instrument] = [trajectory]
+        instruments.append(
+            stack.enter_context(ProgressReport(console, config.trainer.steps, config.replicas))
+        )
+        if config.logger.name == "tensorboard":
+            from reludyn.recording.tensorboard import TensorBoard
+
+            board = TensorBoard(folder / "tensorboard", parts.seeds, config.logger.replicas)
+            instruments.append(stack.enter_context(closing(board)))
+
+        def look(state: State) -> None:
+            seen = observer.look(state)
+            for instrument in instruments:
+                instrument.record(seen)
+
+        state, stopped_because = train(parts.engine, parts.student, looks, look)
+
+    log.info("stopped after %d steps: %s", int(state.steps.max()), stopped_because)
+    basis = None if parts.subspace is None else parts.subspace.basis
+    save_checkpoint(folder / "checkpoints" / "last.pt", state, basis, digest)
+    arrays = trajectory.arrays(lambda W: _lift(parts, W), parts.teacher.A.numpy())
+    run_files.write_npz(folder / "trajectory.npz", arrays)
+    rows = replica_rows(parts, state, arrays)
+    run_files.write_csv(folder / "replicas.csv", run_files.REPLICA_COLUMNS, rows)
+    pictures = draw(config, folder)
+    summary = {
+        "version": __version__,
+        "experiment": config.name,
+        "device": str(parts.device),
+        "precision": config.precision,
+        "wall_seconds": time.perf_counter() - began,
+        "steps": int(state.steps.max()),
+        "replicas": config.replicas,
+        "stopped_because": stopped_because,
+        **summarise(rows),
+        "loss_resolution": parts.risk.resolution,
+    }
+    run_files.write_json(folder / "summary.json", summary)
+    if stopped_because != "interrupted":
+        run_files.write_done(folder, digest)
+    print_report(console, folder, summary, rows, pictures)
+    return stopped_because
+
+
+class Instrument(Protocol):
+    """Anything that takes looks."""
+
+    def record(self, look: Look) -> None: ...
+
+
+def make_teacher(config: Config) -> LinearTeacher:
+    """The target of config.data; a random one depends on data.seed alone, so that all replicas and
+    all seeds learn the same A."""
+    data = config.data
+    if data.target == "axis":
+        return axis_teacher(data.outputs, data.dim, data.target_norm)
+    return random_teacher(data.outputs, data.dim, data.target_norm, data.seed or 0)
+
+
+def pick_device(name: str) -> torch.device:
+    """auto is CUDA where there is one."""
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("device", name, "there is no CUDA device here", "Use device=auto or cpu")
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(name)
+
+
+def replica_rows(
+    parts: Experiment, state: State, arrays: dict[str, NDArray[Any]]
+) -> list[dict[str, object]]:
+    """The rows of replicas.csv; a value that is not defined is None or NaN."""
+    student, A, r = state.student, parts.A, parts.teacher.outputs
+    R, k = student.replicas, student.width
+    loss = parts.risk.loss(student)
+    tolerance = parts.config.trainer.tolerance
+    converged = state.clocks.converged >= 0
+    if tolerance == 0:
+        converged = loss.total <= MINIMUM * parts.teacher.zero_loss
+    evaluation = parts.engine.risk.evaluate(student)
+    sample = parts.config.data.samples
+    saddle_tolerance = 1e-3 + (
+        0 if sample is None else 3 * math.sqrt(parts.teacher.inputs / sample)
+    )
+    outcomes = classify(student, evaluation, loss, converged, state.diverged, A, saddle_tolerance)
+    rate = contraction_rate(
+        arrays["step"], arrays["loss"], state.steps.cpu().numpy(), 2 * parts.teacher.zero_loss
+    )
+    scalar = r == 1
+    undefined = torch.full((R,), math.nan)
+    two = scalar and k == 2
+    columns = {
+        "loss": loss.total,
+        "loss_linear": loss.linear,
+        "loss_rectification": loss.rectification,
+        "T_align": state.clocks.align,
+        "T_growth": state.clocks.growth,
+        "T_converged": state.clocks.converged,
+        "effective_weight_error": (
+            order_parameters.effective_weight_error(student, A) if two else undefined
+        ),
+        "group_sum_error": order_parameters.group_sum_error(student, A) if scalar else undefined,
+        "saddle_c": order_parameters.saddle_ratio(student, A) if scalar else undefined,
+    }
+    values = {name: column.tolist() for name, column in columns.items()}
+    rows: list[dict[str, object]] = []
+    for j, seed in enumerate(parts.seeds):
+        row = dict.fromkeys(run_files.REPLICA_COLUMNS) | {n: v[j] for n, v in values.items()}
+        for name in ("T_align", "T_growth", "T_converged"):
+            row[name] = None if row[name] < 0 else row[name]
+        if outcomes[j] != "global_minimum":
+            rate[j] = math.nan
+        if outcomes[j] != "non_strict_saddle":
+            row["saddle_c"] = None
+        rows.append(
+            row
+            | {"replica": j, "seed": seed, "outcome": outcomes[j], "rate_measured": float(rate[j])}
+        )
+    return rows
+
+
+def summarise(rows: list[dict[str, object]]) -> dict[str, object]:
+    """success_fraction and the medians over the replicas where a value is defined (else null)."""
+    reached = sum(row["outcome"] == "global_minimum" for row in rows)
+    medians: dict[str, float | None] = {}
+    for name in ("T_align", "T_growth", "T_converged", "loss", "rate_measured"):
+        values = np.array([row[name] for row in rows if row[name] is not None], dtype=float)
+        values = values[np.isfinite(values)]
+        medians[name] = float(np.median(values)) if len(values) else None
+    return {"success_fraction": reached / len(rows), "median": medians}
+
+
+def draw(config: Config, folder: Path) -> list[Path]:
+    """The pictures of the run, if any are asked for."""
+    if not config.figures:
+        return []
+    from reludyn.figures.phases import draw_phases  # imports matplotlib
+
+    return draw_phases(folder)
+
+
+def _lift(parts: Experiment, W: NDArray[Any]) -> NDArray[Any]:
+    """(T, R', k, m) -> (T, R', k, d)."""
+    if parts.subspace is None:
+        return W
+    basis = parts.subspace.basis[: W.shape[1]].numpy().astype(W.dtype)
+    lifted: NDArray[Any] = W @ basis.swapaxes(-1, -2)
+    return lifted
+
+
+def _check_tolerance(config: Config, risk: Risk) -> None:
+    tolerance = config.trainer.tolerance
+    if 0 < tolerance < risk.resolution:
+        raise ConfigError(
+            "trainer.tolerance", tolerance,
+            f"with data.outputs > 1 the loss is resolved down to {risk.resolution:.1e}",
+            "Use a larger tolerance, or 0 to go on until trainer.steps",
+        )  # fmt: skip
+
+
+_DTYPES = {"float64": torch.float64, "float32": torch.float32}

@@ -1,0 +1,1 @@
+"""Pictures drawn from the files of a run; nothing here trains."""

@@ -1,0 +1,75 @@
+"""Gaussian expectations of pairs of neurons, robust near angles 0 and pi.
+
+For x ~ N(0, I) and vectors p, q at angle t:
+
+    E[relu(p.x) relu(q.x)] = |p||q| (sin t + (pi - t) cos t) / (2 pi) = (p.q + J(p, q)) / 4
+    J(p, q) = E|p.x||q.x| = (2/pi) |p||q| (sin t + (pi/2 - t) cos t)
+
+(the arc-cosine kernel of order one; paper, population closed forms). Singular geometry is decided:
+the unit vector of a zero vector is zero, and an angle with a zero vector is pi/2.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+_BLOCK = 2**23  # numbers held at once by a pairwise computation
+
+
+def norm(p: Tensor) -> Tensor:
+    """Euclidean norm over the last axis: (..., d) -> (...)."""
+    return torch.linalg.vector_norm(p, dim=-1)
+
+
+def unit(p: Tensor) -> Tensor:
+    """p / |p| over the last axis, zero for p = 0: (..., d) -> (..., d)."""
+    length = norm(p).unsqueeze(-1)
+    return torch.where(length > 0, p / length, torch.zeros_like(p))
+
+
+def angle(p: Tensor, q: Tensor) -> Tensor:
+    """Angle in [0, pi] between p and q, broadcast: (..., d), (..., d) -> (...).
+
+    2 atan2(|u - v|, |u + v|) of the unit vectors: full relative precision near 0 and near pi,
+    where the arc cosine loses half the digits (Kahan, 2006). pi/2 where p or q is zero.
+    """
+    u, v = unit(p), unit(q)
+    theta = 2 * torch.atan2(norm(u - v), norm(u + v))
+    nonzero = (norm(p) > 0) & (norm(q) > 0)
+    return torch.where(nonzero, theta, torch.full_like(theta, math.pi / 2))
+
+
+def pairwise_angle(w: Tensor) -> Tensor:
+    """Angles between all rows: (..., k, d) -> (..., k, k), zero on the diagonal."""
+    k = w.shape[-2]
+    rows = max(1, _BLOCK // max(1, w.numel()))  # memory stays bounded for wide networks
+    theta = torch.cat([angle(b.unsqueeze(-2), w.unsqueeze(-3)) for b in w.split(rows, -2)], -2)
+    return theta.masked_fill(torch.eye(k, dtype=torch.bool, device=w.device), 0.0)
+
+
+def relu_kernel(p: Tensor, q: Tensor) -> Tensor:
+    """E[relu(p.x) relu(q.x)], broadcast over leading axes: (..., d), (..., d) -> (...)."""
+    return ((p * q).sum(-1) + abs_kernel(p, q)) / 4
+
+
+def abs_kernel(p: Tensor, q: Tensor) -> Tensor:
+    """J(p, q) = E|p.x||q.x|, broadcast over leading axes: (..., d), (..., d) -> (...)."""
+    theta = angle(p, q)
+    acute = torch.minimum(theta, math.pi - theta)
+    return (p * q).sum(-1).abs() + (2 / math.pi) * norm(p) * norm(q) * bend(acute)
+
+
+def bend(a: Tensor) -> Tensor:
+    """sin a - a cos a for a in [0, pi/2], to full relative precision (a^3/3 - a^5/30 + ... near 0).
+
+    J(p, q) = |p.q| + (2/pi) |p||q| bend(a) with a the acute angle between the two *lines*: the
+    excess of the kernel over that of parallel vectors.
+    """
+    square = a * a
+    series = torch.zeros_like(a)
+    for j in range(7, 0, -1):  # the coefficient of a^(2j+1) is (-1)^(j+1) 2j/(2j+1)!
+        series = series * square + (-1) ** (j + 1) * 2 * j / math.factorial(2 * j + 1)
+    return torch.where(a < 0.5, series * square * a, torch.sin(a) - a * torch.cos(a))

@@ -1,0 +1,45 @@
+"""Symbols and axis letters, the same in every file.
+
+Axes
+    R replicas   k width (hidden neurons)   d inputs   m reduced inputs (m <= d)   r outputs
+    n samples    T looks (logged steps)
+
+Symbols
+    A (r, d) the teacher, y = A x        W (R, k, d) hidden weights, rows w_i
+    V (R, r, k) output weights, columns v_i        f(x) = V relu(W x)
+    theta an angle in radians        mu the step size        sigma the scale of the initialisation
+
+The replica axis leads everywhere; one run is the case R = 1. Every function of the weights also
+takes m reduced inputs for d, since all of them are invariant under rotations of the input.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from torch import Tensor
+
+
+class Gradient(NamedTuple):
+    """Gradient of a risk: W (R, k, d) and V (R, r, k)."""
+
+    W: Tensor
+    V: Tensor
+
+
+class Evaluation(NamedTuple):
+    """Value (R,) and gradient of a risk at one point, from one pass.
+
+    The value carries the rounding error of the pass, about 1e-16 |A|^2, of either sign.
+    """
+
+    loss: Tensor
+    gradient: Gradient
+
+
+class Loss(NamedTuple):
+    """A risk (R,) and its two non-negative parts (R,): see `reludyn.risk.decomposition`."""
+
+    total: Tensor
+    linear: Tensor
+    rectification: Tensor

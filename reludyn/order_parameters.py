@@ -1,0 +1,68 @@
+"""Order parameters: the few numbers that describe a student of a linear teacher.
+
+All take W (R, k, d), V (R, r, k) and the teacher A (r, d), in full or reduced coordinates.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from reludyn.kernels import angle, norm
+from reludyn.student import ReLUStudent
+
+
+def hidden_norms(student: ReLUStudent) -> Tensor:
+    """|w_i|, (R, k)."""
+    return norm(student.W)
+
+
+def output_norms(student: ReLUStudent) -> Tensor:
+    """|v_i|, (R, k)."""
+    return norm(student.V.mT)
+
+
+def targets(student: ReLUStudent, A: Tensor) -> Tensor:
+    """A^T v_i, the direction in which a small w_i is pulled: (R, k, d); v_i a for r = 1."""
+    return student.V.mT @ A
+
+
+def angle_to_target(student: ReLUStudent, A: Tensor) -> Tensor:
+    """theta_i between w_i and A^T v_i, in radians, (R, k): to +a where v_i > 0 and to -a where
+    v_i < 0 for r = 1 (the angles of Lemma 4); pi/2 where either is zero."""
+    return angle(student.W, targets(student, A))
+
+
+def imbalance(student: ReLUStudent) -> Tensor:
+    """b_i = |w_i|^2 - |v_i|^2, (R, k): conserved by gradient flow (Lemma 3)."""
+    return student.W.square().sum(-1) - student.V.square().sum(-2)
+
+
+def group_sums(student: ReLUStudent) -> tuple[Tensor, Tensor]:
+    """(sum over v_i > 0, sum over v_i < 0) of |v_i| w_i, each (R, d), for r = 1: a and -a at every
+    global minimum; (c + 1) a and c a at the saddles of Theorem 1."""
+    v = student.V.squeeze(-2).unsqueeze(-1)  # (R, k, 1)
+    return (v.relu() * student.W).sum(-2), ((-v).relu() * student.W).sum(-2)
+
+
+def group_sum_error(student: ReLUStudent, A: Tensor) -> Tensor:
+    """sqrt(|p - a|^2 + |q + a|^2) of the group sums p, q: (R,), r = 1, any k."""
+    positive, negative = group_sums(student)
+    return torch.hypot(norm(positive - A[0]), norm(negative + A[0]))
+
+
+def effective_weight_error(student: ReLUStudent, A: Tensor) -> Tensor:
+    """|diag(|v|) W - [s_1 a, s_2 a]^T|_F with s_i = sign v_i, of Theorem 2: (R,), r = 1, k = 2.
+
+    NaN where both output weights have the same sign: no minimum has that form.
+    """
+    v = student.V.squeeze(-2).unsqueeze(-1)  # (R, 2, 1)
+    error = (v.abs() * student.W - v.sign() * A[0]).square().sum((-2, -1)).sqrt()
+    return torch.where(v.prod(-2).squeeze(-1) < 0, error, torch.full_like(error, torch.nan))
+
+
+def saddle_ratio(student: ReLUStudent, A: Tensor) -> Tensor:
+    """c with sum_{v_i < 0} |v_i| w_i = c a (its component along a), (R,), r = 1: the parameter of
+    the non-strict saddles of Theorem 1, c > 0 or c < -1; 0 or -1 where all v_i share a sign."""
+    _, negative = group_sums(student)
+    return negative @ A[0] / A[0].square().sum()

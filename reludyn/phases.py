@@ -1,0 +1,125 @@
+"""Phases and outcomes of training: when alignment and growth end, where descent arrives, how fast.
+
+With the lemmas' constants: *alignment* lasts until max_i theta_i <= pi/20 (T_align, Lemma 6), theta_i
+the angle between w_i and A^T v_i; *growth* from then until min_i |v_i| >= sqrt(s)/4 (T_growth,
+Lemma 7), s the smallest non-zero singular value of A, |a| for r = 1; *refinement* follows.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Literal, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from reludyn.kernels import angle, norm
+from reludyn.notation import Evaluation, Loss
+from reludyn.order_parameters import output_norms, targets
+from reludyn.student import ReLUStudent
+from reludyn.teacher import LinearTeacher
+
+ALIGNED = math.pi / 20  # the largest angle at which alignment counts as done, Lemma 6
+GROWN = 1 / 4  # |v_i| / sqrt|a| at which growth counts as done, Lemma 7
+PHASES = ("alignment", "growth", "refinement")
+
+Outcome = Literal["global_minimum", "non_strict_saddle", "diverged", "unconverged"]
+
+
+class Clocks(NamedTuple):
+    """Gradient descent iterations (R,) at which each event first held; -1: not yet."""
+
+    align: Tensor
+    growth: Tensor
+    converged: Tensor
+
+    @property
+    def phase(self) -> Tensor:
+        """Index into PHASES, (R,)."""
+        return (self.align >= 0).long() + (self.growth >= 0).long()
+
+
+class PhaseRule:
+    """Decides, from the weights alone, which events hold at an iterate."""
+
+    def __init__(self, teacher: LinearTeacher, A: Tensor) -> None:
+        self.A = A  # the teacher's matrix on the device and in the precision of the run
+        self.grown = GROWN * math.sqrt(teacher.smallest_scale)
+        self.zero_loss = teacher.zero_loss
+
+    def aligned(self, student: ReLUStudent) -> Tensor:
+        """max_i theta_i <= pi/20, (R,), through cosines; a zero vector is not aligned."""
+        target = targets(student, self.A)
+        lengths = norm(student.W) * norm(target)
+        inner = (student.W * target).sum(-1)
+        return ((inner >= math.cos(ALIGNED) * lengths) & (lengths > 0)).all(-1)
+
+    def tick(self, clocks: Clocks, step: Tensor, student: ReLUStudent, converged: Tensor) -> Clocks:
+        """The clocks after the iterate `student` of iteration `step` (R,) has been seen."""
+        align = _first(clocks.align, step, self.aligned(student))
+        grown = (output_norms(student) >= self.grown).all(-1) & (align >= 0)
+        return Clocks(
+            align, _first(clocks.growth, step, grown), _first(clocks.converged, step, converged)
+        )
+
+
+def _first(clock: Tensor, step: Tensor, event: Tensor) -> Tensor:
+    return torch.where(event & (clock < 0), step, clock)
+
+
+def classify(
+    student: ReLUStudent,
+    evaluation: Evaluation,
+    loss: Loss,
+    converged: Tensor,
+    diverged: Tensor,
+    A: Tensor,
+    saddle_tolerance: float,
+) -> list[Outcome]:
+    """What each replica arrived at.
+
+    global_minimum: `converged`. diverged: `diverged`. non_strict_saddle (r = 1, Theorem 1): every
+    w_i within pi/20 of one and the same ray +a or -a, the gradient at most 1e-3 |a|^{3/2} and the
+    loss within the relative saddle_tolerance of |a|^2/4. A neuron that is small but not on that ray
+    can still grow, so the loss alone would not do. Everything else: unconverged.
+    """
+    names: list[Outcome] = ["unconverged"] * student.replicas
+    if A.shape[0] == 1:
+        a, scale = A[0], float(norm(A[0]))
+        to_ray = angle(student.W, a)
+        same_ray = (to_ray <= ALIGNED).all(-1) | (math.pi - to_ray <= ALIGNED).all(-1)
+        size = evaluation.gradient.W.square().sum((-2, -1))
+        size = (size + evaluation.gradient.V.square().sum((-2, -1))).sqrt()
+        plateau = (loss.total / (scale**2 / 4) - 1).abs() <= saddle_tolerance
+        at_saddle = same_ray & plateau & (size <= 1e-3 * scale**1.5)
+        names = ["non_strict_saddle" if s else n for s, n in zip(at_saddle, names, strict=True)]
+    for j in range(student.replicas):
+        if diverged[j]:
+            names[j] = "diverged"
+        elif converged[j]:
+            names[j] = "global_minimum"
+    return names
+
+
+def contraction_rate(
+    steps: NDArray[np.int64], losses: NDArray[np.float64], last: NDArray[np.int64], unit: float
+) -> NDArray[np.float64]:
+    """Factor per iteration by which sqrt(loss) shrinks at the end of the run: (R,).
+
+    Least squares on log(loss) over the looks of the last two decades: loss between l and 100 l, with
+    l the final loss or 1e-24 unit, below which rounding shows. Theory for r = 1, |a| = 1: 1 - mu
+    along a, 1 - mu/2 across. NaN with fewer than two such looks.
+
+    steps (T,), losses (T, R), last (R,) the iteration at which each replica stopped; unit = |A|^2.
+    """
+    floor = np.maximum(losses[-1], 1e-24 * unit)
+    inside = (losses >= floor) & (losses <= 100 * floor) & (steps[:, None] <= last)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        y = np.where(inside, np.log(np.where(inside, losses, 1.0)), 0.0)
+        t = np.where(inside, steps[:, None].astype(float), 0.0)
+        count = inside.sum(0)
+        centred = np.where(inside, t - t.sum(0) / count, 0.0)
+        slope = (centred * y).sum(0) / (centred * centred).sum(0)
+    return np.where(count >= 2, np.exp(slope / 2), np.nan)

@@ -1,0 +1,20 @@
+"""Random streams: one independent generator for each seed and purpose.
+
+A draw depends on (seed, purpose) alone: not on the device, the number of replicas, the order of
+the runs or any global state. All draws are made in float64 on the CPU.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+
+Purpose = Literal["weights", "data", "target", "directions"]
+_STREAM: dict[Purpose, int] = {"weights": 0, "data": 1, "target": 2, "directions": 3}
+
+
+def stream(seed: int, purpose: Purpose) -> np.random.Generator:
+    """The generator of one purpose for one seed (seed >= 0)."""
+    sequence = np.random.SeedSequence(seed, spawn_key=(_STREAM[purpose],))
+    return np.random.Generator(np.random.PCG64(sequence))

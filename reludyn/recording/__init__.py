@@ -1,0 +1,1 @@
+"""What a run leaves behind: observations, files, event files, progress."""

@@ -1,0 +1,67 @@
+"""The short table that ends a run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from shlex import quote
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+
+def print_report(
+    console: Console,
+    folder: Path,
+    summary: Mapping[str, object],
+    rows: Sequence[Mapping[str, object]],
+    pictures: Sequence[Path],
+) -> None:
+    """What came out, where the files are, and how to look at them."""
+    table = Table(box=box.SIMPLE, show_header=False, pad_edge=False)
+    for name, value in _lines(summary, rows):
+        table.add_row(name, value)
+    console.print(table)
+    plain = {"soft_wrap": True, "highlight": False, "markup": False}
+    shown = _relative(folder)
+    console.print(f"files    {shown}", **plain)
+    if pictures:
+        console.print(f"picture  {_relative(pictures[0])}", **plain)
+    if (folder / "tensorboard").exists():
+        board = f"tensorboard --logdir {quote(str(shown))} --host 127.0.0.1"
+        console.print(f"watch    {board}", **plain)
+    if summary["stopped_because"] == "interrupted":
+        console.print("interrupted: what had been reached is saved; there is no DONE", **plain)
+
+
+def _lines(
+    summary: Mapping[str, object], rows: Sequence[Mapping[str, object]]
+) -> list[tuple[str, str]]:
+    median = summary["median"]
+    assert isinstance(median, Mapping)
+    of = "" if len(rows) == 1 else " (median)"
+    outcomes = [str(row["outcome"]) for row in rows]
+    counts = {name: outcomes.count(name) for name in dict.fromkeys(outcomes)}
+    outcome = outcomes[0] if len(rows) == 1 else ", ".join(f"{c:,} {n}" for n, c in counts.items())
+    return [
+        ("outcome", outcome),
+        ("stopped", f"{summary['stopped_because']} after {summary['steps']:,} steps"),
+        (f"T_align{of}", f"{_number(median['T_align'])}   alignment ends"),
+        (f"T_growth{of}", f"{_number(median['T_growth'])}   growth ends"),
+        (f"T_converged{of}", f"{_number(median['T_converged'])}   loss below the tolerance"),
+        (f"loss{of}", _number(median["loss"])),
+        (f"rate{of}", f"{_number(median['rate_measured'])}   factor a step of sqrt(loss)"),
+        ("time", f"{summary['wall_seconds']:.2f} s on {summary['device']}"),
+    ]
+
+
+def _number(value: object) -> str:
+    return "-" if value is None else f"{value:.6g}"
+
+
+def _relative(path: Path) -> Path:
+    try:
+        return path.relative_to(Path.cwd())
+    except ValueError:
+        return path

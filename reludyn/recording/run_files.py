@@ -1,0 +1,135 @@
+"""The files of a run: trajectory.npz, replicas.csv, summary.json, DONE (design: complete or absent)."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from reludyn.errors import ConfigError
+from reludyn.files import atomic
+from reludyn.recording.look import Look
+
+Array = NDArray[Any]
+SIZE_LIMIT = 2**28  # bytes of the trajectory kept: above it looks or replicas are thinned
+
+REPLICA_COLUMNS = (
+    "replica", "seed", "outcome", "loss", "loss_linear", "loss_rectification",
+    "T_align", "T_growth", "T_converged", "rate_measured",
+    "predicted_T_align", "predicted_T_growth", "predicted_T_converged", "predicted_outcome",
+    "effective_weight_error", "group_sum_error", "saddle_c",
+)  # fmt: skip
+_LOSSES = ("loss", "loss_linear", "loss_rectification", "loss_population")
+_NEURONS = ("w_norm", "v_norm", "angle_to_target", "imbalance", "angle_between")
+
+
+def claim(folder: Path) -> None:
+    """Refuse a folder in which a run has already left its files: nothing is overwritten."""
+    for name in ("DONE", "trajectory.npz", "summary.json"):
+        if (folder / name).exists():
+            raise ConfigError(
+                "hydra.run.dir", folder, f"must be a folder without an earlier run; it has {name}",
+                "Choose another folder, or move the old one away",
+            )  # fmt: skip
+
+
+class Trajectory:
+    """Keeps the looks of a run within a size limit.
+
+    Where all looks of all replicas would not fit, losses are kept at every s-th look, neurons and
+    weights for the first replicas only; `thinned` says so. The first and the last look stay.
+    """
+
+    def __init__(self, looks: int, inputs: int, limit: int = SIZE_LIMIT) -> None:
+        self.expected, self.inputs, self.limit = looks, inputs, limit
+        self.rows: list[dict[str, Array]] = []
+        self.pending: dict[str, Array] | None = None  # the latest look, if thinned away
+        self.seen = 0
+
+    def record(self, look: Look) -> None:
+        if self.seen == 0:
+            self._plan(look)
+        row = self._row(look)
+        if self.seen % self.stride == 0:
+            self.rows.append(row)
+            self.pending = None
+        else:
+            self.pending = row
+        self.seen += 1
+
+    def arrays(self, lift: Callable[[Array], Array], A: Array) -> dict[str, Array]:
+        """The arrays of trajectory.npz; `lift` maps W (T, R', k, m) to (T, R', k, d)."""
+        rows = self.rows if self.pending is None else [*self.rows, self.pending]
+        arrays = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
+        arrays["W"] = lift(arrays["W"])
+        return arrays | {"A": A, "thinned": np.array(self.thinned)}
+
+    def _plan(self, first: Look) -> None:
+        """Decide, from the first look, what fits: half the room for losses, a quarter each for
+        neurons and weights."""
+        room = self.limit / self.expected
+        R, (kept, k, _) = len(first.loss), first.W.shape
+        losses = sum(a.nbytes for a in _present(first, _LOSSES).values())
+        neurons = sum(a.nbytes for a in _present(first, _NEURONS).values()) / R
+        weights = first.W.itemsize * k * (self.inputs + first.V.shape[1])
+        self.stride = max(1, math.ceil(losses / (room / 2)))
+        room *= self.stride
+        self.replicas = int(min(R, room // 4 // neurons))
+        self.weights = int(min(kept, room // 4 // weights))
+        notes = [
+            f"every {self.stride}th look" if self.stride > 1 else "",
+            f"neurons of {self.replicas} of {R} replicas" if self.replicas < R else "",
+            f"weights of {self.weights} of {kept} replicas" if self.weights < kept else "",
+        ]
+        self.thinned = ", ".join(note for note in notes if note)
+
+    def _row(self, look: Look) -> dict[str, Array]:
+        row = {"step": np.array(look.step), **_present(look, _LOSSES)}
+        row |= {name: a[: self.replicas].copy() for name, a in _present(look, _NEURONS).items()}
+        return row | {"W": look.W[: self.weights].copy(), "V": look.V[: self.weights].copy()}
+
+
+def _present(look: Look, names: Sequence[str]) -> dict[str, Array]:
+    arrays = {name: getattr(look, name) for name in names}
+    return {name: a for name, a in arrays.items() if a is not None}
+
+
+def write_npz(path: Path, arrays: Mapping[str, Array]) -> None:
+    """Uncompressed, complete or not there at all."""
+    with atomic(path) as file:
+        np.savez(file, **arrays)
+
+
+def write_csv(path: Path, columns: Sequence[str], rows: Sequence[Mapping[str, object]]) -> None:
+    """One row a replica; None and NaN are empty, floats in full precision."""
+    with atomic(path) as file:
+        text = io.TextIOWrapper(file, encoding="utf-8", newline="")
+        writer = csv.DictWriter(text, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows({c: _cell(row[c]) for c in columns} for row in rows)
+        text.detach()
+
+
+def write_json(path: Path, values: Mapping[str, object]) -> None:
+    """Indented; NaN is not JSON and must have become None."""
+    with atomic(path) as file:
+        file.write((json.dumps(values, indent=2, allow_nan=False) + "\n").encode())
+
+
+def write_done(folder: Path, digest: str) -> None:
+    """DONE, last of all: the run finished, with the config of this hash."""
+    with atomic(folder / "DONE") as file:
+        file.write(f"{digest}\n".encode())
+
+
+def _cell(value: object) -> object:
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return ""
+    return repr(value) if isinstance(value, float) else value

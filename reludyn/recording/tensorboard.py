@@ -1,0 +1,103 @@
+"""TensorBoard event files: one Summary of many values a look, tags `group/quantity/neuron`.
+
+One replica writes below tensorboard/ itself. Of several, tensorboard/ holds the ensemble (median,
+10% and 90% quantiles over replicas, and the fraction past each event) and tensorboard/seed_S/ the
+first few replicas singly. Neurons are counted from 1, as in the paper.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from tensorboard.compat.proto.event_pb2 import Event
+from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.summary.writer.event_file_writer import EventFileWriter
+
+from reludyn.recording.look import WIDEST, Look
+
+PAIRS_UP_TO = 6  # the width up to which every pair of neurons has a curve
+QUANTILES = {"p10": 0.1, "median": 0.5, "p90": 0.9}
+Scalars = Iterator[tuple[str, float]]
+
+
+class TensorBoard:
+    """Writes looks as scalars; close it in a `finally`, or the last ones are lost."""
+
+    def __init__(self, folder: Path, seeds: Sequence[int], singly: int) -> None:
+        self.ensemble = EventFileWriter(str(folder)) if len(seeds) > 1 else None
+        shown = seeds[:singly] if self.ensemble else seeds
+        folders = [folder / f"seed_{seed}" if self.ensemble else folder for seed in shown]
+        self.replicas = [EventFileWriter(str(folder)) for folder in folders]
+
+    def record(self, look: Look) -> None:
+        if self.ensemble is not None:
+            _add(self.ensemble, look.step, ensemble_scalars(look))
+        for j, writer in enumerate(self.replicas):
+            _add(writer, look.step, replica_scalars(look, j))
+
+    def close(self) -> None:
+        for writer in [self.ensemble, *self.replicas]:
+            if writer is not None:
+                writer.close()
+
+
+def replica_scalars(look: Look, j: int) -> Scalars:
+    """Tag and value of everything that is logged of replica j."""
+    yield "loss/total", look.loss[j]
+    yield "loss/log10", _log10(look.loss)[j]
+    yield "loss/linear", look.loss_linear[j]
+    yield "loss/rectification", look.loss_rectification[j]
+    if look.loss_population is not None:
+        yield "loss/population", look.loss_population[j]
+    k = look.w_norm.shape[1]
+    for i in range(min(k, WIDEST)):
+        yield f"norm/w/{i + 1}", look.w_norm[j, i]
+        yield f"norm/v/{i + 1}", look.v_norm[j, i]
+        yield f"angle/to_target/{i + 1}", look.angle_to_target[j, i]
+        yield f"imbalance/b/{i + 1}", look.imbalance[j, i]
+    if look.angle_between is not None and k <= PAIRS_UP_TO:
+        for i in range(k):
+            for l in range(i):
+                yield f"angle/between/{l + 1}-{i + 1}", look.angle_between[j, l, i]
+    yield "phase/index", float(look.phase[j])
+
+
+def ensemble_scalars(look: Look) -> Scalars:
+    """Quantiles over replicas of the loss and of each replica's slowest neuron."""
+    quantities = {
+        "loss/total": look.loss,
+        "loss/log10": _log10(look.loss),
+        "loss/linear": look.loss_linear,
+        "loss/rectification": look.loss_rectification,
+        "norm/smallest_w": look.w_norm.min(1),
+        "norm/smallest_v": look.v_norm.min(1),
+        "angle/largest_to_target": look.angle_to_target.max(1),
+        "imbalance/largest": np.abs(look.imbalance).max(1),
+    }
+    if look.angle_between is not None:
+        quantities["angle/largest_between"] = look.angle_between.max((1, 2))
+    if look.loss_population is not None:
+        quantities["loss/population"] = look.loss_population
+    for tag, values in quantities.items():
+        finite = values[np.isfinite(values)]
+        for name, q in QUANTILES.items():
+            yield f"{tag}/{name}", np.quantile(finite, q) if len(finite) else np.nan
+    yield "fraction/aligned", (look.phase >= 1).mean()
+    yield "fraction/grown", (look.phase >= 2).mean()
+    yield "fraction/stopped", 1 - look.running / len(look.loss)
+
+
+def _log10(loss: NDArray[np.float64]) -> NDArray[np.float64]:
+    """NaN for a loss of zero: there is nothing to show on a logarithmic axis."""
+    return np.log10(loss, out=np.full(loss.shape, np.nan), where=loss > 0)
+
+
+def _add(writer: EventFileWriter, step: int, scalars: Scalars) -> None:
+    values = [
+        Summary.Value(tag=tag, simple_value=value) for tag, value in scalars if np.isfinite(value)
+    ]
+    writer.add_event(Event(wall_time=time.time(), step=step, summary=Summary(value=values)))

@@ -1,0 +1,83 @@
+"""The student f(x) = V relu(W x), and the invariant subspace in which it trains."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from reludyn.teacher import LinearTeacher
+
+
+class ReLUStudent(NamedTuple):
+    """Weights of R students: W (R, k, d) with rows w_i, V (R, r, k) with columns v_i; no biases."""
+
+    W: Tensor
+    V: Tensor
+
+    @property
+    def replicas(self) -> int:
+        return self.W.shape[0]
+
+    @property
+    def width(self) -> int:
+        return self.W.shape[1]
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """f(x) = V relu(W x): x (n, d) or (R, n, d) -> (R, n, r)."""
+        return torch.relu(x @ self.W.mT) @ self.V.mT
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> ReLUStudent:
+        """The same change to both layers."""
+        return ReLUStudent(change(self.W), change(self.V))
+
+    def to(self, device: torch.device | str, dtype: torch.dtype) -> ReLUStudent:
+        return self.map(lambda x: x.to(device=device, dtype=dtype))
+
+    def split(self, replicas: int) -> Sequence[ReLUStudent]:
+        """Blocks of at most so many replicas."""
+        pairs = zip(self.W.split(replicas), self.V.split(replicas), strict=True)
+        return [ReLUStudent(W, V) for W, V in pairs]
+
+
+@dataclass(frozen=True)
+class InvariantSubspace:
+    """Orthonormal coordinates of span(rows of A, rows of W(0)), one basis a replica.
+
+    For isotropic inputs the population gradient of w_i lies in that span, so descent never leaves
+    it: W B (R, k, m) with m = min(d, k + r) has *the same* trajectory as W (R, k, d), at a cost
+    that does not depend on d. The first r basis vectors span the rows of A and are the same for
+    all replicas, hence so is A B; the components of W across A keep their full relative precision.
+
+    basis B (R, d, m) with orthonormal columns; teacher A B.
+    """
+
+    basis: Tensor
+    teacher: LinearTeacher
+
+    @staticmethod
+    def spanned(teacher: LinearTeacher, student: ReLUStudent) -> InvariantSubspace:
+        """The subspace of these initial weights (float64, on the CPU)."""
+        R, k, d = student.W.shape
+        r = teacher.outputs
+        along = teacher.directions.expand(R, d, r)
+        across = student.W.mT - along @ (along.mT @ student.W.mT)
+        if k + r < d:
+            basis = torch.linalg.qr(torch.cat([along, across], -1)).Q
+        else:  # all of R^d: complete the rows of A
+            basis = torch.linalg.qr(teacher.directions, mode="complete").Q.expand(R, d, d)
+        basis = torch.cat([along, basis[..., r:]], -1)
+        reduced = torch.zeros(r, basis.shape[-1], dtype=torch.float64)
+        reduced[:, :r] = teacher.A @ teacher.directions
+        return InvariantSubspace(basis, LinearTeacher(reduced))
+
+    def reduce(self, student: ReLUStudent) -> ReLUStudent:
+        """W (R, k, d) -> W B (R, k, m)."""
+        return student._replace(W=student.W @ self.basis.to(student.W))
+
+    def lift(self, student: ReLUStudent) -> ReLUStudent:
+        """W B (R, k, m) -> W (R, k, d); also of the first few replicas alone."""
+        return student._replace(W=student.W @ self.basis[: student.replicas].to(student.W).mT)

@@ -1,0 +1,76 @@
+"""The linear teacher y = A x."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from reludyn.errors import ConfigError
+from reludyn.randomness import stream
+
+
+@dataclass(frozen=True)
+class LinearTeacher:
+    """y = A x with A (r, d), r <= d, float64 on the CPU.
+
+    For r = 1 the paper writes y = a^T x; its single singular value is |a|.
+    """
+
+    A: Tensor
+
+    def __post_init__(self) -> None:
+        r, d = self.A.shape
+        if r > d:
+            raise ConfigError("data.outputs", r, f"must be at most data.dim={d}")
+
+    @property
+    def outputs(self) -> int:
+        return self.A.shape[0]
+
+    @property
+    def inputs(self) -> int:
+        return self.A.shape[1]
+
+    @cached_property
+    def zero_loss(self) -> float:
+        """|A|_F^2 / 2, the population risk of the zero student: the unit of a loss."""
+        return float(self.A.square().sum()) / 2
+
+    @cached_property
+    def singular_values(self) -> Tensor:
+        """(r,), descending."""
+        return torch.linalg.svdvals(self.A)
+
+    @cached_property
+    def smallest_scale(self) -> float:
+        """Smallest non-zero singular value of A, |a| for r = 1: the unit of the slowest direction."""
+        s = self.singular_values
+        return float(s[s > s[0] * self.inputs * torch.finfo(s.dtype).eps].min())
+
+    @cached_property
+    def directions(self) -> Tensor:
+        """(d, r): orthonormal columns spanning the rows of A, signed so that A @ directions has a
+        positive diagonal wherever A is a multiple of an orthonormal frame."""
+        U, _, Q = torch.linalg.svd(self.A, full_matrices=False)
+        frame = (U @ Q).mT  # the orthonormal factor of the polar decomposition, A = S (U Q)
+        return torch.where(frame.abs() < torch.finfo(frame.dtype).eps, 0.0, frame)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """(..., d) -> (..., r)."""
+        return x @ self.A.mT.to(x)
+
+
+def axis_teacher(r: int, d: int, norm: float = 1.0) -> LinearTeacher:
+    """A = norm [e_1 .. e_r]^T: every singular value equals norm (the paper's choice, norm = 1)."""
+    return LinearTeacher(norm * torch.eye(r, d, dtype=torch.float64))
+
+
+def random_teacher(r: int, d: int, norm: float = 1.0, seed: int = 0) -> LinearTeacher:
+    """norm times r orthonormal rows, uniform (Haar) among all frames."""
+    gaussian = stream(seed, "target").standard_normal((d, r))
+    Q, triangle = np.linalg.qr(gaussian)
+    return LinearTeacher(norm * torch.from_numpy((Q * np.sign(np.diag(triangle))).T.copy()))

@@ -1,0 +1,34 @@
+"""The state of a run on disk, complete or absent, readable without executing anything."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from reludyn.files import atomic
+from reludyn.training.engine import State
+
+VERSION = 1
+
+
+def save_checkpoint(path: Path, state: State, basis: Tensor | None, digest: str) -> None:
+    """W (R, k, m), V (R, r, k), steps, running, diverged and clocks, in the coordinates of the run:
+    the weights in R^d are W basis^T, with basis (R, d, m); W itself where basis is None.
+
+    `torch.load(path, weights_only=True)` reads it; config_hash is that of DONE.
+    """
+    content = {
+        "version": VERSION,
+        "config_hash": digest,
+        "W": state.student.W,
+        "V": state.student.V,
+        "basis": basis,
+        "steps": state.steps,
+        "running": state.running,
+        "diverged": state.diverged,
+        **{f"T_{name}": clock for name, clock in state.clocks._asdict().items()},
+    }
+    with atomic(path) as file:
+        torch.save(content, file)

@@ -1,0 +1,18 @@
+"""When to look: iterations at which the state is recorded."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def look_steps(steps: int, looks: int) -> list[int]:
+    """At most `looks` + 1 increasing iterations from 0 to `steps`, both included (looks >= 1).
+
+    The first half of them are consecutive, the others spaced evenly in the logarithm: fast early
+    changes are seen in full, and long runs leave small files. Every iteration if looks >= steps.
+    """
+    if looks >= steps:
+        return list(range(steps + 1))
+    dense = looks // 2
+    spaced = np.geomspace(dense + 1, steps, looks - dense).round().astype(int)
+    return sorted({*range(dense + 1), *spaced.tolist(), steps})
