@@ -48,7 +48,9 @@ class PopulationData:
         "number n of samples; null is the population limit", at_least=1, at_most=1e12
     )
     seed: int | None = key(
-        "null: from each replica's seed; a number: shared by all", at_least=0, at_most=2**53
+        "null: each replica samples with its own seed; a number: one sample for all",
+        at_least=0,
+        at_most=2**53,
     )
 
 

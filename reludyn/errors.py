@@ -1,4 +1,4 @@
-"""The one kind of error that is meant for the user: a line that names the key, the value and a way out."""
+"""The error that is meant for the user: one line with the key, the value and a way out."""
 
 from __future__ import annotations
 

@@ -8,29 +8,29 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 from rich.console import Console
 from torch import Tensor
 
-from reludyn import __version__, order_parameters
+from reludyn import __version__
 from reludyn.config import Config
 from reludyn.data.gaussian import gaussian_sample
 from reludyn.errors import ConfigError
 from reludyn.initialization import draw_students
+from reludyn.notation import Loss
 from reludyn.optim.gradient_descent import GradientDescent
-from reludyn.phases import PhaseRule, classify, contraction_rate
+from reludyn.phases import Outcome, PhaseRule, classify, contraction_rate
 from reludyn.recording import run_files
 from reludyn.recording.look import Look, Observer
 from reludyn.recording.progress import ProgressReport
 from reludyn.recording.report import print_report
+from reludyn.recording.results import COLUMNS, replica_rows, summarise
 from reludyn.recording.system import describe
 from reludyn.risk import EmpiricalRisk, PopulationRisk, Risk
 from reludyn.student import InvariantSubspace, ReLUStudent
@@ -122,8 +122,14 @@ def run(config: Config, digest: str, folder: Path) -> StoppedBecause:
     save_checkpoint(folder / "checkpoints" / "last.pt", state, basis, digest)
     arrays = trajectory.arrays(lambda W: _lift(parts, W), parts.teacher.A.numpy())
     run_files.write_npz(folder / "trajectory.npz", arrays)
-    rows = replica_rows(parts, state, arrays)
-    run_files.write_csv(folder / "replicas.csv", run_files.REPLICA_COLUMNS, rows)
+    loss = parts.risk.loss(state.student)
+    rate = contraction_rate(
+        arrays["step"], arrays["loss"], state.steps.cpu().numpy(), 2 * parts.teacher.zero_loss
+    )
+    rows = replica_rows(
+        parts.seeds, state.student, parts.A, loss, state.clocks, outcomes(parts, state, loss), rate
+    )
+    run_files.write_csv(folder / "replicas.csv", COLUMNS, rows)
     pictures = draw(config, folder)
     summary = {
         "version": __version__,
@@ -168,68 +174,16 @@ def pick_device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def replica_rows(
-    parts: Experiment, state: State, arrays: dict[str, NDArray[Any]]
-) -> list[dict[str, object]]:
-    """The rows of replicas.csv; a value that is not defined is None or NaN."""
-    student, A, r = state.student, parts.A, parts.teacher.outputs
-    R, k = student.replicas, student.width
-    loss = parts.risk.loss(student)
-    tolerance = parts.config.trainer.tolerance
+def outcomes(parts: Experiment, state: State, loss: Loss) -> list[Outcome]:
+    """What each replica arrived at (`reludyn.phases.classify`)."""
     converged = state.clocks.converged >= 0
-    if tolerance == 0:
+    if parts.engine.tolerance == 0:
         converged = loss.total <= MINIMUM * parts.teacher.zero_loss
-    evaluation = parts.engine.risk.evaluate(student)
-    sample = parts.config.data.samples
-    saddle_tolerance = 1e-3 + (
-        0 if sample is None else 3 * math.sqrt(parts.teacher.inputs / sample)
+    samples = parts.config.data.samples
+    sampling = 0.0 if samples is None else 3 * math.sqrt(parts.teacher.inputs / samples)
+    return classify(
+        state.student, state.evaluation, loss, converged, state.diverged, parts.A, 1e-3 + sampling
     )
-    outcomes = classify(student, evaluation, loss, converged, state.diverged, A, saddle_tolerance)
-    rate = contraction_rate(
-        arrays["step"], arrays["loss"], state.steps.cpu().numpy(), 2 * parts.teacher.zero_loss
-    )
-    scalar = r == 1
-    undefined = torch.full((R,), math.nan)
-    two = scalar and k == 2
-    columns = {
-        "loss": loss.total,
-        "loss_linear": loss.linear,
-        "loss_rectification": loss.rectification,
-        "T_align": state.clocks.align,
-        "T_growth": state.clocks.growth,
-        "T_converged": state.clocks.converged,
-        "effective_weight_error": (
-            order_parameters.effective_weight_error(student, A) if two else undefined
-        ),
-        "group_sum_error": order_parameters.group_sum_error(student, A) if scalar else undefined,
-        "saddle_c": order_parameters.saddle_ratio(student, A) if scalar else undefined,
-    }
-    values = {name: column.tolist() for name, column in columns.items()}
-    rows: list[dict[str, object]] = []
-    for j, seed in enumerate(parts.seeds):
-        row = dict.fromkeys(run_files.REPLICA_COLUMNS) | {n: v[j] for n, v in values.items()}
-        for name in ("T_align", "T_growth", "T_converged"):
-            row[name] = None if row[name] < 0 else row[name]
-        if outcomes[j] != "global_minimum":
-            rate[j] = math.nan
-        if outcomes[j] != "non_strict_saddle":
-            row["saddle_c"] = None
-        rows.append(
-            row
-            | {"replica": j, "seed": seed, "outcome": outcomes[j], "rate_measured": float(rate[j])}
-        )
-    return rows
-
-
-def summarise(rows: list[dict[str, object]]) -> dict[str, object]:
-    """success_fraction and the medians over the replicas where a value is defined (else null)."""
-    reached = sum(row["outcome"] == "global_minimum" for row in rows)
-    medians: dict[str, float | None] = {}
-    for name in ("T_align", "T_growth", "T_converged", "loss", "rate_measured"):
-        values = np.array([row[name] for row in rows if row[name] is not None], dtype=float)
-        values = values[np.isfinite(values)]
-        medians[name] = float(np.median(values)) if len(values) else None
-    return {"success_fraction": reached / len(rows), "median": medians}
 
 
 def draw(config: Config, folder: Path) -> list[Path]:

@@ -21,7 +21,8 @@ _BLOCK = 2**23  # numbers held at once by a pairwise computation
 
 def norm(p: Tensor) -> Tensor:
     """Euclidean norm over the last axis: (..., d) -> (...)."""
-    return torch.linalg.vector_norm(p, dim=-1)
+    length: Tensor = torch.linalg.vector_norm(p, dim=-1)
+    return length
 
 
 def unit(p: Tensor) -> Tensor:

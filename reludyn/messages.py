@@ -16,7 +16,13 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, ValidationErr
 from reludyn.config import OPTIONS, unknown_key
 from reludyn.errors import ConfigError
 
-_KINDS = {int: "an integer", float: "a number", bool: "true or false", str: "a word"}
+_KINDS: dict[Any, str] = {
+    int: "an integer",
+    float: "a number",
+    bool: "true or false",
+    str: "a word",
+    type(None): "null",
+}
 
 
 def check_overrides(arguments: Sequence[str]) -> None:
@@ -48,12 +54,10 @@ def explain(error: BaseException, arguments: Sequence[str]) -> str:
             return str(_unknown(key, owner, value))
         if isinstance(cause, ValidationError):
             return str(ConfigError(key, value, f"must be {_expected(owner, cause.key)}"))
-    lines = [line.strip() for e in (error, cause) if e is not None for line in str(e).splitlines()]
     if isinstance(error, OverrideParseException):
-        lines = [f"cannot read {error.override!r}", lines[1], "an override reads KEY=VALUE"]
-    return ": ".join(
-        line for line in lines if line and not line.startswith(("See http", "full_key"))
-    )
+        return f"cannot read {error.override!r}: an override reads KEY=VALUE"
+    lines = [line.strip() for e in (error, cause) if e is not None for line in str(e).splitlines()]
+    return ": ".join(line for line in lines if line and not line.startswith("full_key"))
 
 
 def _overrides(arguments: Sequence[str]) -> list[Override]:
@@ -77,8 +81,7 @@ def _unknown(key: str, owner: Any, value: object) -> ConfigError:
 def _expected(owner: Any, key: object) -> str:
     hint = get_type_hints(owner).get(str(key)) if is_dataclass(owner) else None
     options = getattr(hint, "__args__", None) or (hint,)
-    kinds = ["null" if kind is type(None) else _KINDS.get(kind, str(kind)) for kind in options]
-    return " or ".join(kinds)
+    return " or ".join(_KINDS.get(kind, str(kind)) for kind in options)
 
 
 def _unknown_option(error: MissingConfigException) -> str:

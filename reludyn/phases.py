@@ -1,8 +1,9 @@
 """Phases and outcomes of training: when alignment and growth end, where descent arrives, how fast.
 
-With the lemmas' constants: *alignment* lasts until max_i theta_i <= pi/20 (T_align, Lemma 6), theta_i
-the angle between w_i and A^T v_i; *growth* from then until min_i |v_i| >= sqrt(s)/4 (T_growth,
-Lemma 7), s the smallest non-zero singular value of A, |a| for r = 1; *refinement* follows.
+With the lemmas' constants: *alignment* lasts until max_i theta_i <= pi/20 (T_align, Lemma 6), with
+theta_i the angle between w_i and A^T v_i; *growth* from then until min_i |v_i| >= sqrt(s)/4
+(T_growth, Lemma 7), s the smallest non-zero singular value of A, |a| for r = 1; *refinement*
+follows.
 """
 
 from __future__ import annotations
@@ -108,9 +109,9 @@ def contraction_rate(
 ) -> NDArray[np.float64]:
     """Factor per iteration by which sqrt(loss) shrinks at the end of the run: (R,).
 
-    Least squares on log(loss) over the looks of the last two decades: loss between l and 100 l, with
-    l the final loss or 1e-24 unit, below which rounding shows. Theory for r = 1, |a| = 1: 1 - mu
-    along a, 1 - mu/2 across. NaN with fewer than two such looks.
+    Least squares on log(loss) over the looks of the last two decades: loss between l and 100 l,
+    with l the final loss or 1e-24 unit, below which rounding shows. Theory for r = 1, |a| = 1:
+    1 - mu along a, 1 - mu/2 across. NaN with fewer than two such looks.
 
     steps (T,), losses (T, R), last (R,) the iteration at which each replica stopped; unit = |A|^2.
     """

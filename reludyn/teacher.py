@@ -43,11 +43,12 @@ class LinearTeacher:
     @cached_property
     def singular_values(self) -> Tensor:
         """(r,), descending."""
-        return torch.linalg.svdvals(self.A)
+        values: Tensor = torch.linalg.svdvals(self.A)
+        return values
 
     @cached_property
     def smallest_scale(self) -> float:
-        """Smallest non-zero singular value of A, |a| for r = 1: the unit of the slowest direction."""
+        """Smallest non-zero singular value of A, |a| for r = 1: of the slowest direction."""
         s = self.singular_values
         return float(s[s > s[0] * self.inputs * torch.finfo(s.dtype).eps].min())
 

@@ -71,8 +71,10 @@ def _mark_phases(axes: Axes, replica: dict[str, str], last: int) -> None:
             continue
         axes.axvspan(begin, end, color=BLACK, alpha=(0.02, 0.07, 0.12)[shade], lw=0)
         if end - begin > 0.12 * last:
-            place = {"xy": ((begin + end) / 2, 0.02), "xycoords": ("data", "axes fraction")}
-            axes.annotate(name, **place, ha="center", va="bottom", color="#555555")
+            middle, above_axis = (begin + end) / 2, axes.get_xaxis_transform()
+            axes.text(
+                middle, 0.02, name, transform=above_axis, ha="center", va="bottom", color="#555555"
+            )
     for name in ("T_align", "T_growth"):
         if replica[name]:
             axes.axvline(int(replica[name]), color="#555555", lw=0.8, ls=":")

@@ -23,7 +23,7 @@ WIDEST = 16  # the width up to which angles between all neurons are kept
 class Look:
     """R replicas at one iteration; a replica that has stopped keeps its last values.
 
-    Losses (R,); norms, angles in radians and imbalance (R, k); angle_between (R, k, k), for k <= 16;
+    Losses (R,); norms, angles in radians and imbalance (R, k); angle_between (R, k, k) for k <= 16;
     phase (R,) indexes `reludyn.phases.PHASES`; W, V the weights of the first replicas, in the
     coordinates of the run.
     """

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from shlex import quote
+from typing import Any
 
 from rich import box
 from rich.console import Console
@@ -23,7 +24,7 @@ def print_report(
     for name, value in _lines(summary, rows):
         table.add_row(name, value)
     console.print(table)
-    plain = {"soft_wrap": True, "highlight": False, "markup": False}
+    plain: Any = {"soft_wrap": True, "highlight": False, "markup": False}
     shown = _relative(folder)
     console.print(f"files    {shown}", **plain)
     if pictures:

@@ -1,4 +1,4 @@
-"""The files of a run: trajectory.npz, replicas.csv, summary.json, DONE (design: complete or absent)."""
+"""The files of a run, each complete or absent: trajectory.npz, replicas.csv, summary.json, DONE."""
 
 from __future__ import annotations
 
@@ -20,12 +20,6 @@ from reludyn.recording.look import Look
 Array = NDArray[Any]
 SIZE_LIMIT = 2**28  # bytes of the trajectory kept: above it looks or replicas are thinned
 
-REPLICA_COLUMNS = (
-    "replica", "seed", "outcome", "loss", "loss_linear", "loss_rectification",
-    "T_align", "T_growth", "T_converged", "rate_measured",
-    "predicted_T_align", "predicted_T_growth", "predicted_T_converged", "predicted_outcome",
-    "effective_weight_error", "group_sum_error", "saddle_c",
-)  # fmt: skip
 _LOSSES = ("loss", "loss_linear", "loss_rectification", "loss_population")
 _NEURONS = ("w_norm", "v_norm", "angle_to_target", "imbalance", "angle_between")
 
@@ -104,11 +98,11 @@ def _present(look: Look, names: Sequence[str]) -> dict[str, Array]:
 def write_npz(path: Path, arrays: Mapping[str, Array]) -> None:
     """Uncompressed, complete or not there at all."""
     with atomic(path) as file:
-        np.savez(file, **arrays)
+        np.savez(file, **dict(arrays))  # type: ignore[arg-type]  # NumPy's stub has allow_pickle
 
 
 def write_csv(path: Path, columns: Sequence[str], rows: Sequence[Mapping[str, object]]) -> None:
-    """One row a replica; None and NaN are empty, floats in full precision."""
+    """One row a replica; None is empty, floats in full precision."""
     with atomic(path) as file:
         text = io.TextIOWrapper(file, encoding="utf-8", newline="")
         writer = csv.DictWriter(text, columns, lineterminator="\n")
@@ -130,6 +124,4 @@ def write_done(folder: Path, digest: str) -> None:
 
 
 def _cell(value: object) -> object:
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        return ""
-    return repr(value) if isinstance(value, float) else value
+    return "" if value is None else value  # csv writes floats with repr, in full precision

@@ -61,8 +61,8 @@ def replica_scalars(look: Look, j: int) -> Scalars:
         yield f"imbalance/b/{i + 1}", look.imbalance[j, i]
     if look.angle_between is not None and k <= PAIRS_UP_TO:
         for i in range(k):
-            for l in range(i):
-                yield f"angle/between/{l + 1}-{i + 1}", look.angle_between[j, l, i]
+            for h in range(i):
+                yield f"angle/between/{h + 1}-{i + 1}", look.angle_between[j, h, i]
     yield "phase/index", float(look.phase[j])
 
 

@@ -35,7 +35,7 @@ _BLOCK = 2**23  # numbers held at once
 
 def decompose(student: ReLUStudent, A: Tensor) -> Loss:
     """Population risk and its parts, each (R,), for the teacher A (r, d); x ~ N(0, I)."""
-    R, k, d = student.W.shape
+    _, k, d = student.W.shape
     cost = k * d * A.shape[0] + k * k
     blocks = student.split(max(1, _BLOCK // cost))
     parts = [(_linear(block, A), _rectification(block, A)) for block in blocks]

@@ -1,4 +1,4 @@
-"""The engine: advances all replicas many iterations between two looks, without host synchronisation."""
+"""The engine: advances all replicas many iterations between two looks, without host syncs."""
 
 from __future__ import annotations
 
@@ -46,15 +46,15 @@ class Engine:
 
     def start(self, student: ReLUStudent) -> State:
         """Iteration 0."""
-        R, like = student.replicas, {"device": student.W.device}
+        R, device = student.replicas, student.W.device
         evaluation = self.risk.evaluate(student)
-        never = torch.full((R,), -1, **like)
+        never = torch.full((R,), -1, device=device)
         state = State(
             student,
             evaluation,
-            steps=torch.zeros(R, dtype=torch.int64, **like),
-            running=torch.ones(R, dtype=torch.bool, **like),
-            diverged=torch.zeros(R, dtype=torch.bool, **like),
+            steps=torch.zeros(R, dtype=torch.int64, device=device),
+            running=torch.ones(R, dtype=torch.bool, device=device),
+            diverged=torch.zeros(R, dtype=torch.bool, device=device),
             clocks=Clocks(never, never, never),
             ceiling=DIVERGED * evaluation.loss.clamp_min(self.rule.zero_loss),
         )

@@ -1,0 +1,86 @@
+"""Results: a row a replica, and the medians over all of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from reludyn import order_parameters
+from reludyn.notation import Loss
+from reludyn.phases import Clocks, Outcome
+from reludyn.student import ReLUStudent
+
+COLUMNS = (
+    "replica", "seed", "outcome", "loss", "loss_linear", "loss_rectification",
+    "T_align", "T_growth", "T_converged", "rate_measured",
+    "predicted_T_align", "predicted_T_growth", "predicted_T_converged", "predicted_outcome",
+    "effective_weight_error", "group_sum_error", "saddle_c",
+)  # fmt: skip
+MEDIANS = ("T_align", "T_growth", "T_converged", "loss", "rate_measured")
+Row = dict[str, object]
+
+
+def replica_rows(
+    seeds: Sequence[int],
+    student: ReLUStudent,
+    A: Tensor,
+    loss: Loss,
+    clocks: Clocks,
+    outcomes: Sequence[Outcome],
+    rate: NDArray[np.float64],
+) -> list[Row]:
+    """The rows of replicas.csv for the final weights; what is not defined is None.
+
+    T_* are iterations. rate_measured is the contraction of sqrt(loss) an iteration, at a global
+    minimum. effective_weight_error needs r = 1, k = 2 and v_i of both signs; group_sum_error needs
+    r = 1; saddle_c needs a non-strict saddle.
+    """
+    R = student.replicas
+    minimum = np.array([outcome == "global_minimum" for outcome in outcomes])
+    saddle = torch.tensor([outcome == "non_strict_saddle" for outcome in outcomes])
+    weight_error = group_error = saddle_c = torch.full((R,), math.nan)
+    if A.shape[0] == 1:
+        group_error = order_parameters.group_sum_error(student, A)
+        saddle_c = order_parameters.saddle_ratio(student, A).cpu().where(saddle, math.nan)
+        if student.width == 2:
+            weight_error = order_parameters.effective_weight_error(student, A)
+    columns: dict[str, Sequence[object]] = {
+        "replica": range(R),
+        "seed": seeds,
+        "outcome": outcomes,
+        "loss": _numbers(loss.total),
+        "loss_linear": _numbers(loss.linear),
+        "loss_rectification": _numbers(loss.rectification),
+        "T_align": _iterations(clocks.align),
+        "T_growth": _iterations(clocks.growth),
+        "T_converged": _iterations(clocks.converged),
+        "rate_measured": _numbers(torch.from_numpy(np.where(minimum, rate, math.nan))),
+        "effective_weight_error": _numbers(weight_error),
+        "group_sum_error": _numbers(group_error),
+        "saddle_c": _numbers(saddle_c),
+    }
+    empty = [None] * R
+    return [{name: columns.get(name, empty)[j] for name in COLUMNS} for j in range(R)]
+
+
+def summarise(rows: Sequence[Row]) -> dict[str, object]:
+    """success_fraction, and the medians over the replicas where a value is defined (else None)."""
+    medians: dict[str, float | None] = {}
+    for name in MEDIANS:
+        values = np.array([row[name] for row in rows if row[name] is not None], dtype=float)
+        medians[name] = float(np.median(values)) if len(values) else None
+    reached = sum(row["outcome"] == "global_minimum" for row in rows)
+    return {"success_fraction": reached / len(rows), "median": medians}
+
+
+def _numbers(values: Tensor) -> list[float | None]:
+    return [value if math.isfinite(value) else None for value in values.tolist()]
+
+
+def _iterations(clock: Tensor) -> list[int | None]:
+    return [step if step >= 0 else None for step in clock.tolist()]
