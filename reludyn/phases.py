@@ -109,14 +109,16 @@ def contraction_rate(
 ) -> NDArray[np.float64]:
     """Factor per iteration by which sqrt(loss) shrinks at the end of the run: (R,).
 
-    Least squares on log(loss) over the looks of the last two decades: loss between l and 100 l,
-    with l the final loss or 1e-24 unit, below which rounding shows. Theory for r = 1, |a| = 1:
-    1 - mu along a, 1 - mu/2 across. NaN with fewer than two such looks.
+    Least squares on log(loss) over the last two decades, at least the last three looks, of those
+    with a loss between 1e-24 unit (below it rounding shows) and 1e-2 unit. Theory for r = 1,
+    |a| = 1: 1 - mu along a, 1 - mu/2 across. NaN with fewer than two such looks.
 
     steps (T,), losses (T, R), last (R,) the iteration at which each replica stopped; unit = |A|^2.
     """
-    floor = np.maximum(losses[-1], 1e-24 * unit)
-    inside = (losses >= floor) & (losses <= 100 * floor) & (steps[:, None] <= last)
+    valid = (losses >= 1e-24 * unit) & (losses <= 1e-2 * unit) & (steps[:, None] <= last)
+    smallest = np.min(np.where(valid, losses, np.inf), axis=0)
+    following = valid[::-1].cumsum(0)[::-1]  # valid looks from this one on
+    inside = valid & ((losses <= 100 * smallest) | (following <= 3))
     with np.errstate(divide="ignore", invalid="ignore"):
         y = np.where(inside, np.log(np.where(inside, losses, 1.0)), 0.0)
         t = np.where(inside, steps[:, None].astype(float), 0.0)

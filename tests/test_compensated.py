@@ -46,7 +46,9 @@ def test_sum_of_products_survives_cancellation(terms: int, dtype: torch.dtype) -
     result = sum_of_products(a, b)
     eps = torch.finfo(dtype).eps
     for j in range(50):
-        products = [Fraction(float(x)) * Fraction(float(y)) for x, y in zip(a[:, j], b[:, j])]
+        products = [
+            Fraction(float(x)) * Fraction(float(y)) for x, y in zip(a[:, j], b[:, j], strict=True)
+        ]
         size = float(sum(abs(p) for p in products))
         error = abs(float(Fraction(float(result[j])) - sum(products)))
         assert error <= eps * abs(float(sum(products))) + 16 * terms * eps**2 * size

@@ -48,7 +48,7 @@ def test_gradient_equals_autograd_and_finite_differences(case: int) -> None:
     loss = autograd_loss(W, V, A)
     loss.backward()
     evaluation = PopulationRisk(A).evaluate(student)
-    assert float(evaluation.loss[0]) == pytest.approx(float(loss), rel=1e-12)
+    assert float(evaluation.loss[0]) == pytest.approx(loss.item(), rel=1e-12)
     gradient = [evaluation.gradient.W[0].numpy(), evaluation.gradient.V[0].numpy()]
     assert relative(gradient[0], W.grad.numpy()) < 1e-10
     assert relative(gradient[1], V.grad.numpy()) < 1e-10
@@ -107,7 +107,6 @@ def test_gradient_and_loss_at_degenerate_geometry(kind: str) -> None:
     assert float(evaluation.loss) == pytest.approx(exact[0], rel=1e-14)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("case", range(20))
 def test_loss_equals_monte_carlo_within_four_standard_errors(case: int) -> None:
     k, r, d = SIZES[case % len(SIZES)]
@@ -131,7 +130,7 @@ def near_minimum(size: float, k: int, seed: int) -> tuple[np.ndarray, np.ndarray
 
 
 @pytest.mark.parametrize("k", [2, 3, 6])
-@pytest.mark.parametrize("size", [1e-1, 1e-4, 1e-7, 1e-10, 1e-12, 1e-13])
+@pytest.mark.parametrize("size", [1e-1, 1e-4, 1e-7, 1e-10, 1e-12, 1e-13, 1e-14])
 def test_loss_keeps_its_relative_precision_down_to_1e_26(size: float, k: int) -> None:
     for seed in range(5):
         W, V, A = near_minimum(size, k, seed)
@@ -141,8 +140,8 @@ def test_loss_keeps_its_relative_precision_down_to_1e_26(size: float, k: int) ->
         assert float(loss.total) == pytest.approx(total, rel=1e-6)
         assert float(loss.linear) == pytest.approx(linear, rel=1e-6)
         assert float(loss.rectification) == pytest.approx(rectification, rel=1e-6)
-    if size == 1e-13:
-        assert total < 1e-24  # the case does reach the depth that it claims
+    if size == 1e-14 and k == 2:
+        assert total < 1e-26  # the case does reach the depth that it claims
 
 
 def test_loss_with_several_outputs_is_resolved_to_its_stated_resolution() -> None:

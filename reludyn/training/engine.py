@@ -77,13 +77,13 @@ class Engine:
     def _seen(
         self, state: State, student: ReLUStudent, evaluation: Evaluation, steps: Tensor
     ) -> State:
-        diverged = ~(evaluation.loss <= state.ceiling)  # true for NaN
+        diverged = (evaluation.loss <= state.ceiling).logical_not()  # true for NaN
         converged = self._converged(student, evaluation)
         return State(
             student,
             evaluation,
             steps,
-            running=state.running & ~converged & ~diverged,
+            running=state.running & (converged | diverged).logical_not(),
             diverged=diverged,
             clocks=self.rule.tick(state.clocks, steps, student, converged),
             ceiling=state.ceiling,

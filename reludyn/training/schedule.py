@@ -14,5 +14,5 @@ def look_steps(steps: int, looks: int) -> list[int]:
     if looks >= steps:
         return list(range(steps + 1))
     dense = looks // 2
-    spaced = np.geomspace(dense + 1, steps, looks - dense).round().astype(int)
-    return sorted({*range(dense + 1), *spaced.tolist(), steps})
+    spaced = np.geomspace(max(dense, 1), steps, looks - dense + 1)[1:].round().astype(int)
+    return sorted({*range(dense + 1), *spaced.tolist()})

@@ -1,0 +1,173 @@
+"""Outcomes, rates and order parameters."""
+
+import math
+
+import numpy as np
+import pytest
+import reference
+import torch
+
+from reludyn import order_parameters
+from reludyn.initialization import draw_students
+from reludyn.notation import Loss
+from reludyn.optim.gradient_descent import GradientDescent
+from reludyn.phases import Clocks, PhaseRule, classify, contraction_rate
+from reludyn.risk import PopulationRisk
+from reludyn.student import ReLUStudent
+from reludyn.teacher import axis_teacher, random_teacher
+from reludyn.training.engine import Engine
+from reludyn.training.trainer import train
+
+
+def student_of(products: list[float], v: list[float], a: torch.Tensor) -> ReLUStudent:
+    """|v_i| w_i = products_i a."""
+    V = torch.tensor([[v]], dtype=torch.float64)
+    W = torch.tensor(products, dtype=torch.float64)[:, None] * a[0] / V[0, 0].abs()[:, None]
+    return ReLUStudent(W[None], V)
+
+
+def outcome(student: ReLUStudent, a: torch.Tensor, **flags: bool) -> str:
+    risk = PopulationRisk(a)
+    converged, diverged = (torch.tensor([flags.get(f, False)]) for f in ("converged", "diverged"))
+    loss: Loss = risk.loss(student)
+    return classify(student, risk.evaluate(student), loss, converged, diverged, a, 1e-3)[0]
+
+
+A = torch.tensor([[1.2, -0.5, 0.3]], dtype=torch.float64)
+
+
+@pytest.mark.parametrize("c", [0.1, 2.0, -1.1, -3.0])
+def test_theorem_1_saddles_are_recognised_with_their_c(c: float) -> None:
+    student = student_of([c + 1, c], [0.8, -1.7], A)
+    assert outcome(student, A) == "non_strict_saddle"
+    assert float(order_parameters.saddle_ratio(student, A)) == pytest.approx(c, rel=1e-13)
+
+
+@pytest.mark.parametrize(("v", "c"), [([1.0, 0.5], 0.0), ([-1.0, -0.5], -1.0)])
+def test_neurons_of_one_sign_get_stuck_at_the_ends_of_the_family(v: list[float], c: float) -> None:
+    sign = math.copysign(1, v[0])
+    student = student_of([0.3 * sign, 0.7 * sign], v, A)
+    assert outcome(student, A) == "non_strict_saddle"
+    assert float(order_parameters.saddle_ratio(student, A)) == pytest.approx(c, abs=1e-13)
+
+
+def test_a_small_neuron_that_can_still_grow_is_not_a_saddle() -> None:
+    """w_1 = a has been learned, w_2 is tiny and points elsewhere: loss |a|^2/4, yet on its way."""
+    student = student_of([1.0, -1e-6], [1.0, -1e-3], A)
+    assert outcome(student, A) == "unconverged"
+
+
+def test_a_passing_point_of_the_same_loss_is_not_a_saddle() -> None:
+    a = A / A.norm()
+    grid = torch.linspace(0.01, 1.0, 2000, dtype=torch.float64)
+    students = [student_of([float(s), -float(s)], [1.0, -1.0], a) for s in grid]
+    losses = torch.cat([PopulationRisk(a).loss(s).total for s in students])
+    closest = int((losses - 0.25).abs().argmin())
+    assert float((losses[closest] - 0.25).abs()) < 1e-3 * 0.25
+    assert outcome(students[closest], a) == "unconverged"
+
+
+def test_flags_decide_before_geometry() -> None:
+    student = student_of([1.0, -1.0], [1.0, -1.0], A)
+    assert outcome(student, A, converged=True) == "global_minimum"
+    assert outcome(student, A, diverged=True, converged=True) == "diverged"
+    assert outcome(student, A) == "unconverged"
+
+
+def test_several_outputs_have_no_saddle_verdict() -> None:
+    two = torch.eye(2, 3, dtype=torch.float64)
+    student = draw_students("theorem", [0], 4, 3, 2, 1.0)
+    risk = PopulationRisk(two)
+    no = torch.tensor([False])
+    names = classify(student, risk.evaluate(student), risk.loss(student), no, no, two, 1e-3)
+    assert names == ["unconverged"]
+
+
+@pytest.mark.parametrize("rate", [0.5, 0.9, 0.99])
+def test_the_rate_is_the_contraction_of_the_root_of_the_loss(rate: float) -> None:
+    steps = np.unique(np.geomspace(1, 400, 60).round().astype(int))
+    exact = np.maximum(0.3 * rate ** (2.0 * steps), 1e-31)  # stalls at rounding
+    losses = np.stack([exact, exact], 1)
+    measured = contraction_rate(steps, losses, np.array([400, 400]), 1.0)
+    np.testing.assert_allclose(measured, rate, rtol=1e-12)
+
+
+def test_the_rate_ignores_looks_after_a_replica_has_stopped() -> None:
+    steps = np.arange(200)
+    losses = np.maximum(0.8 ** (2.0 * steps), 0.8**100)[:, None]
+    measured = contraction_rate(steps, losses, np.array([50]), 1.0)
+    assert measured[0] == pytest.approx(0.8, rel=1e-12)
+
+
+def test_the_rate_needs_two_looks() -> None:
+    measured = contraction_rate(np.array([0, 9]), np.array([[1.0], [1e-9]]), np.array([9]), 1.0)
+    assert np.isnan(measured).all()
+
+
+def test_the_slowest_direction_contracts_by_one_minus_half_mu() -> None:
+    """At a minimum the Hessian of a neuron is 1 along a and 1/2 across."""
+    teacher = axis_teacher(1, 6)
+    student = draw_students("theorem", [0], 2, 6, 1, 0.5, "alternating")
+    steps, losses = [], []
+    engine = Engine(PopulationRisk(teacher.A), GradientDescent(0.1), PhaseRule(teacher, teacher.A),
+                    1e-20)  # fmt: skip
+
+    def look(state) -> None:  # type: ignore[no-untyped-def]
+        steps.append(int(state.steps.max()))
+        losses.append(engine.risk.loss(state.student).total.numpy())
+
+    state, _ = train(engine, student, range(2001), look)
+    rate = contraction_rate(np.array(steps), np.stack(losses), state.steps.numpy(), 1.0)
+    assert rate[0] == pytest.approx(1 - 0.1 / 2, abs=2e-3)
+
+
+def test_angles_imbalance_and_alignment_equal_the_oracle() -> None:
+    teacher = random_teacher(2, 5)
+    student = draw_students("xavier_normal", range(20), 3, 5, 2, 1.0)
+    angles = order_parameters.angle_to_target(student, teacher.A)
+    for j in range(20):
+        W, V = student.W[j].numpy(), student.V[j].numpy()
+        expected = reference.angle_to_target(W, V, teacher.A.numpy())
+        np.testing.assert_allclose(angles[j], expected, rtol=1e-13)
+        np.testing.assert_allclose(
+            order_parameters.imbalance(student)[j],
+            reference.imbalance(W, V),
+            rtol=1e-13,
+            atol=1e-14,
+        )
+
+
+def test_alignment_is_decided_at_pi_over_20() -> None:
+    a = torch.tensor([[1.0, 0.0]], dtype=torch.float64)
+    rule = PhaseRule(axis_teacher(1, 2), a)
+    for theta, expected in ((math.pi / 20 - 1e-12, True), (math.pi / 20 + 1e-12, False)):
+        w = [[math.cos(theta), math.sin(theta)], [-1.0, 0.0]]
+        W = torch.tensor([w], dtype=torch.float64)
+        student = ReLUStudent(1e-5 * W, torch.tensor([[[1e-5, -1e-5]]], dtype=torch.float64))
+        assert bool(rule.aligned(student)) is expected
+    zero = ReLUStudent(torch.zeros(1, 2, 2).double(), torch.ones(1, 1, 2).double())
+    assert not rule.aligned(zero)
+
+
+def test_growth_waits_for_alignment_and_keeps_the_first_time() -> None:
+    rule = PhaseRule(axis_teacher(1, 2, 4.0), 4 * torch.eye(1, 2).double())
+    turned = ReLUStudent(torch.tensor([[[0.0, 1.0]]]).double(), torch.tensor([[[2.0]]]).double())
+    grown = ReLUStudent(torch.tensor([[[1.0, 0.0]]]).double(), torch.tensor([[[0.5]]]).double())
+    small = ReLUStudent(torch.tensor([[[1.0, 0.0]]]).double(), torch.tensor([[[0.49]]]).double())
+    clocks, no = Clocks(*(torch.tensor([-1]) for _ in range(3))), torch.tensor([False])
+    times = []
+    for step, student in enumerate([turned, small, turned, grown, grown]):
+        clocks = rule.tick(clocks, torch.tensor([step]), student, no)
+        times.append((int(clocks.align), int(clocks.growth), int(clocks.phase)))
+    assert times == [(-1, -1, 0), (1, -1, 1), (1, 2, 2), (1, 2, 2), (1, 2, 2)]
+
+
+def test_group_sums_and_effective_weights() -> None:
+    student = student_of([0.25, 0.75, -0.6, -0.4], [1.0, 2.0, -1.0, -3.0], A)
+    assert float(order_parameters.group_sum_error(student, A)) == pytest.approx(0, abs=1e-15)
+    pair = student_of([1.1, -1.0], [2.0, -2.0], A)
+    expected = 0.1 * float(A.norm())
+    assert float(order_parameters.effective_weight_error(pair, A)) == pytest.approx(expected)
+    assert float(order_parameters.group_sum_error(pair, A)) == pytest.approx(expected)
+    same = student_of([1.0, 1.0], [1.0, 1.0], A)
+    assert math.isnan(float(order_parameters.effective_weight_error(same, A)))

@@ -1,0 +1,247 @@
+"""The trainer: the whole trajectory against an independent descent, exact events, independence."""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import reference
+import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from reludyn.data.gaussian import gaussian_sample
+from reludyn.initialization import draw_students
+from reludyn.optim.gradient_descent import GradientDescent
+from reludyn.phases import PhaseRule
+from reludyn.risk import EmpiricalRisk, PopulationRisk
+from reludyn.student import InvariantSubspace, ReLUStudent
+from reludyn.teacher import LinearTeacher, axis_teacher, random_teacher
+from reludyn.training.engine import Engine, State
+from reludyn.training.schedule import look_steps
+from reludyn.training.trainer import train
+
+
+def make_engine(
+    teacher: LinearTeacher, risk: PopulationRisk | EmpiricalRisk | None = None, lr: float = 0.1,
+    tolerance: float = 0.0, train_output: bool = True, A: torch.Tensor | None = None,
+) -> Engine:  # fmt: skip
+    A = teacher.A if A is None else A
+    descent = GradientDescent(lr, train_output)
+    return Engine(risk or PopulationRisk(A), descent, PhaseRule(teacher, A), tolerance)
+
+
+def follow(engine: Engine, student: ReLUStudent, looks: list[int]) -> tuple[list[State], str]:
+    states: list[State] = []
+    _, reason = train(engine, student, looks, states.append)
+    return states, reason
+
+
+CASES = [(2, 1, 100, 1e-4), (2, 1, 5, 1.0), (3, 1, 12, 0.3), (6, 3, 10, 1.0), (4, 2, 4, 0.1)]
+
+
+@pytest.mark.parametrize("train_output", [True, False])
+@pytest.mark.parametrize(("k", "r", "d", "scale"), CASES)
+def test_population_trajectory_equals_an_independent_descent(
+    k: int, r: int, d: int, scale: float, train_output: bool
+) -> None:
+    """Through the invariant subspace and back, 300 steps, weights to 1e-10."""
+    teacher = random_teacher(r, d)
+    student = draw_students("xavier_normal", [3], k, d, r, scale)
+    subspace = InvariantSubspace.spanned(teacher, student)
+    engine = make_engine(teacher, train_output=train_output, A=subspace.teacher.A)
+    states, _ = follow(engine, subspace.reduce(student), list(range(301)))
+    Ws, Vs = reference.descend(
+        student.W[0].numpy(), student.V[0].numpy(),
+        lambda W, V: reference.population_gradient(W, V, teacher.A.numpy()),
+        0.1, 300, train_output,
+    )  # fmt: skip
+    W = np.stack([subspace.lift(s.student).W[0].numpy() for s in states])
+    V = np.stack([s.student.V[0].numpy() for s in states])
+    np.testing.assert_allclose(W, Ws, rtol=1e-10, atol=1e-10 * np.abs(Ws).max())
+    np.testing.assert_allclose(V, Vs, rtol=1e-10, atol=1e-10 * np.abs(Vs).max())
+
+
+def test_empirical_trajectory_equals_an_independent_descent() -> None:
+    teacher, student = axis_teacher(1, 8), draw_students("theorem", [1], 3, 8, 1, 0.5)
+    X, Y = gaussian_sample(teacher, 60, [1])
+    states, _ = follow(make_engine(teacher, EmpiricalRisk(X, Y)), student, list(range(301)))
+    Ws, Vs = reference.descend(
+        student.W[0].numpy(), student.V[0].numpy(),
+        lambda W, V: reference.empirical_gradient(W, V, X[0].numpy(), Y[0].numpy()), 0.1, 300,
+    )  # fmt: skip
+    np.testing.assert_allclose([s.student.W[0].numpy() for s in states], Ws, rtol=1e-9, atol=1e-11)
+    np.testing.assert_allclose([s.student.V[0].numpy() for s in states], Vs, rtol=1e-9, atol=1e-11)
+
+
+@pytest.mark.parametrize(("k", "r"), [(2, 1), (4, 1), (6, 3)])
+def test_events_are_exact_at_any_spacing_of_the_looks(k: int, r: int) -> None:
+    """T_align, T_growth, T_converged from all iterates of the oracle."""
+    teacher, tolerance, d = axis_teacher(r, 12), 1e-6, 12
+    students = draw_students("xavier_normal", range(6), k, d, r, 1e-3)
+    expected = []
+    for j in range(6):
+        Ws, Vs = reference.descend(
+            students.W[j].numpy(), students.V[j].numpy(),
+            lambda W, V: reference.population_gradient(W, V, teacher.A.numpy()), 0.1, 600,
+        )  # fmt: skip
+        A = teacher.A.numpy()
+        losses = [reference.population_loss(W, V, A) for W, V in zip(Ws, Vs, strict=True)]
+        expected.append(reference.phase_times(Ws, Vs, A, losses, tolerance))
+    assert any(align is not None and converged is not None for align, _, converged in expected)
+    for looks in ([0, 600], [0, 1, 7, 600], list(range(601))):
+        states, _ = follow(make_engine(teacher, tolerance=tolerance), students, looks)
+        clocks = zip(*(clock.tolist() for clock in states[-1].clocks), strict=True)
+        # what the oracle sees after a replica has stopped is not training
+        for seen, (align, growth, converged) in zip(clocks, expected, strict=True):
+            stop = math.inf if converged is None else converged
+            ends = [-1 if t is None or t > stop else t for t in (align, growth, converged)]
+            assert list(seen) == ends
+
+
+@pytest.mark.parametrize("empirical", [False, True])
+def test_a_replica_of_a_batch_equals_the_run_alone(empirical: bool) -> None:
+    teacher = axis_teacher(1, 20)
+    students = draw_students("xavier_normal", range(8), 2, 20, 1, 1e-2, "alternating")
+
+    def last(student: ReLUStudent, seeds: list[int]) -> State:
+        if empirical:
+            engine = make_engine(
+                teacher, EmpiricalRisk(*gaussian_sample(teacher, 90, seeds)), tolerance=1e-12
+            )
+            return follow(engine, student, look_steps(500, 40))[0][-1]
+        subspace = InvariantSubspace.spanned(teacher, student)
+        engine = make_engine(teacher, tolerance=1e-12, A=subspace.teacher.A)
+        state = follow(engine, subspace.reduce(student), look_steps(500, 40))[0][-1]
+        lifted = subspace.lift(state.student)
+        return State(**{**vars(state), "student": lifted})
+
+    together = last(students, list(range(8)))
+    for j, one in enumerate(students.split(1)):
+        alone = last(one, [j])
+        for batched, single in zip(together.student, alone.student, strict=True):
+            torch.testing.assert_close(batched[j], single[0], rtol=1e-12, atol=1e-12)
+        assert together.steps[j] == alone.steps[0]
+        assert [c[j] for c in together.clocks] == [c[0] for c in alone.clocks]
+
+
+def test_a_replica_stops_at_the_first_iterate_below_the_tolerance() -> None:
+    teacher = axis_teacher(1, 6)
+    students = draw_students("theorem", range(5), 2, 6, 1, 0.1, "alternating")
+    states, reason = follow(make_engine(teacher, tolerance=1e-6), students, [0, 2000])
+    assert reason == "converged"
+    final = states[-1]
+    assert torch.equal(final.steps, final.clocks.converged)
+    every, _ = follow(make_engine(teacher), students, list(range(int(final.steps.max()) + 1)))
+    losses = torch.stack([s.evaluation.loss for s in every])
+    for j, stop in enumerate(final.steps.tolist()):
+        assert losses[stop, j] < 1e-6 <= losses[stop - 1, j]
+        assert torch.equal(final.student.W[j], every[stop].student.W[j])
+
+
+def test_tiny_tolerances_are_met_by_the_resolved_loss() -> None:
+    """1e-27: far below the rounding error of the value that comes with the gradient."""
+    teacher = axis_teacher(1, 100)
+    student = draw_students("xavier_normal", [0], 2, 100, 1, 1e-4, "alternating")
+    subspace = InvariantSubspace.spanned(teacher, student)
+    engine = make_engine(teacher, tolerance=1e-27, A=subspace.teacher.A)
+    states, reason = follow(engine, subspace.reduce(student), [0, 3000])
+    assert reason == "converged"
+    weights = subspace.lift(states[-1].student)
+    exact = reference.population_loss_mp(
+        weights.W[0].numpy(), weights.V[0].numpy(), teacher.A.numpy()
+    )[0]
+    assert 0 < exact < 1e-27
+
+
+def test_zero_tolerance_never_stops() -> None:
+    teacher = axis_teacher(1, 3)
+    student = draw_students("theorem", [0], 2, 3, 1, 0.5, "alternating")
+    states, reason = follow(make_engine(teacher, lr=0.5), student, [0, 400])
+    assert reason == "max_steps"
+    assert states[-1].steps.tolist() == [400]
+
+
+def test_a_diverging_replica_is_frozen_and_the_others_go_on() -> None:
+    teacher = axis_teacher(1, 4)
+    good = draw_students("theorem", [0], 2, 4, 1, 0.5, "alternating")
+    students = ReLUStudent(torch.cat([good.W, 40 * good.W]), torch.cat([good.V, 40 * good.V]))
+    states, reason = follow(make_engine(teacher, tolerance=1e-8), students, [0, 10, 2000])
+    final = states[-1]
+    assert reason == "converged"
+    assert final.diverged.tolist() == [False, True]
+    assert final.steps[1] < 10
+    assert torch.isfinite(final.student.W).all()
+    assert torch.equal(final.student.W[1], states[1].student.W[1])
+    states, reason = follow(make_engine(teacher), students.map(lambda x: x[1:]), [0, 10, 2000])
+    assert reason == "diverged"
+    assert len(states) == 2  # nothing more to do after the first look
+
+
+def test_ctrl_c_keeps_what_was_reached() -> None:
+    teacher, seen = axis_teacher(1, 4), []
+    student = draw_students("theorem", [0], 2, 4, 1, 0.5)
+
+    def look(state: State) -> None:
+        seen.append(state)
+        if state.steps.max() == 30:
+            raise KeyboardInterrupt
+
+    state, reason = train(make_engine(teacher), student, range(0, 101, 10), look)
+    assert reason == "interrupted"
+    assert state is seen[-1]
+
+
+def test_float32_follows_float64() -> None:
+    teacher = axis_teacher(1, 10)
+    student = draw_students("xavier_normal", [4], 2, 10, 1, 1e-2, "alternating")
+    precise = follow(make_engine(teacher), student, [0, 150])[0][-1]
+    A = teacher.A.float()
+    engine = make_engine(teacher, PopulationRisk(A), A=A)
+    coarse = follow(engine, student.to("cpu", torch.float32), [0, 150])[0][-1]
+    assert coarse.student.W.dtype == coarse.evaluation.loss.dtype == torch.float32
+    torch.testing.assert_close(coarse.student.W.double(), precise.student.W, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("tolerance", [0.0, 1e-4, 1e-20])
+@pytest.mark.parametrize("empirical", [False, True])
+def test_everything_stays_on_the_device(empirical: bool, tolerance: float) -> None:
+    """Fake CUDA tensors refuse any mix with the CPU and any read of a value between two looks."""
+    teacher = axis_teacher(1, 5)
+    assert teacher.smallest_scale == 2 * teacher.zero_loss == 1  # read while tensors are real
+    with FakeTensorMode(allow_non_fake_inputs=False):
+        cuda = {"device": "cuda", "dtype": torch.float64}
+        A = torch.empty(1, 5, **cuda)
+        risk = EmpiricalRisk(torch.empty(1, 7, 5, **cuda), torch.empty(1, 7, 1, **cuda))
+        engine = make_engine(teacher, risk if empirical else PopulationRisk(A), A=A,
+                             tolerance=tolerance)  # fmt: skip
+        student = ReLUStudent(torch.empty(4, 2, 5, **cuda), torch.empty(4, 1, 2, **cuda))
+        state = engine.advance(engine.start(student), 3)
+        tensors = [*state.student, state.steps, state.running, state.diverged, *state.clocks]
+        assert {t.device.type for t in tensors} == {"cuda"}
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_cuda_follows_the_cpu() -> None:
+    teacher = axis_teacher(1, 20)
+    students = draw_students("xavier_normal", range(16), 2, 20, 1, 1e-3, "alternating")
+    on_cpu = follow(make_engine(teacher, tolerance=1e-8), students, [0, 500])[0][-1]
+    A = teacher.A.cuda()
+    engine = make_engine(teacher, PopulationRisk(A), A=A, tolerance=1e-8)
+    on_cuda = follow(engine, students.to("cuda", torch.float64), [0, 500])[0][-1]
+    assert torch.equal(on_cuda.steps.cpu(), on_cpu.steps)
+    torch.testing.assert_close(on_cuda.student.W.cpu(), on_cpu.student.W, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 10, 299, 3000, 10**9])
+@pytest.mark.parametrize("looks", [1, 2, 5, 600, 5000])
+def test_the_schedule_is_dense_then_sparse(steps: int, looks: int) -> None:
+    schedule = look_steps(steps, looks)
+    assert schedule[0] == 0
+    assert schedule[-1] == steps
+    assert all(a < b for a, b in pairwise(schedule))
+    assert len(schedule) <= looks + 1
+    dense = min(steps, looks // 2)
+    assert schedule[: dense + 1] == list(range(dense + 1))
