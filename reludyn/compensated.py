@@ -31,12 +31,12 @@ def sum_of_products(a: Tensor, b: Tensor) -> Tensor:
     term, error = two_product(a, b)
     while term.shape[0] > 1:  # pairwise: log2 K passes over all the rest at once
         if term.shape[0] % 2:
-            term = torch.cat([term, torch.zeros_like(term[:1])])
-            error = torch.cat([error, torch.zeros_like(error[:1])])
-        half = term.shape[0] // 2
-        term, rounding = two_sum(term[:half], term[half:])
-        error = error[:half] + error[half:] + rounding
-    return term[0] + error[0]
+            nothing = torch.zeros_like(term.narrow(0, 0, 1))
+            term, error = torch.cat([term, nothing]), torch.cat([error, nothing])
+        (left, right), errors = term.chunk(2), error.chunk(2)
+        term, rounding = two_sum(left, right)
+        error = errors[0] + errors[1] + rounding
+    return (term + error).squeeze(0)
 
 
 def _split(a: Tensor) -> tuple[Tensor, Tensor]:

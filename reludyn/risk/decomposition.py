@@ -60,9 +60,10 @@ def _linear(student: ReLUStudent, A: Tensor) -> Tensor:
     W, V = student
     (R, _, d), r = W.shape, A.shape[0]
     v = (-V / 2).movedim(2, 0).unsqueeze(-1)  # (k, R, r, 1); halving is exact
+    one = torch.ones_like(v.narrow(0, 0, 1))
     w = W.movedim(1, 0).unsqueeze(-2).expand(-1, -1, r, -1)  # (k, R, r, d)
     residual = sum_of_products(  # A - sum_i v_i w_i / 2, one sum over 1 + k terms
-        torch.cat([torch.ones_like(v[:1]), v]), torch.cat([A.expand(1, R, r, d), w])
+        torch.cat([one, v]), torch.cat([A.expand(1, R, r, d), w])
     )
     return residual.square().sum((-2, -1)) / 2
 

@@ -1,0 +1,134 @@
+"""Runs of the command inside this process, and a few finished ones that many tests read."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+import json
+import logging
+import os
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from numpy.typing import NDArray
+
+os.environ.pop("HYDRA_FULL_ERROR", None)  # read when reludyn.cli is imported
+
+from reludyn.cli import main
+
+QUICK = ("trainer.steps=5", "figures=false", "logger=none")  # a run of a few milliseconds
+
+
+@dataclass(frozen=True)
+class Finished:
+    """What a command printed, how it ended, and what it left below its working directory."""
+
+    code: int
+    out: str
+    err: str
+    where: Path
+
+    @property
+    def errors(self) -> list[str]:
+        """The lines that say what is wrong."""
+        return [line for line in self.err.splitlines() if line.startswith("reludyn: error: ")]
+
+    @property
+    def folders(self) -> list[Path]:
+        """The folders of its runs, in order."""
+        return sorted(config.parent for config in self.where.rglob(".hydra"))
+
+    @cached_property
+    def folder(self) -> Path:
+        (folder,) = self.folders
+        return folder
+
+    @cached_property
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        with np.load(self.folder / "trajectory.npz", allow_pickle=False) as file:
+            return dict(file)
+
+    @cached_property
+    def rows(self) -> list[dict[str, str]]:
+        with (self.folder / "replicas.csv").open(newline="") as file:
+            return list(csv.DictReader(file))
+
+    @cached_property
+    def summary(self) -> dict[str, Any]:
+        return json.loads((self.folder / "summary.json").read_text())
+
+    def claims_success(self) -> bool:
+        names = ("DONE", "summary.json")
+        return any(path.name in names for path in self.where.rglob("*"))
+
+
+@contextlib.contextmanager
+def _as_a_new_process(where: Path, arguments: tuple[str, ...]) -> Iterator[None]:
+    """No state of Hydra's or of logging from earlier commands, and none left for later ones."""
+    GlobalHydra.instance().clear()
+    HydraConfig.instance().cfg = None
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
+        patch.chdir(where)
+        patch.setattr("sys.argv", ["reludyn", *arguments])
+        patch.setenv("HYDRA_FULL_ERROR", "0")  # `main` sets it; the patch takes that back
+        try:
+            yield
+        finally:
+            for handler in set(root.handlers) - set(handlers):
+                handler.close()
+            root.handlers[:], root.level = handlers, level
+
+
+def run_command(where: Path, *arguments: str) -> Finished:
+    """`reludyn ARGUMENTS` in the folder `where`; exceptions come through."""
+    out, err, code = io.StringIO(), io.StringIO(), 0
+    captured = contextlib.redirect_stdout(out), contextlib.redirect_stderr(err)
+    with _as_a_new_process(where, arguments), captured[0], captured[1]:
+        try:
+            main()
+        except SystemExit as end:
+            code = int(end.code or 0)
+    return Finished(code, out.getvalue(), err.getvalue(), where)
+
+
+@pytest.fixture
+def reludyn(tmp_path: Path) -> Callable[..., Finished]:
+    """The command, in a folder of the test's own."""
+    return lambda *arguments: run_command(tmp_path, *arguments)
+
+
+@pytest.fixture(scope="session")
+def fig3(tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    """`reludyn` without arguments."""
+    return run_command(tmp_path_factory.mktemp("fig3"))
+
+
+@pytest.fixture(scope="session")
+def ensemble(tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    """Six replicas of width three: every axis has a length of its own."""
+    return run_command(
+        tmp_path_factory.mktemp("ensemble"),
+        "replicas=6", "model.width=3", "init.signs=random", "init.scale=0.1", "data.dim=20",
+        "trainer.steps=60", "figures=false",
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def empirical(tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    """Two replicas on samples, two outputs."""
+    return run_command(
+        tmp_path_factory.mktemp("empirical"),
+        "replicas=2", "data=gaussian", "data.samples=30", "data.dim=5", "data.outputs=2",
+        "init.signs=random", "init.scale=0.1", "trainer.steps=20", "figures=false",
+    )  # fmt: skip

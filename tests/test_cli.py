@@ -1,0 +1,381 @@
+"""The command: every mistake ends in one line, help is quick and complete, users bring files."""
+
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import QUICK, Finished
+from omegaconf import OmegaConf
+
+from reludyn.config import OPTIONS, Config, conf_directory
+
+COMMAND = str(Path(sys.executable).with_name("reludyn"))
+GLOBAL = "# @package _global_\n"
+
+Command = Callable[..., Finished]
+
+
+def process(*arguments: str, where: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """`reludyn ARGUMENTS` as a process of its own."""
+    return subprocess.run(
+        arguments, cwd=where, env=os.environ | environment, capture_output=True, text=True
+    )
+
+
+def refused(finished: Finished) -> str:
+    """The one line with which a command ended that did nothing."""
+    (line,) = finished.errors
+    assert finished.code == 2
+    assert "Traceback" not in finished.out + finished.err
+    assert not finished.claims_success()
+    return line.removeprefix("reludyn: error: ")
+
+
+# --- Mistakes ---------------------------------------------------------------------------------
+
+MISTAKES = {
+    # a key that does not exist
+    "init.scal=1": ("no such key", "Did you mean init.scale?"),
+    "scale=1": ("no such key",),
+    "modle.width=3": ("no group modle", "Did you mean model.width?"),
+    "initt=theorem": ("no such key", "Did you mean init?"),
+    "+data.foo=1": ("no such key", "samples"),
+    "++init.scal=3": ("no such key", "Did you mean init.scale?"),
+    "+foo=1": ("no such key",),
+    "trainer.name=x": ("no such key", "steps"),
+    # an option that does not exist
+    "data=guassian": ("no such option", "Did you mean data=gaussian?"),
+    "init=foo": ("no such option", "theorem, xavier_normal"),
+    "experiment=fig9": ("no such option", "fig3"),
+    "init=": ("no such option", "xavier_normal"),
+    "data=null": ("must be the name of an option",),
+    "experiment=null": ("must be the name of an option",),
+    "init=3": ("must be the name of an option",),
+    "data.name=foo": ("must be one of population, gaussian",),
+    # a wrong type
+    "init.scale=abc": ("must be a number",),
+    "init.scale=true": ("must be a number",),
+    "init.scale=[1]": ("must be a number",),
+    "init.scale=": ("must be a number",),
+    "model.width=2.5": ("must be an integer",),
+    "model.width=null": ("must be an integer",),
+    "seed=abc": ("must be an integer",),
+    "figures=maybe": ("must be true or false",),
+    "figures=2": ("must be true or false",),
+    "model.train_output=null": ("must be true or false",),
+    "data.samples=many": ("must be an integer or null",),
+    "init.scale=???": ("a value is needed",),
+    # an impossible value
+    "model.width=0": ("must be >= 1",),
+    "data.dim=0": ("must be >= 1",),
+    "data.outputs=101": ("must be at most data.dim=100",),
+    "replicas=0": ("must be >= 1",),
+    "seed=-1": ("must be >= 0",),
+    "init.scale=0": ("must be > 0",),
+    "init.scale=-1": ("must be > 0",),
+    "init.scale=nan": ("must be a finite number",),
+    "init.scale=inf": ("must be a finite number",),
+    "optimizer.lr=0": ("must be > 0",),
+    "optimizer.lr=-0.1": ("must be > 0",),
+    "optimizer.lr=nan": ("must be a finite number",),
+    "optimizer.lr=inf": ("must be a finite number",),
+    "data.target_norm=0": ("must be > 0",),
+    "trainer.steps=0": ("must be >= 1",),
+    "trainer.tolerance=-1": ("must be >= 0",),
+    "trainer.tolerance=nan": ("must be a finite number",),
+    "precision=float16": ("must be one of float64, float32",),
+    "device=tpu": ("must be one of auto, cpu, cuda",),
+    "init.signs=plus": ("must be one of random, alternating, same",),
+    # a combination
+    "data.samples=10": ("must be null with data=population", "data=gaussian"),
+    "data=gaussian data.samples=0": ("must be >= 1",),
+    "data=gaussian data.samples=null": ("must be >= 1", "data=population"),
+    "data.outputs=2 init.signs=same": ("must be random", "data.outputs=2"),
+    "logger=none logger.replicas=2": ("no such key",),
+    "data.outputs=2 init.signs=random trainer.tolerance=1e-20": ("larger tolerance",),
+    # an unreadable override
+    "init.scale": ("cannot read", "KEY=VALUE"),
+    "init.scale==1": ("cannot read", "KEY=VALUE"),
+    "seed=[1": ("cannot read", "KEY=VALUE"),
+    "=3": ("cannot read", "KEY=VALUE"),
+    "seed=1,2": ("--multirun",),
+    "+init=theorem": ("init",),
+    "~experiment": ("experiment",),
+    "~data": ("a value is needed",),
+    "seed=${nowhere}": ("nowhere",),
+    "init.scale=${init.scale}": ("init.scale",),
+    "--nonsense": ("unrecognized arguments",),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_is_explained_in_one_line(reludyn: Command, mistake: str) -> None:
+    *_, last = overrides = mistake.split()
+    key, _, value = last.lstrip("+~").partition("=")
+    line = refused(reludyn(*overrides))
+    assert key in line
+    assert value in line
+    assert all(part in line for part in MISTAKES[mistake])
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_a_missing_device_is_explained(reludyn: Command) -> None:
+    line = refused(reludyn("device=cuda"))
+    assert line == "device=cuda: there is no CUDA device here. Use device=auto or cpu"
+
+
+def test_a_folder_that_cannot_be_made_is_explained(reludyn: Command, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    assert "hydra.run.dir" in refused(reludyn(*QUICK, "hydra.run.dir=file/run"))
+
+
+@pytest.mark.parametrize(
+    "extreme",
+    [
+        "optimizer.lr=1e300",
+        "init.scale=1e100",
+        "init.scale=1e-100",
+        "data.target_norm=1e200",
+        "precision=float32 data.target_norm=1e30",
+        "data=gaussian data.samples=1000000000000",
+        "data.dim=1 model.width=1",
+        "model.width=17",
+        "trainer.looks=1",
+    ],
+)
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_an_extreme_value_runs_or_is_explained(reludyn: Command, extreme: str) -> None:
+    finished = reludyn("trainer.steps=5", *extreme.split())
+    assert finished.code in (0, 2, 3)
+    assert len(finished.errors) == (finished.code == 2)
+
+
+def test_a_diverged_run_has_an_exit_code_of_its_own(reludyn: Command) -> None:
+    finished = reludyn("optimizer.lr=5", "figures=false", "logger=none")
+    assert finished.code == 3
+    assert finished.summary["stopped_because"] == "diverged"
+
+
+@pytest.mark.parametrize(
+    "mistake",
+    ["init.scal=1,2", "modle.width=1,2", "data=population,guassian", "data=null,gaussian"],
+)
+def test_a_mistake_in_a_sweep_is_explained_before_any_job(reludyn: Command, mistake: str) -> None:
+    line = refused(reludyn("-m", "name=sweep", *QUICK, mistake))
+    assert mistake.split("=")[0] in line
+    assert "Sweep" not in line
+
+
+def test_the_process_says_no_more_than_that(tmp_path: Path) -> None:
+    finished = process(COMMAND, "init.scal=1", where=tmp_path)
+    assert finished.returncode == 2
+    assert finished.stdout == ""
+    assert finished.stderr.splitlines() == [
+        "reludyn: error: init.scal=1: no such key; init has name, scale, signs. "
+        "Did you mean init.scale?",
+        "Keys and options: reludyn --help. Stack trace: HYDRA_FULL_ERROR=1",
+    ]
+
+
+@pytest.mark.parametrize("mistake", ["init.scal=1", "model.width=0"])
+def test_the_trace_is_shown_where_it_is_asked_for(tmp_path: Path, mistake: str) -> None:
+    finished = process(COMMAND, mistake, where=tmp_path, HYDRA_FULL_ERROR="1")
+    assert finished.returncode != 0
+    assert "Traceback (most recent call last)" in finished.stderr
+
+
+def test_the_module_is_the_command(tmp_path: Path) -> None:
+    as_module = process(sys.executable, "-m", "reludyn", "seed=-1", where=tmp_path)
+    assert as_module.returncode == 2
+    assert "reludyn: error: seed=-1: must be >= 0" in as_module.stderr
+
+
+# --- Help -------------------------------------------------------------------------------------
+
+
+def help_words(text: str) -> dict[str, set[str]]:
+    """The words of each line, by the first of them."""
+    lines = (re.findall(r"[\w.]+", line) for line in text.splitlines())
+    return {words[0]: set(words[1:]) for words in lines if words}
+
+
+@pytest.mark.parametrize("group", [*OPTIONS, "experiment"])
+def test_help_names_every_option(reludyn: Command, group: str) -> None:
+    options = {path.stem for path in conf_directory().glob(f"{group}/*.yaml")}
+    assert options <= help_words(reludyn("--help").out)[group]
+
+
+@pytest.mark.parametrize("group", OPTIONS)
+def test_help_names_every_key_of_a_group(reludyn: Command, group: str) -> None:
+    keys = {field.name for schema in OPTIONS[group].values() for field in fields(schema)}
+    assert keys - {"name"} <= help_words(reludyn("--help").out)[group]
+
+
+def test_help_names_every_key_of_the_top_level(reludyn: Command) -> None:
+    keys = {field.name for field in fields(Config)} - set(OPTIONS)
+    (line,) = (line for line in reludyn("--help").out.splitlines() if line.startswith("Top level:"))
+    assert keys <= set(line.split())
+
+
+def test_the_commands_in_help_work(reludyn: Command) -> None:
+    _, block = reludyn("--help").out.split("Five commands to start with\n")
+    lines = block.partition("\n\n")[0].splitlines()
+    commands = [re.split(r"\s{4,}", line.strip())[0].split() for line in lines]
+    assert [name for name, *_ in commands] == ["reludyn"] * 5
+    codes = {" ".join(words): reludyn(*words[1:], *QUICK).code for words in commands}
+    assert set(codes.values()) == {0}, codes
+
+
+def test_help_is_quick(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def seconds() -> float:
+        began = time.perf_counter()
+        assert process(COMMAND, "--help", where=tmp_path).returncode == 0
+        return time.perf_counter() - began
+
+    best = min(seconds() for _ in range(3))
+    with capsys.disabled():
+        print(f"\nreludyn --help: {best:.2f} s (meant: under 0.6 s)")
+    assert best < 1.0
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["--help"], ["--cfg", "job"], ["--info", "defaults"], ["-sc", "install=bash"], ["seed=x"]],
+    ids=" ".join,
+)
+def test_answers_do_not_wait_for_torch(tmp_path: Path, arguments: list[str]) -> None:
+    code = (
+        "import sys; from reludyn.cli import main\n"
+        "try: main()\n"
+        "finally: print('loaded', *({'torch', 'numpy', 'matplotlib', 'rich'} & set(sys.modules)))"
+    )
+    answered = process(sys.executable, "-c", code, *arguments, where=tmp_path)
+    assert answered.stdout.splitlines()[-1] == "loaded"
+
+
+def test_cfg_shows_the_config_of_the_job(reludyn: Command, tmp_path: Path) -> None:
+    finished = reludyn("--cfg", "job", "init.scale=1e-8", "data=gaussian")
+    shown = OmegaConf.create(finished.out)
+    assert set(shown) == {field.name for field in fields(Config)}
+    assert (shown.init.scale, shown.data.samples) == (1e-8, 1600)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("what", ["all", "defaults", "searchpath"])
+def test_info_is_given(reludyn: Command, what: str) -> None:
+    finished = reludyn("--info", what)
+    assert finished.code == 0
+    assert str(conf_directory()) in finished.out or what == "defaults"
+
+
+def test_completion_can_be_installed(reludyn: Command) -> None:
+    finished = reludyn("-sc", "install=bash")
+    assert finished.code == 0
+    assert "complete -o nospace" in finished.out
+
+
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [("data=", {"data=gaussian", "data=population"}), ("init.sc", {"init.scale="})],
+)
+def test_completion_knows_options_and_keys(
+    reludyn: Command, monkeypatch: pytest.MonkeyPatch, typed: str, offered: set[str]
+) -> None:
+    monkeypatch.setenv("COMP_LINE", f"reludyn {typed}")
+    assert set(reludyn("-sc", "query=bash").out.split()) == offered
+
+
+# --- A user's own files -----------------------------------------------------------------------
+
+
+@pytest.fixture
+def with_file(reludyn: Command, tmp_path: Path) -> Command:
+    """A short run with one file in a folder of the user's, as `--config-dir` reads it."""
+
+    def run(path: str, text: str, *overrides: str) -> Finished:
+        file = tmp_path / "my_conf" / path
+        file.parent.mkdir(parents=True)
+        file.write_text(text)
+        group = f"{file.parent.name}={file.stem}"
+        return reludyn("--config-dir", "my_conf", group, *QUICK[1:], *overrides)
+
+    return run
+
+
+def test_a_user_s_experiment_runs_under_its_name(with_file: Command) -> None:
+    text = GLOBAL + "init: {scale: 1e-3}\ntrainer: {steps: 7}\n"
+    finished = with_file("experiment/mine.yaml", text)
+    assert finished.code == 0
+    assert finished.folder.parent == finished.where / "outputs" / "mine"
+    assert finished.summary["experiment"] == "mine"
+    assert finished.summary["steps"] == 7
+
+
+def test_a_user_s_experiment_may_choose_options(with_file: Command) -> None:
+    text = GLOBAL + "defaults: [{override /init: theorem}]\ntrainer: {steps: 7}\n"
+    finished = with_file("experiment/mine.yaml", text)
+    assert OmegaConf.load(finished.folder / ".hydra" / "config.yaml").init.name == "theorem"
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("init: {scal: 1e-3}", ["init.scal", "0.001", "init.scale"]),
+        ("initt: {scale: 1e-3}", ["initt", "init"]),
+        ("init: {scale: abc}", ["init.scale=abc", "number"]),
+        ("init: {scale: -1}", ["init.scale=-1", "> 0"]),
+        ("defaults: [{override /init: theorm}]", ["init=theorm", "init=theorem"]),
+        ("init: {scale: [", ["mine.yaml"]),
+    ],
+)
+def test_a_mistake_in_a_user_s_experiment_is_explained(
+    with_file: Command, text: str, named: list[str]
+) -> None:
+    line = refused(with_file("experiment/mine.yaml", GLOBAL + text + "\n"))
+    assert all(word in line for word in named)
+
+
+def test_an_experiment_without_its_package_line_is_explained(with_file: Command) -> None:
+    line = refused(with_file("experiment/mine.yaml", "init: {scale: 1e-3}\n"))
+    assert "@package _global_" in line
+
+
+OWN_INIT = "name: xavier_normal\nscale: 1e-3\nsigns: random\n"
+
+
+def test_a_user_s_option_needs_no_schema(with_file: Command) -> None:
+    finished = with_file("init/mine.yaml", OWN_INIT, "trainer.steps=3")
+    assert finished.code == 0
+    assert OmegaConf.load(finished.folder / ".hydra" / "config.yaml").init.scale == 1e-3
+
+
+def test_a_user_s_option_can_build_on_another(with_file: Command) -> None:
+    text = "defaults: [gaussian, _self_]\nsamples: 30\n"
+    finished = with_file("data/mine.yaml", text, "trainer.steps=3")
+    assert OmegaConf.load(finished.folder / ".hydra" / "config.yaml").data.samples == 30
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "named"),
+    [
+        ("scale: 1e-3", "scale: abc", "init.scale=abc"),
+        ("scale: 1e-3", "scale: -1", "init.scale=-1.0: must be > 0"),
+        ("scale: 1e-3", "scale: null", "init.scale=null"),
+        ("scale: 1e-3", "scal: 1e-3", "init.scal=0.001: no such key"),
+        ("scale: 1e-3", "", "init.scale=???: a value is needed"),
+        ("name: xavier_normal", "name: he", "init.name=he: must be one of xavier_normal, theorem"),
+        ("name: xavier_normal", "", "init.name=null: must be one of"),
+    ],
+)
+def test_a_user_s_option_is_checked(
+    with_file: Command, before: str, after: str, named: str
+) -> None:
+    line = refused(with_file("init/mine.yaml", OWN_INIT.replace(before, after)))
+    assert line.startswith(named)

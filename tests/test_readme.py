@@ -1,0 +1,132 @@
+"""Every command and snippet of README.md and CONTRIBUTING.md runs."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+BIN = Path(sys.executable).parent
+
+
+def blocks(document: str, language: str) -> list[str]:
+    text = (ROOT / document).read_text()
+    return re.findall(rf"^```{language}\n(.*?)^```", text, flags=re.DOTALL | re.MULTILINE)
+
+
+def commands(document: str) -> list[str]:
+    lines = "".join(blocks(document, "bash")).splitlines()
+    return [line.split("  #")[0].strip() for line in lines if line.strip()]
+
+
+RUNS = [c for c in commands("README.md") if c.startswith("reludyn ")]
+MAKES = [c for name in ("README.md", "CONTRIBUTING.md") for c in commands(name) if "make" in c]
+OTHERS = [c for c in commands("README.md") if c not in RUNS and c not in MAKES]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where a reader of the README works: the runs of earlier commands are there for later ones."""
+    return tmp_path_factory.mktemp("reader")
+
+
+def shell(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    env = os.environ | {"PATH": f"{BIN}:{os.environ['PATH']}", "COLUMNS": "100"}
+    return subprocess.run(
+        command, shell=True, cwd=folder, env=env, capture_output=True, text=True, check=False
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", RUNS)
+def test_a_run_of_the_readme_finishes(command: str, folder: Path) -> None:
+    before = set(folder.glob("outputs/**/DONE"))
+    done = shell(command, folder)
+    assert done.returncode == 0, done.stderr
+    assert set(folder.glob("outputs/**/DONE")) - before
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("snippet", blocks("README.md", "python"))
+def test_a_snippet_of_the_readme_runs(
+    snippet: str, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shell("reludyn", folder)
+    monkeypatch.chdir(folder)
+    exec(compile(snippet, "README.md", "exec"), {})
+    printed = capsys.readouterr().out
+    assert "'T_converged': 269.0" in printed
+    assert "loss 0.5 -> 9.3e-05 at step 269" in printed
+
+
+@pytest.mark.parametrize("command", sorted(set(MAKES)))
+def test_a_make_target_exists(command: str) -> None:
+    """Only planned, not run: `make test` is what runs this test."""
+    if not shutil.which("make"):
+        pytest.skip("make is not installed")
+    planned = shell(f"{command} --dry-run", ROOT)
+    assert planned.returncode == 0, planned.stderr
+    assert re.search(r"bin/(reludyn|python -m pytest|ruff)", planned.stdout)
+
+
+def test_the_other_commands_of_the_readme_are_known() -> None:
+    """A command that is added needs a test of its own."""
+    assert OTHERS == ["tensorboard --logdir outputs --host 127.0.0.1"]
+
+
+@pytest.mark.slow
+def test_tensorboard_finds_the_runs(folder: Path) -> None:
+    shell("reludyn trainer.steps=20 figures=false", folder)
+    log = folder / "tensorboard.log"
+    with log.open("w") as file:
+        server = subprocess.Popen(
+            [BIN / "tensorboard", *OTHERS[0].split()[1:], "--port", "0"],
+            cwd=folder, stdout=file, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+    try:
+        deadline, runs = time.monotonic() + 60, b"[]"
+        while time.monotonic() < deadline and runs == b"[]":
+            time.sleep(0.2)
+            address = re.search(r"http://127\.0\.0\.1:\d+/", log.read_text())
+            if address:
+                runs = urllib.request.urlopen(f"{address.group()}data/runs", timeout=10).read()
+        assert b"fig3/" in runs
+    finally:
+        server.terminate()
+        server.wait()
+
+
+def test_the_table_of_overrides_names_every_key() -> None:
+    from dataclasses import fields
+
+    from reludyn.config import OPTIONS, Config
+
+    table = (ROOT / "README.md").read_text().split("## Overrides")[1]
+    keys = {f.name for f in fields(Config)} - {"name"} | {"experiment"}
+    for group, options in OPTIONS.items():
+        names = {f.name for schema in options.values() for f in fields(schema)}
+        keys |= {f"{group}.{name}" for name in names - {"name"}}
+    keys -= {"trainer", "model"}  # one option each: their keys are listed
+    assert {key for key in keys if f"| `{key}` |" not in table} == set()
+
+
+def test_the_initialisation_of_contributing_works(monkeypatch: pytest.MonkeyPatch) -> None:
+    import numpy as np
+
+    from reludyn import initialization
+
+    known = dict(initialization.INITIALIZATIONS)
+    monkeypatch.setattr(initialization, "INITIALIZATIONS", known)
+    (snippet,) = blocks("CONTRIBUTING.md", "python")
+    exec(snippet, vars(initialization) | {"np": np})
+    W, V = initialization.draw_students("uniform", [0], 3, 4, 1, 0.5)
+    assert 0.2 < float(W.abs().max()) <= 0.5
+    assert float(V.abs().max()) <= 0.5
