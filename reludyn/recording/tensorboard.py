@@ -84,8 +84,11 @@ def ensemble_scalars(look: Look) -> Scalars:
         quantities["loss/population"] = look.loss_population
     for tag, values in quantities.items():
         finite = values[np.isfinite(values)]
-        for name, q in QUANTILES.items():
-            yield f"{tag}/{name}", np.quantile(finite, q) if len(finite) else np.nan
+        if len(finite):
+            levels = np.quantile(finite, list(QUANTILES.values()))
+            yield from (
+                (f"{tag}/{name}", level) for name, level in zip(QUANTILES, levels, strict=True)
+            )
     yield "fraction/aligned", (look.phase >= 1).mean()
     yield "fraction/grown", (look.phase >= 2).mean()
     yield "fraction/stopped", 1 - look.running / len(look.loss)

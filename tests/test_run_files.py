@@ -1,0 +1,571 @@
+"""What a run leaves behind: the files of design.md section 5, whole, true and never overwritten."""
+
+import csv
+import functools
+import io
+import json
+import math
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import QUICK, Finished
+from numpy.typing import NDArray
+from omegaconf import OmegaConf
+
+from reludyn import __version__
+from reludyn.config import config_hash
+from reludyn.files import atomic
+from reludyn.initialization import draw_students
+from reludyn.recording import run_files
+from reludyn.recording.look import Look, Observer
+from reludyn.recording.results import COLUMNS
+from reludyn.recording.run_files import Trajectory, write_csv, write_json
+from reludyn.training.engine import Engine
+
+Command = Callable[..., Finished]
+Arrays = dict[str, NDArray[Any]]
+
+# the public contract, written out here so that a change of it is seen
+COLUMNS_OF_CSV = (
+    "replica seed outcome loss loss_linear loss_rectification T_align T_growth T_converged "
+    "rate_measured predicted_T_align predicted_T_growth predicted_T_converged predicted_outcome "
+    "effective_weight_error group_sum_error saddle_c"
+).split()
+KEYS_OF_SUMMARY = {
+    *"version experiment device precision wall_seconds steps replicas stopped_because".split(),
+    *"success_fraction median".split(),
+}
+KEYS_OF_MEDIAN = {"T_align", "T_growth", "T_converged", "loss", "rate_measured"}
+ADDED_TO_SUMMARY = {"loss_resolution"}
+ADDED_TO_TRAJECTORY = {"loss_linear", "loss_rectification", "thinned"}
+OUTCOMES = {"global_minimum", "non_strict_saddle", "diverged", "unconverged"}
+
+
+def shapes(T: int, R: int, kept: int, k: int, d: int, r: int) -> dict[str, tuple[int, ...]]:
+    """Of the documented arrays."""
+    neurons = dict.fromkeys(("w_norm", "v_norm", "angle_to_target", "imbalance"), (T, R, k))
+    weights = {"W": (T, kept, k, d), "V": (T, kept, r, k), "A": (r, d)}
+    return {"step": (T,), "loss": (T, R), "angle_between": (T, R, k, k), **neurons, **weights}
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Every file but the log, which may grow."""
+    files = (path for path in folder.rglob("*") if path.is_file() and path.suffix != ".log")
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+
+
+# --- The files --------------------------------------------------------------------------------
+
+
+def test_every_file_is_there(fig3: Finished) -> None:
+    left = {re.sub(r"tfevents.*", "tfevents", name) for name in contents(fig3.folder)}
+    assert left == {
+        "DONE", "summary.json", "replicas.csv", "trajectory.npz", "checkpoints/last.pt",
+        "figures/phases.png", "figures/phases.pdf", "tensorboard/events.out.tfevents",
+        ".hydra/config.yaml", ".hydra/hydra.yaml", ".hydra/overrides.yaml",
+    }  # fmt: skip
+    assert (fig3.folder / "reludyn.log").stat().st_size > 0
+
+
+def test_they_lie_below_the_name_of_the_experiment_and_the_date(fig3: Finished) -> None:
+    outputs, name, date = fig3.folder.relative_to(fig3.where).parts
+    assert (outputs, name) == ("outputs", "fig3")
+    assert re.match(r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d", date)
+
+
+def test_the_files_are_named_at_the_end(fig3: Finished) -> None:
+    folder = str(fig3.folder.relative_to(fig3.where))
+    assert f"tensorboard --logdir {folder} --host 127.0.0.1" in fig3.out
+    assert f"{folder}/figures/phases.png" in fig3.out
+
+
+def test_figures_and_logger_can_be_left_out(reludyn: Command) -> None:
+    finished = reludyn("trainer.steps=5", "figures=false", "logger=none")
+    assert {name.split("/")[0] for name in contents(finished.folder)} == {
+        "DONE", "summary.json", "replicas.csv", "trajectory.npz", "checkpoints", ".hydra",
+    }  # fmt: skip
+    assert "tensorboard" not in finished.out
+    assert "picture" not in finished.out
+
+
+# --- trajectory.npz ---------------------------------------------------------------------------
+
+
+def test_arrays_of_one_replica(fig3: Finished) -> None:
+    expected = shapes(T=fig3.summary["steps"] + 1, R=1, kept=1, k=2, d=100, r=1)
+    assert {name: fig3.arrays[name].shape for name in expected} == expected
+    assert set(fig3.arrays) - set(expected) == ADDED_TO_TRAJECTORY
+
+
+def test_arrays_of_an_ensemble(ensemble: Finished) -> None:
+    expected = shapes(T=61, R=6, kept=4, k=3, d=20, r=1)
+    assert {name: ensemble.arrays[name].shape for name in expected} == expected
+    assert set(ensemble.arrays) - set(expected) == ADDED_TO_TRAJECTORY
+
+
+def test_arrays_on_samples(empirical: Finished) -> None:
+    expected = shapes(T=21, R=2, kept=2, k=2, d=5, r=2)
+    assert {name: empirical.arrays[name].shape for name in expected} == expected
+    added = ADDED_TO_TRAJECTORY | {"loss_population"}
+    assert set(empirical.arrays) - set(expected) == added
+
+
+@pytest.mark.parametrize("run", ["fig3", "ensemble", "empirical"])
+def test_numbers_have_full_precision(run: str, request: pytest.FixtureRequest) -> None:
+    arrays = request.getfixturevalue(run).arrays
+    assert arrays["step"].dtype == np.int64
+    floats = set(arrays) - {"step", "thinned"}
+    assert {arrays[name].dtype for name in floats} == {np.dtype(np.float64)}
+
+
+def test_single_precision_is_kept_single(reludyn: Command) -> None:
+    arrays = reludyn(*QUICK, "precision=float32").arrays
+    assert {arrays[name].dtype for name in ("loss", "W", "V")} == {np.dtype(np.float32)}
+
+
+def test_wide_networks_have_no_angles_between_all(reludyn: Command) -> None:
+    assert "angle_between" in reludyn(*QUICK, "model.width=16", "hydra.run.dir=16").arrays
+    assert "angle_between" not in reludyn_in(reludyn, "17", "model.width=17").arrays
+
+
+@pytest.mark.parametrize("keep", [0, 1, 3, 7])
+def test_keep_weights_is_the_number_of_replicas_with_weights(reludyn: Command, keep: int) -> None:
+    arrays = reludyn(*QUICK, "replicas=3", f"trainer.keep_weights={keep}").arrays
+    assert arrays["W"].shape == (6, min(keep, 3), 2, 100)
+    assert arrays["V"].shape == (6, min(keep, 3), 1, 2)
+    assert arrays["w_norm"].shape == (6, 3, 2)
+
+
+@pytest.mark.parametrize("run", ["fig3", "ensemble", "empirical"])
+def test_the_first_row_is_step_0_and_the_last_the_final_step(
+    run: str, request: pytest.FixtureRequest
+) -> None:
+    finished = request.getfixturevalue(run)
+    step = finished.arrays["step"]
+    assert step[0] == 0
+    assert step[-1] == finished.summary["steps"]
+    assert (np.diff(step) > 0).all()
+
+
+def test_the_first_row_holds_the_drawn_weights(ensemble: Finished) -> None:
+    drawn = draw_students("xavier_normal", range(4), k=3, d=20, r=1, scale=0.1)
+    np.testing.assert_allclose(ensemble.arrays["W"][0], drawn.W, rtol=0, atol=1e-16)
+    np.testing.assert_array_equal(ensemble.arrays["V"][0], drawn.V)
+
+
+def test_on_samples_the_first_row_is_what_was_drawn(empirical: Finished) -> None:
+    drawn = draw_students("xavier_normal", range(2), k=2, d=5, r=2, scale=0.1)
+    np.testing.assert_array_equal(empirical.arrays["W"][0], drawn.W)
+    np.testing.assert_array_equal(empirical.arrays["V"][0], drawn.V)
+
+
+def test_the_teacher_is_there(fig3: Finished) -> None:
+    np.testing.assert_array_equal(fig3.arrays["A"], np.eye(1, 100))
+
+
+@pytest.mark.parametrize("run", ["fig3", "ensemble", "empirical"])
+def test_order_parameters_are_those_of_the_weights(
+    run: str, request: pytest.FixtureRequest
+) -> None:
+    arrays = request.getfixturevalue(run).arrays
+    W, V, A = arrays["W"], arrays["V"], arrays["A"]
+    kept = W.shape[1]
+    w, v = np.linalg.norm(W, axis=-1), np.linalg.norm(V, axis=-2)
+    target = np.swapaxes(V, -1, -2) @ A
+    cosine = (W * target).sum(-1) / w / np.linalg.norm(target, axis=-1)
+    between = W @ np.swapaxes(W, -1, -2) / w[..., None] / w[..., None, :]
+    seen = {name: array[:, :kept] for name, array in arrays.items() if array.ndim > 1}
+    np.testing.assert_allclose(seen["w_norm"], w, rtol=1e-13)
+    np.testing.assert_allclose(seen["v_norm"], v, rtol=1e-13)
+    np.testing.assert_allclose(seen["imbalance"], w**2 - v**2, atol=1e-15)
+    np.testing.assert_allclose(np.cos(seen["angle_to_target"]), cosine, atol=1e-13)
+    np.testing.assert_allclose(np.cos(seen["angle_between"]), between, atol=1e-13)
+
+
+def test_the_loss_is_the_sum_of_its_parts(ensemble: Finished) -> None:
+    parts = ensemble.arrays["loss_linear"] + ensemble.arrays["loss_rectification"]
+    np.testing.assert_allclose(ensemble.arrays["loss"], parts, rtol=1e-14)
+
+
+# --- replicas.csv -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("run", ["fig3", "ensemble", "empirical"])
+def test_the_columns_are_the_documented_ones(run: str, request: pytest.FixtureRequest) -> None:
+    rows = request.getfixturevalue(run).rows
+    assert all(list(row) == COLUMNS_OF_CSV for row in rows)
+    assert list(COLUMNS) == COLUMNS_OF_CSV
+
+
+def test_a_row_a_replica(reludyn: Command) -> None:
+    rows = reludyn(*QUICK, "replicas=3", "seed=7").rows
+    assert [row["replica"] for row in rows] == ["0", "1", "2"]
+    assert [row["seed"] for row in rows] == ["7", "8", "9"]
+    assert {row["outcome"] for row in rows} <= OUTCOMES
+
+
+def test_what_is_not_defined_is_empty(empirical: Finished) -> None:
+    undefined = {
+        *(name for name in COLUMNS_OF_CSV if name.startswith("predicted_")),
+        *("T_converged", "rate_measured"),
+        *("effective_weight_error", "group_sum_error", "saddle_c"),  # they need one output
+    }
+    for row in empirical.rows:
+        assert {name for name, cell in row.items() if not cell} >= undefined
+        assert "nan" not in "".join(row.values())
+
+
+def test_values_in_the_csv_are_those_of_the_last_look(ensemble: Finished) -> None:
+    for name in ("loss", "loss_linear", "loss_rectification"):
+        in_csv = [float(row[name]) for row in ensemble.rows]
+        np.testing.assert_array_equal(in_csv, ensemble.arrays[name][-1])
+
+
+def test_floats_survive_the_csv(tmp_path: Path) -> None:
+    values = [0.1, 1 / 3, 5e-324, 1.7976931348623157e308, 1e-26, -0.0]
+    write_csv(tmp_path / "x.csv", ["x"], [{"x": value} for value in values])
+    cells = [row["x"] for row in csv.DictReader(io.StringIO((tmp_path / "x.csv").read_text()))]
+    assert [float(cell) for cell in cells] == values
+
+
+def test_events_are_where_the_arrays_show_them(fig3: Finished) -> None:
+    arrays, (row,) = fig3.arrays, fig3.rows
+    events = {
+        "T_align": arrays["angle_to_target"].max((1, 2)) <= math.pi / 20,
+        "T_growth": arrays["v_norm"].min((1, 2)) >= 1 / 4,
+        "T_converged": arrays["loss"][:, 0] < 1e-4,
+    }
+    assert {name: int(row[name]) for name in events} == {
+        name: int(arrays["step"][held.argmax()]) for name, held in events.items()
+    }
+
+
+def test_events_do_not_depend_on_the_looks(reludyn: Command) -> None:
+    few, many = (
+        reludyn_in(reludyn, looks, f"trainer.looks={looks}", "trainer.steps=3000").rows[0]
+        for looks in ("5", "1000")
+    )
+    same = ("T_align", "T_growth", "T_converged", "loss", "outcome", "effective_weight_error")
+    assert {name: few[name] for name in same} == {name: many[name] for name in same}
+    assert few["T_converged"] != ""
+
+
+# --- summary.json -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("run", ["fig3", "ensemble", "empirical"])
+def test_the_keys_of_the_summary(run: str, request: pytest.FixtureRequest) -> None:
+    summary = request.getfixturevalue(run).summary
+    assert set(summary) == KEYS_OF_SUMMARY | ADDED_TO_SUMMARY
+    assert set(summary["median"]) == KEYS_OF_MEDIAN
+
+
+def test_the_summary_of_one_replica_is_its_row(fig3: Finished) -> None:
+    (row,) = fig3.rows
+    assert fig3.summary["median"] == {name: float(row[name]) for name in KEYS_OF_MEDIAN}
+
+
+def test_the_summary_of_an_ensemble_holds_medians(reludyn: Command) -> None:
+    finished = reludyn("replicas=5", "trainer.steps=200", "figures=false", "logger=none")
+    for name, median in finished.summary["median"].items():
+        cells = [float(row[name]) for row in finished.rows if row[name]]
+        assert median == (np.median(cells) if cells else None)
+    assert finished.summary["median"]["T_align"] > 0
+
+
+def test_the_summary_says_what_was_run(ensemble: Finished) -> None:
+    said = {name: ensemble.summary[name] for name in ("version", "experiment", "precision")}
+    assert said == {"version": __version__, "experiment": "fig3", "precision": "float64"}
+    assert (ensemble.summary["replicas"], ensemble.summary["steps"]) == (6, 60)
+    assert ensemble.summary["device"] in ("cpu", "cuda")
+    assert 0 < ensemble.summary["wall_seconds"] < 600
+
+
+@pytest.mark.parametrize(
+    ("overrides", "why", "success"),
+    [
+        (["trainer.steps=400"], "converged", 1.0),
+        (["trainer.steps=5"], "max_steps", 0.0),
+        (["optimizer.lr=5"], "diverged", 0.0),
+    ],
+)
+def test_the_summary_says_why_training_stopped(
+    reludyn: Command, overrides: list[str], why: str, success: float
+) -> None:
+    summary = reludyn(*overrides, "figures=false", "logger=none").summary
+    assert (summary["stopped_because"], summary["success_fraction"]) == (why, success)
+
+
+def test_what_is_not_a_number_is_not_json(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_json(tmp_path / "x.json", {"x": math.nan})
+    assert list(tmp_path.iterdir()) == []
+
+
+# --- DONE and the checkpoint ------------------------------------------------------------------
+
+
+def test_done_holds_the_hash_of_the_config(fig3: Finished) -> None:
+    config = OmegaConf.load(fig3.folder / ".hydra" / "config.yaml")
+    config.name = "fig3"  # the one value that is an interpolation
+    assert (fig3.folder / "DONE").read_text() == f"{config_hash(config)}\n"
+
+
+def test_done_is_written_last(fig3: Finished) -> None:
+    written = {path: path.stat().st_mtime_ns for path in fig3.folder.rglob("*") if path.is_file()}
+    assert max(written, key=written.__getitem__) == fig3.folder / "DONE"
+
+
+@pytest.mark.parametrize("run", ["fig3", "ensemble", "empirical"])
+def test_the_checkpoint_lifts_to_the_final_weights(
+    run: str, request: pytest.FixtureRequest
+) -> None:
+    finished = request.getfixturevalue(run)
+    saved = torch.load(finished.folder / "checkpoints" / "last.pt", weights_only=True)
+    W = saved["W"] if saved["basis"] is None else saved["W"] @ saved["basis"].mT
+    kept = finished.arrays["W"].shape[1]
+    np.testing.assert_allclose(W[:kept], finished.arrays["W"][-1], rtol=0, atol=1e-15)
+    np.testing.assert_array_equal(saved["V"][:kept], finished.arrays["V"][-1])
+
+
+def test_the_checkpoint_knows_where_it_is(ensemble: Finished) -> None:
+    saved = torch.load(ensemble.folder / "checkpoints" / "last.pt", weights_only=True)
+    assert saved["config_hash"] == (ensemble.folder / "DONE").read_text().strip()
+    assert saved["steps"].tolist() == [60] * 6
+    aligned = [-1 if row["T_align"] == "" else int(row["T_align"]) for row in ensemble.rows]
+    assert saved["T_align"].tolist() == aligned
+
+
+# --- Interruption -----------------------------------------------------------------------------
+
+
+def interrupt(
+    monkeypatch: pytest.MonkeyPatch, owner: object, name: str, call: int, error: BaseException
+) -> None:
+    """The call-th call of owner.name raises."""
+    original, calls = getattr(owner, name), iter(range(1, 10**9))
+
+    def method(*arguments: object) -> object:
+        if next(calls) == call:
+            raise error
+        return original(*arguments)
+
+    monkeypatch.setattr(owner, name, method)
+
+
+PLACES = {
+    "in a step": (Engine, "advance", 4),
+    "in a look": (Observer, "look", 5),
+    "while recording": (Trajectory, "record", 5),
+}
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_an_interrupted_run_keeps_what_was_reached(
+    reludyn: Command, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    interrupt(monkeypatch, *PLACES[place], KeyboardInterrupt())
+    finished = reludyn("figures=false", "logger=none")
+    assert finished.code == 130
+    assert finished.summary["stopped_because"] == "interrupted"
+    assert not (finished.folder / "DONE").exists()
+    assert finished.arrays["step"][0] == 0
+    assert len(finished.arrays["step"]) >= 4
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_the_files_of_an_interrupted_run_agree(
+    reludyn: Command, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    interrupt(monkeypatch, *PLACES[place], KeyboardInterrupt())
+    finished = reludyn("figures=false", "logger=none")
+    saved = torch.load(finished.folder / "checkpoints" / "last.pt", weights_only=True)
+    last = finished.arrays["step"][-1]
+    assert (last, last) == (finished.summary["steps"], saved["steps"].item())
+    assert float(finished.rows[0]["loss"]) == finished.arrays["loss"][-1, 0]
+
+
+def test_an_interruption_while_drawing_is_not_one_before_training(
+    reludyn: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    interrupt(monkeypatch, run_files, "write_json", 1, KeyboardInterrupt())
+    finished = reludyn(*QUICK)
+    assert finished.code == 130
+    assert not finished.claims_success()
+    assert "before training" not in finished.err
+
+
+def test_an_interrupted_sweep_stops(reludyn: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    interrupt(monkeypatch, Engine, "advance", 7, KeyboardInterrupt())
+    finished = reludyn("-m", "name=sweep", *QUICK, "seed=0,1,2")
+    assert finished.code == 130
+    assert [(folder / "DONE").exists() for folder in finished.folders] == [True, False]
+
+
+def test_a_run_that_fails_does_not_claim_success(
+    reludyn: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    interrupt(monkeypatch, Engine, "advance", 2, RuntimeError("broken"))
+    with pytest.raises(RuntimeError, match="broken"):
+        reludyn(*QUICK)
+    assert not list(tmp_path.rglob("DONE"))
+    assert not list(tmp_path.rglob("summary.json"))
+
+
+# --- Nothing is overwritten, nothing is half written ------------------------------------------
+
+
+def reludyn_in(reludyn: Command, folder: str, *overrides: str) -> Finished:
+    """A quick run in a folder of that name."""
+    finished = reludyn(*QUICK, f"hydra.run.dir={folder}", *overrides)
+    return Finished(finished.code, finished.out, finished.err, finished.where / folder)
+
+
+def test_a_second_run_in_the_same_folder_is_refused(reludyn: Command) -> None:
+    reludyn_in(reludyn, "here", "seed=0")
+    second = reludyn_in(reludyn, "here", "seed=1")
+    assert second.code == 2
+    (line,) = second.errors
+    assert "hydra.run.dir=" in line
+
+
+def test_a_refused_run_leaves_the_first_as_it_was(reludyn: Command) -> None:
+    first = reludyn_in(reludyn, "here", "seed=0")
+    before = contents(first.folder)
+    reludyn_in(reludyn, "here", "seed=1")
+    assert contents(first.folder) == before
+
+
+def test_a_file_appears_whole(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "file"
+    with atomic(path) as file:
+        file.write(b"whole")
+        assert not path.exists()
+    assert path.read_bytes() == b"whole"
+    assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("error", [OSError, KeyboardInterrupt])
+def test_a_file_that_fails_leaves_the_old_one(tmp_path: Path, error: type) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+    with pytest.raises(error), atomic(path) as file:
+        file.write(b"new")
+        raise error
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+# --- Thinning ---------------------------------------------------------------------------------
+
+
+def thinned(T: int, R: int, k: int, limit: int, kept: int = 2) -> Arrays:
+    """The arrays of T looks of random numbers, in three inputs."""
+    draw, trajectory = np.random.default_rng(0), Trajectory(T, inputs=3, limit=limit)
+    for step in range(T):
+        per_replica = {name: draw.random(R) for name in ("loss", "loss_linear")}
+        neurons = {name: draw.random((R, k)) for name in ("w_norm", "v_norm", "imbalance")}
+        look = Look(
+            step=step, running=R, loss_rectification=draw.random(R), loss_population=None,
+            angle_to_target=draw.random((R, k)), angle_between=draw.random((R, k, k)),
+            phase=np.zeros(R), W=draw.random((kept, k, 3)), V=draw.random((kept, 1, k)),
+            **per_replica, **neurons,
+        )  # fmt: skip
+        trajectory.record(look)
+    return trajectory.arrays(lambda W: W, np.eye(1, 3))
+
+
+def test_what_fits_is_kept(capsys: pytest.CaptureFixture[str]) -> None:
+    arrays = thinned(T=10, R=6, k=2, limit=10**6)
+    assert arrays["step"].tolist() == list(range(10))
+    assert (arrays["w_norm"].shape, arrays["W"].shape) == ((10, 6, 2), (10, 2, 2, 3))
+    assert arrays["thinned"] == ""
+
+
+@pytest.mark.parametrize("T", [2, 10, 11, 100])
+@pytest.mark.parametrize("limit", [2000, 5000])
+def test_the_first_and_the_last_look_are_always_kept(T: int, limit: int) -> None:
+    step = thinned(T, R=40, k=2, limit=limit)["step"]
+    assert (step[0], step[-1]) == (0, T - 1)
+    assert (np.diff(step) > 0).all()
+
+
+def test_thinned_looks_are_said(reludyn: Command) -> None:
+    arrays = thinned(T=100, R=40, k=2, limit=40_000)
+    stride = int(arrays["step"][1])
+    assert stride > 1
+    assert f"every {stride}th look" in str(arrays["thinned"])
+    assert arrays["loss"].shape[1] == 40
+
+
+def test_thinned_replicas_are_said() -> None:
+    arrays = thinned(T=100, R=40, k=2, limit=40_000)
+    kept = arrays["w_norm"].shape[1]
+    assert 0 < kept < 40
+    assert f"neurons of {kept} of 40 replicas" in str(arrays["thinned"])
+
+
+@pytest.mark.parametrize(("T", "R", "k"), [(100, 40, 2), (100, 1, 8), (50, 400, 1)])
+def test_the_size_stays_below_the_limit(T: int, R: int, k: int) -> None:
+    arrays = thinned(T, R, k, limit=40_000)
+    rows = len(arrays["step"])
+    assert sum(array.nbytes for array in arrays.values()) <= 40_000 * (1 + 1 / rows) + 1000
+
+
+def test_a_thinned_run_still_has_its_pictures(
+    reludyn: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run_files, "Trajectory", functools.partial(Trajectory, limit=1000))
+    finished = reludyn("trainer.steps=20", "logger=none")
+    assert str(finished.arrays["thinned"]) != ""
+    assert (finished.folder / "figures" / "phases.png").exists()
+
+
+# --- Sweeps -----------------------------------------------------------------------------------
+
+
+def test_a_sweep_gives_every_job_a_folder(reludyn: Command) -> None:
+    finished = reludyn("-m", *QUICK, "seed=0,1", "init.scale=1e-4,1e-3")
+    assert finished.code == 0
+    assert [folder.name for folder in finished.folders] == ["0", "1", "2", "3"]
+    assert len({folder.parent for folder in finished.folders}) == 1
+    assert finished.folders[0].parent.parent == finished.where / "outputs" / "fig3"
+
+
+def test_every_job_of_a_sweep_is_a_whole_run(reludyn: Command) -> None:
+    finished = reludyn("-m", "name=sweep", *QUICK, "seed=0,1")
+    left = [set(contents(folder)) for folder in finished.folders]
+    assert left[0] == left[1] >= {"DONE", "summary.json", "replicas.csv", "trajectory.npz"}
+    hashes = {(folder / "DONE").read_text() for folder in finished.folders}
+    assert len(hashes) == 2
+
+
+def test_a_job_of_a_sweep_that_fails_does_not_stop_the_others(reludyn: Command) -> None:
+    finished = reludyn("-m", "name=sweep", *QUICK, "model.width=1,-1,2")
+    assert [(folder / "DONE").exists() for folder in finished.folders] == [True, False, True]
+    assert finished.code != 0
+    assert finished.errors == ["reludyn: error: model.width=-1: must be >= 1"]
+
+
+def test_a_job_of_a_sweep_that_diverges_does_not_stop_the_others(reludyn: Command) -> None:
+    finished = reludyn(
+        "-m", "name=sweep", "optimizer.lr=5,0.1", "trainer.steps=50", "figures=false", "logger=none"
+    )
+    stopped = [
+        json.loads((folder / "summary.json").read_text())["stopped_because"]
+        for folder in finished.folders
+    ]
+    assert stopped == ["diverged", "max_steps"]
+
+
+def test_replica_j_of_a_batch_is_its_seed_alone(reludyn: Command) -> None:
+    batch = reludyn_in(reludyn, "batch", "replicas=3", "trainer.steps=300")
+    alone = reludyn_in(reludyn, "alone", "seed=2", "trainer.steps=300")
+    np.testing.assert_array_equal(batch.arrays["V"][0, 2], alone.arrays["V"][0, 0])
+    np.testing.assert_allclose(batch.arrays["W"][0, 2], alone.arrays["W"][0, 0], rtol=1e-12)
+    assert batch.rows[2]["T_converged"] == alone.rows[0]["T_converged"] != ""
