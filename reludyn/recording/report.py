@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from shlex import quote
@@ -30,7 +32,7 @@ def print_report(
     if pictures:
         console.print(f"picture  {_relative(pictures[0])}", **plain)
     if (folder / "tensorboard").exists():
-        board = f"tensorboard --logdir {quote(str(shown))} --host 127.0.0.1"
+        board = f"{_tensorboard()} --logdir {quote(str(shown))} --host 127.0.0.1"
         console.print(f"watch    {board}", **plain)
     if summary["stopped_because"] == "interrupted":
         console.print("interrupted: what had been reached is saved; there is no DONE", **plain)
@@ -55,6 +57,13 @@ def _lines(
         (f"rate{of}", f"{_number(median['rate_measured'])}   factor a step of sqrt(loss)"),
         ("time", f"{summary['wall_seconds']:.2f} s on {summary['device']}"),
     ]
+
+
+def _tensorboard() -> str:
+    """The command as it can be typed here: by its name, or beside this Python."""
+    if shutil.which("tensorboard"):
+        return "tensorboard"
+    return quote(str(_relative(Path(sys.prefix) / "bin" / "tensorboard")))
 
 
 def _number(value: object) -> str:
