@@ -56,9 +56,9 @@ class ProgressReport:
             )
 
     def status(self, look: Look) -> str:
-        """`alignment  loss 4.9e-01`, or how many replicas are in which phase."""
+        """`alignment  loss 4.9e-01`, or how many replicas are in each phase."""
         loss = f"loss {float(look.loss[0]):.1e}"
         if self.replicas == 1:
             return f"{PHASES[int(look.phase[0])]}  {loss}"
-        counts = [f"{int((look.phase == p).sum()):,} in {name}" for p, name in enumerate(PHASES)]
-        return ", ".join(counts) + f"; {look.running:,} running"
+        counts = [f"{int((look.phase == p).sum()):,}" for p in range(len(PHASES))]
+        return f"{'/'.join(counts)} in phase 1/2/3"
