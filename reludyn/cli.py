@@ -16,14 +16,15 @@ from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
+from yaml import MarkedYAMLError
 
-from reludyn.config import conf_directory, config_hash, parse, register_schemas
+from reludyn.config import conf_directory, config_hash, parse, prepare_hydra
 from reludyn.errors import ConfigError
 from reludyn.messages import check_overrides, explain
 
 BAD_INPUT, DIVERGED, INTERRUPTED = 2, 3, 130  # exit codes
 _WANTS_TRACE = os.environ.get("HYDRA_FULL_ERROR") == "1"
-_OURS = (ConfigError, HydraException, OmegaConfBaseException)
+_OURS = (ConfigError, HydraException, OmegaConfBaseException, MarkedYAMLError, OSError)
 
 
 def task(composed: DictConfig) -> str:
@@ -48,7 +49,7 @@ def task(composed: DictConfig) -> str:
 
 def main() -> None:
     """Entry point of `reludyn` and `python -m reludyn`."""
-    register_schemas()
+    prepare_hydra()
     app = hydra.main(version_base="1.3", config_path=str(conf_directory()), config_name="config")
     if _WANTS_TRACE:
         app(task)()
@@ -60,7 +61,7 @@ def main() -> None:
     except _OURS as error:
         _fail(error)
     except KeyboardInterrupt:
-        print("reludyn: interrupted before training began", file=sys.stderr)
+        print("reludyn: interrupted; the run is not complete (no DONE)", file=sys.stderr)
         sys.exit(INTERRUPTED)
 
 

@@ -1,6 +1,5 @@
-"""Typed configuration: what keys there are, what values they take, and where conf/ is found.
+"""Configuration: from what Hydra composed to typed, checked settings; where conf/ is found.
 
-The values live in conf/*.yaml; a dataclass a group option gives their types, ranges and meaning.
 Nothing heavy is imported here: `reludyn --help` stays fast.
 """
 
@@ -9,125 +8,27 @@ from __future__ import annotations
 import difflib
 import hashlib
 import math
-from dataclasses import dataclass, field, fields
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
-from omegaconf import MISSING, DictConfig, OmegaConf
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from reludyn.errors import ConfigError
-
-
-def key(
-    meaning: str,
-    *,
-    at_least: float | None = None,
-    above: float | None = None,
-    at_most: float | None = None,
-    one_of: tuple[str, ...] = (),
-) -> Any:
-    """A dataclass field for a key: its meaning and the values it may take."""
-    limits = {"at_least": at_least, "above": above, "at_most": at_most, "one_of": one_of}
-    return field(default=MISSING, metadata={"meaning": meaning, **limits})
-
-
-@dataclass
-class PopulationData:
-    """The population limit n -> infinity of standard Gaussian inputs."""
-
-    name: str = key("the source of inputs")
-    dim: int = key("number d of inputs", at_least=1, at_most=1e9)
-    outputs: int = key("number r of outputs, at most d", at_least=1)
-    target: str = key(
-        "rows of A: the first r axes, or r random orthonormal rows", one_of=("axis", "random")
-    )
-    target_norm: float = key("norm |a| of the target (every singular value of A)", above=0)
-    samples: int | None = key(
-        "number n of samples; null is the population limit", at_least=1, at_most=1e12
-    )
-    seed: int | None = key(
-        "null: each replica samples with its own seed; a number: one sample for all",
-        at_least=0,
-        at_most=2**53,
-    )
-
-
-@dataclass
-class GaussianData(PopulationData):
-    """n fixed samples of standard Gaussian inputs, all of them in every step."""
-
-
-@dataclass
-class ReLUModel:
-    """f(x) = V relu(W x)."""
-
-    name: str = key("the architecture")
-    width: int = key("number k of hidden neurons", at_least=1, at_most=1e6)
-    train_output: bool = key("whether V is trained (else it keeps its initial value)")
-
-
-@dataclass
-class Init:
-    """How the weights are drawn."""
-
-    name: str = key("the initialisation")
-    scale: float = key("scale sigma of both layers", above=0, at_least=1e-100, at_most=1e100)
-    signs: str = key("signs of v_i, for r = 1", one_of=("random", "alternating", "same"))
-
-
-@dataclass
-class Optimizer:
-    """How the weights are updated."""
-
-    name: str = key("the update rule")
-    lr: float = key("step size mu of both layers", above=0)
-
-
-@dataclass
-class Trainer:
-    """How long, and how often the run is looked at."""
-
-    steps: int = key("largest number of iterations", at_least=1, at_most=1e12)
-    tolerance: float = key("a replica stops once its loss is below this (0: never)", at_least=0)
-    looks: int = key(
-        "recorded iterations: the first half dense, then log-spaced", at_least=1, at_most=1e6
-    )
-    keep_weights: int = key("how many replicas leave their weights in trajectory.npz", at_least=0)
-
-
-@dataclass
-class Logger:
-    """Where scalars go while training."""
-
-    name: str = key("the logger")
-
-
-@dataclass
-class TensorBoardLogger(Logger):
-    """TensorBoard event files."""
-
-    replicas: int = key("how many replicas are shown singly beside the ensemble", at_least=0)
-
-
-@dataclass
-class Config:
-    """Everything that defines a run."""
-
-    data: Any = MISSING
-    model: Any = MISSING
-    init: Any = MISSING
-    optimizer: Any = MISSING
-    trainer: Any = MISSING
-    logger: Any = MISSING
-    name: str = key("the name of the experiment: outputs/NAME/DATE_TIME")
-    replicas: int = key("number R of runs trained in one batch", at_least=1, at_most=1e9)
-    seed: int = key("seed of replica 0; replica j uses seed + j", at_least=0, at_most=2**53)
-    device: str = key("auto takes CUDA where there is one", one_of=("auto", "cpu", "cuda"))
-    precision: str = key("floating point numbers", one_of=("float64", "float32"))
-    figures: bool = key("whether pictures are drawn at the end")
-
+from reludyn.settings import (
+    Config,
+    GaussianData,
+    Init,
+    Logger,
+    Optimizer,
+    PopulationData,
+    ReLUModel,
+    TensorBoardLogger,
+    Trainer,
+)
 
 OPTIONS: dict[str, dict[str, type]] = {
     "data": {"population": PopulationData, "gaussian": GaussianData},
@@ -139,8 +40,10 @@ OPTIONS: dict[str, dict[str, type]] = {
 }
 
 
-def register_schemas() -> None:
-    """Tell Hydra the types, so that a misspelt key or a wrong type fails while composing."""
+def prepare_hydra() -> None:
+    """Tell Hydra the types, so that a misspelt key or a wrong type fails while composing, and the
+    resolver `${experiment:}`, the name of the chosen experiment."""
+    OmegaConf.register_new_resolver("experiment", _experiment, replace=True)
     store = ConfigStore.instance()
     store.store(group="schema", name="root", node=Config)
     for group, options in OPTIONS.items():
@@ -193,6 +96,12 @@ def schema_of(group: str, name: object) -> type:
     if not isinstance(name, str) or name not in options:
         raise ConfigError(f"{group}.name", name, f"must be one of {', '.join(options)}")
     return options[name]
+
+
+def _experiment(*, _root_: DictConfig) -> str:
+    """From the config where Hydra's part is still in it (folders), else from the running job."""
+    choice = OmegaConf.select(_root_, "hydra.runtime.choices.experiment")
+    return str(choice or HydraConfig.get().runtime.choices["experiment"])
 
 
 def _parse_group(group: str, node: Any) -> Any:
@@ -259,11 +168,13 @@ def _check_combinations(config: Config) -> None:
             "init.signs", init.signs, f"must be random when data.outputs={data.outputs} > 1",
             "A sign pattern belongs to scalar output weights",
         )  # fmt: skip
-    if config.precision == "float32" and not 1e-15 <= init.scale <= 1e15:
-        raise ConfigError(
-            "init.scale", init.scale, "must be between 1e-15 and 1e15 with precision=float32",
-            "Use precision=float64",
-        )  # fmt: skip
+    if config.precision == "float32":
+        for name, value in (("init.scale", init.scale), ("data.target_norm", data.target_norm)):
+            if not 1e-15 <= value <= 1e15:
+                raise ConfigError(
+                    name, value, "must be between 1e-15 and 1e15 with precision=float32",
+                    "Use precision=float64",
+                )  # fmt: skip
 
 
 def _first_line(error: Exception) -> str:

@@ -7,12 +7,13 @@ class ConfigError(ValueError):
     """A setting cannot be used.
 
     The message reads `key=value: what is allowed` and, where there is one, the remedy; it is
-    shown without a stack trace.
+    shown without a stack trace. A value that is not known is `...` and not shown.
     """
 
     def __init__(self, key: str, value: object, allowed: str, remedy: str = "") -> None:
         self.key, self.value, self.allowed, self.remedy = key, value, allowed, remedy
-        super().__init__(f"{key}={show(value)}: {allowed}" + (f". {remedy}" if remedy else ""))
+        setting = key if value is ... else f"{key}={show(value)}"
+        super().__init__(f"{setting}: {allowed}" + (f". {remedy}" if remedy else ""))
 
 
 def show(value: object) -> str:

@@ -19,10 +19,11 @@ from rich.console import Console
 from torch import Tensor
 
 from reludyn import __version__
-from reludyn.config import Config
 from reludyn.data.gaussian import gaussian_sample
 from reludyn.errors import ConfigError
+from reludyn.files import claim
 from reludyn.initialization import draw_students
+from reludyn.memory import check_memory
 from reludyn.notation import Loss
 from reludyn.optim.gradient_descent import GradientDescent
 from reludyn.phases import Outcome, PhaseRule, classify, contraction_rate
@@ -33,6 +34,7 @@ from reludyn.recording.report import print_report
 from reludyn.recording.results import COLUMNS, replica_rows, summarise
 from reludyn.recording.system import describe
 from reludyn.risk import EmpiricalRisk, PopulationRisk, Risk
+from reludyn.settings import Config
 from reludyn.student import InvariantSubspace, ReLUStudent
 from reludyn.teacher import LinearTeacher, axis_teacher, random_teacher
 from reludyn.training.checkpoint import save_checkpoint
@@ -65,6 +67,7 @@ class Experiment:
 def build(config: Config) -> Experiment:
     """The parts that the config names; raises ConfigError where they cannot be made."""
     data, device, dtype = config.data, pick_device(config.device), _DTYPES[config.precision]
+    check_memory(config)
     seeds = range(config.seed, config.seed + config.replicas)
     teacher = make_teacher(config)
     drawn = draw_students(
@@ -92,7 +95,7 @@ def run(config: Config, digest: str, folder: Path) -> StoppedBecause:
     """Train, leave all files of a run in `folder` (DONE last), and print what came out."""
     began = time.perf_counter()
     console = Console()
-    run_files.claim(folder)
+    claim(folder)
     parts = build(config)
     log.info("reludyn %s, %s", __version__, describe(parts.device))
 
@@ -116,6 +119,8 @@ def run(config: Config, digest: str, folder: Path) -> StoppedBecause:
                 instrument.record(seen)
 
         state, stopped_because = train(parts.engine, parts.student, looks, look)
+        if trajectory.last_step != int(state.steps.max()):  # interrupted before it was looked at
+            look(state)
 
     log.info("stopped after %d steps: %s", int(state.steps.max()), stopped_because)
     basis = None if parts.subspace is None else parts.subspace.basis

@@ -1,4 +1,4 @@
-"""Files that are complete or absent."""
+"""Files that are complete or absent, folders that hold one run."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
+
+from reludyn.errors import ConfigError
 
 
 @contextmanager
@@ -22,3 +24,13 @@ def atomic(path: Path) -> Iterator[IO[bytes]]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def claim(folder: Path) -> None:
+    """Refuse a folder in which a run has already left its files: nothing is overwritten."""
+    for name in ("DONE", "trajectory.npz", "summary.json"):
+        if (folder / name).exists():
+            raise ConfigError(
+                "hydra.run.dir", folder, f"must be a folder without an earlier run; it has {name}",
+                "Choose another folder, or move the old one away",
+            )  # fmt: skip

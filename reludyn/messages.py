@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import difflib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import is_dataclass
+from pathlib import Path
 from typing import Any, get_type_hints
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import ChoiceSweep, Override
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, ValidationError
+from yaml import MarkedYAMLError
 
 from reludyn.config import OPTIONS, unknown_key
 from reludyn.errors import ConfigError
+from reludyn.files import claim
+from reludyn.settings import Config
 
 _KINDS: dict[Any, str] = {
     int: "an integer",
@@ -26,38 +30,51 @@ _KINDS: dict[Any, str] = {
 
 
 def check_overrides(arguments: Sequence[str]) -> None:
-    """Refuse what Hydra would answer with a stack trace: a group set to something not a name."""
+    """Refuse what Hydra would answer with a stack trace, accept, or do harm with."""
     for override in _overrides(arguments):
-        group = override.key_or_group
-        if group in (*OPTIONS, "experiment") and not override.is_sweep_override():
-            value = override.value()
-            if not override.is_delete() and not isinstance(value, (str, list)):
-                allowed = f"must be the name of an option in conf/{group}/"
-                raise ConfigError(group, value, allowed)
+        key, text = override.key_or_group, _text(override)
+        for value in _values(override):
+            if not key:
+                raise ConfigError(f"={text}", ..., "cannot read this; an override reads KEY=VALUE")
+            if key in (*OPTIONS, "experiment") and not isinstance(value, (str, list)):
+                raise ConfigError(key, text, f"must be the name of an option in conf/{key}/")
+            if _is_switch(key) and isinstance(value, int) and value not in (0, 1):
+                raise ConfigError(key, text, f"must be {_KINDS[bool]}")
+            if key == "hydra.run.dir":
+                claim(Path(str(value)))
 
 
 def explain(error: BaseException, arguments: Sequence[str]) -> str:
     """One line for the error of a run started with these command line arguments."""
     if isinstance(error, ConfigError):
         return str(error)
+    if isinstance(error, MarkedYAMLError) and error.problem_mark is not None:
+        mark = error.problem_mark
+        return f"{mark.name}, line {mark.line + 1}: this is not YAML: {error.problem}"
     if isinstance(error, MissingConfigException) and error.options is not None:
         return _unknown_option(error)
-    cause = error.__cause__
-    for override in _overrides(arguments):
-        key = override.key_or_group
-        named = str(override.input_line) in str(error) or f"'{key}'" in str(error)
-        if cause is None or not named:
-            continue
-        owner = getattr(cause, "object_type", None)
-        value = override.value()
-        if isinstance(cause, (ConfigAttributeError, ConfigKeyError)) and is_dataclass(owner):
-            return str(_unknown(key, owner, value))
-        if isinstance(cause, ValidationError):
-            return str(ConfigError(key, value, f"must be {_expected(owner, cause.key)}"))
+    if isinstance(error, OSError) and not isinstance(error, HydraException):
+        reason = f"{error.strerror}: {error.filename}"
+        return str(ConfigError("hydra.run.dir", ..., reason, "Choose a folder that can be written"))
     if isinstance(error, OverrideParseException):
         return f"cannot read {error.override!r}: an override reads KEY=VALUE"
-    lines = [line.strip() for e in (error, cause) if e is not None for line in str(e).splitlines()]
-    return ": ".join(line for line in lines if line and not line.startswith("full_key"))
+    cause: Any = error.__cause__ or error.__context__ or error
+    owner, key = getattr(cause, "object_type", None), getattr(cause, "full_key", None)
+    source = str(error).partition(":")[0] if str(error).startswith("In '") else ""
+    given: Any = ...  # the value, where it is known
+    for override in _overrides(arguments):
+        line = str(override.input_line)
+        if line in str(error) or f"'{override.key_or_group}'" in str(error) or "${" in line:
+            key, given, source = override.key_or_group, _text(override), ""
+    if isinstance(cause, (ConfigAttributeError, ConfigKeyError)) and is_dataclass(owner):
+        return _from(source, _unknown(str(key), owner, given))
+    if isinstance(cause, ValidationError):
+        given = cause.value if given is ... and cause.value is not None else given
+        expected = _expected(owner, cause.key)
+        return _from(source, ConfigError(str(key), given, f"must be {expected}"))
+    lines = [line.strip() for e in {error, cause} for line in str(e).splitlines()]
+    reason = ": ".join(dict.fromkeys(x for x in lines if x and not x.startswith("full_key")))
+    return str(ConfigError(str(key), given, reason)) if given is not ... else reason
 
 
 def _overrides(arguments: Sequence[str]) -> list[Override]:
@@ -69,8 +86,38 @@ def _overrides(arguments: Sequence[str]) -> list[Override]:
     return found
 
 
+def _text(override: Override) -> str:
+    """The value as it was typed."""
+    return str(override.input_line).partition("=")[2]
+
+
+def _values(override: Override) -> Iterator[Any]:
+    """The value, or each of those of a sweep over a list."""
+    if override.is_delete():
+        return
+    value = override.value()
+    if not override.is_sweep_override():
+        yield value
+    elif isinstance(value, ChoiceSweep):
+        yield from value.list
+
+
+def _is_switch(key: str) -> bool:
+    """Whether the key takes true or false: OmegaConf would take any number for it."""
+    group, _, name = key.rpartition(".")
+    schemas = OPTIONS[group].values() if group in OPTIONS else [] if group else [Config]
+    return any(get_type_hints(schema).get(name) is bool for schema in schemas)
+
+
+def _from(source: str, error: ConfigError) -> str:
+    return f"{source}: {error}" if source else str(error)
+
+
 def _unknown(key: str, owner: Any, value: object) -> ConfigError:
     group, _, name = key.rpartition(".")
+    if key == "experiment":
+        line = "the first line of a file in experiment/ must be '# @package _global_'"
+        return ConfigError(key, ..., line)
     if group and group not in OPTIONS:  # the group itself is misspelt
         close = difflib.get_close_matches(group, OPTIONS, n=1)
         remedy = f"Did you mean {close[0]}.{name}?" if close else ""
@@ -89,6 +136,5 @@ def _unknown_option(error: MissingConfigException) -> str:
     options = sorted(error.options or [])
     close = difflib.get_close_matches(option, options, n=1)
     remedy = f"Did you mean {group}={close[0]}?" if close else ""
-    return str(
-        ConfigError(group, option, f"no such option; {group} has {', '.join(options)}", remedy)
-    )
+    allowed = f"no such option; {group} has {', '.join(options)}"
+    return str(ConfigError(group, option, allowed, remedy))

@@ -14,7 +14,8 @@ import torch
 from conftest import QUICK, Finished
 from omegaconf import OmegaConf
 
-from reludyn.config import OPTIONS, Config, conf_directory
+from reludyn.config import OPTIONS, conf_directory
+from reludyn.settings import Config
 
 COMMAND = str(Path(sys.executable).with_name("reludyn"))
 GLOBAL = "# @package _global_\n"
@@ -168,7 +169,7 @@ def test_a_diverged_run_has_an_exit_code_of_its_own(reludyn: Command) -> None:
     ["init.scal=1,2", "modle.width=1,2", "data=population,guassian", "data=null,gaussian"],
 )
 def test_a_mistake_in_a_sweep_is_explained_before_any_job(reludyn: Command, mistake: str) -> None:
-    line = refused(reludyn("-m", "name=sweep", *QUICK, mistake))
+    line = refused(reludyn("-m", *QUICK, mistake))
     assert mistake.split("=")[0] in line
     assert "Sweep" not in line
 
@@ -327,7 +328,7 @@ def test_a_user_s_experiment_may_choose_options(with_file: Command) -> None:
 @pytest.mark.parametrize(
     ("text", "named"),
     [
-        ("init: {scal: 1e-3}", ["init.scal", "0.001", "init.scale"]),
+        ("init: {scal: 1e-3}", ["experiment/mine", "init.scal", "init.scale"]),
         ("initt: {scale: 1e-3}", ["initt", "init"]),
         ("init: {scale: abc}", ["init.scale=abc", "number"]),
         ("init: {scale: -1}", ["init.scale=-1", "> 0"]),

@@ -11,8 +11,9 @@ from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
-from reludyn.config import OPTIONS, Config, conf_directory, config_hash, parse, register_schemas
+from reludyn.config import OPTIONS, conf_directory, config_hash, parse, prepare_hydra
 from reludyn.errors import ConfigError
+from reludyn.settings import Config
 
 CONF = conf_directory()
 EXPERIMENTS = sorted(path.stem for path in CONF.glob("experiment/*.yaml"))
@@ -25,7 +26,7 @@ Composer = Callable[..., DictConfig]
 @pytest.fixture(scope="module")
 def composed() -> Iterator[Composer]:
     """The config that some overrides give."""
-    register_schemas()
+    prepare_hydra()
     with initialize_config_dir(str(CONF), version_base="1.3"):
         yield lambda *overrides: compose("config", [NAMED, *overrides])
 

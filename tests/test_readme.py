@@ -107,7 +107,8 @@ def test_tensorboard_finds_the_runs(folder: Path) -> None:
 def test_the_table_of_overrides_names_every_key() -> None:
     from dataclasses import fields
 
-    from reludyn.config import OPTIONS, Config
+    from reludyn.config import OPTIONS
+    from reludyn.settings import Config
 
     table = (ROOT / "README.md").read_text().split("## Overrides")[1]
     keys = {f.name for f in fields(Config)} - {"name"} | {"experiment"}

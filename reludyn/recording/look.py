@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -75,5 +74,5 @@ class Observer:
 
 
 def _host(x: Tensor) -> Array:
-    copied: Array = np.array(x.cpu())  # a copy: the look outlives the state
-    return copied
+    array: Array = x.cpu().numpy()
+    return array

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from reludyn.errors import ConfigError
 from reludyn.files import atomic
 from reludyn.recording.look import Look
 
@@ -22,16 +21,6 @@ SIZE_LIMIT = 2**28  # bytes of the trajectory kept: above it looks or replicas a
 
 _LOSSES = ("loss", "loss_linear", "loss_rectification", "loss_population")
 _NEURONS = ("w_norm", "v_norm", "angle_to_target", "imbalance", "angle_between")
-
-
-def claim(folder: Path) -> None:
-    """Refuse a folder in which a run has already left its files: nothing is overwritten."""
-    for name in ("DONE", "trajectory.npz", "summary.json"):
-        if (folder / name).exists():
-            raise ConfigError(
-                "hydra.run.dir", folder, f"must be a folder without an earlier run; it has {name}",
-                "Choose another folder, or move the old one away",
-            )  # fmt: skip
 
 
 class Trajectory:
@@ -45,7 +34,7 @@ class Trajectory:
         self.expected, self.inputs, self.limit = looks, inputs, limit
         self.rows: list[dict[str, Array]] = []
         self.pending: dict[str, Array] | None = None  # the latest look, if thinned away
-        self.seen = 0
+        self.seen, self.last_step = 0, -1
 
     def record(self, look: Look) -> None:
         if self.seen == 0:
@@ -56,7 +45,7 @@ class Trajectory:
             self.pending = None
         else:
             self.pending = row
-        self.seen += 1
+        self.seen, self.last_step = self.seen + 1, look.step
 
     def arrays(self, lift: Callable[[Array], Array], A: Array) -> dict[str, Array]:
         """The arrays of trajectory.npz; `lift` maps W (T, R', k, m) to (T, R', k, d)."""
@@ -73,9 +62,9 @@ class Trajectory:
         losses = sum(a.nbytes for a in _present(first, _LOSSES).values())
         neurons = sum(a.nbytes for a in _present(first, _NEURONS).values()) / R
         weights = first.W.itemsize * k * (self.inputs + first.V.shape[1])
-        self.stride = max(1, math.ceil(losses / (room / 2)))
+        self.stride = max(1, math.ceil(losses / (room / 2)), math.ceil(neurons / (room / 4)))
         room *= self.stride
-        self.replicas = int(min(R, room // 4 // neurons))
+        self.replicas = int(min(R, room // 4 // neurons))  # at least one: the pictures need it
         self.weights = int(min(kept, room // 4 // weights))
         notes = [
             f"every {self.stride}th look" if self.stride > 1 else "",

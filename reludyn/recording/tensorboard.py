@@ -20,6 +20,7 @@ from tensorboard.summary.writer.event_file_writer import EventFileWriter
 from reludyn.recording.look import WIDEST, Look
 
 PAIRS_UP_TO = 6  # the width up to which every pair of neurons has a curve
+LARGEST = float(np.finfo(np.float32).max)  # event files hold float32
 QUANTILES = {"p10": 0.1, "median": 0.5, "p90": 0.9}
 Scalars = Iterator[tuple[str, float]]
 
@@ -101,6 +102,8 @@ def _log10(loss: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def _add(writer: EventFileWriter, step: int, scalars: Scalars) -> None:
     values = [
-        Summary.Value(tag=tag, simple_value=value) for tag, value in scalars if np.isfinite(value)
+        Summary.Value(tag=tag, simple_value=value)
+        for tag, value in scalars
+        if abs(value) <= LARGEST  # also false for NaN
     ]
     writer.add_event(Event(wall_time=time.time(), step=step, summary=Summary(value=values)))

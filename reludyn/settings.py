@@ -1,0 +1,125 @@
+"""Settings: what keys a run has, their types, ranges and meaning.
+
+One dataclass for each option of a group. The values live in conf/*.yaml, so no field has a default.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+MISSING: Any = "???"  # what OmegaConf takes for a value that is still to come
+
+
+def key(
+    meaning: str,
+    *,
+    at_least: float | None = None,
+    above: float | None = None,
+    at_most: float | None = None,
+    one_of: tuple[str, ...] = (),
+) -> Any:
+    """A dataclass field for a key: its meaning and the values it may take."""
+    limits = {"at_least": at_least, "above": above, "at_most": at_most, "one_of": one_of}
+    return field(default=MISSING, metadata={"meaning": meaning, **limits})
+
+
+@dataclass
+class PopulationData:
+    """The population limit n -> infinity of standard Gaussian inputs."""
+
+    name: str = key("the source of inputs")
+    dim: int = key("number d of inputs", at_least=1, at_most=1e9)
+    outputs: int = key("number r of outputs, at most d", at_least=1)
+    target: str = key(
+        "rows of A: the first r axes, or r random orthonormal rows", one_of=("axis", "random")
+    )
+    target_norm: float = key(
+        "norm |a| of the target (every singular value of A)",
+        above=0,
+        at_least=1e-100,
+        at_most=1e100,
+    )
+    samples: int | None = key(
+        "number n of samples; null is the population limit", at_least=1, at_most=1e12
+    )
+    seed: int | None = key(
+        "null: each replica samples with its own seed; a number: one sample for all",
+        at_least=0,
+        at_most=2**53,
+    )
+
+
+@dataclass
+class GaussianData(PopulationData):
+    """n fixed samples of standard Gaussian inputs, all of them in every step."""
+
+
+@dataclass
+class ReLUModel:
+    """f(x) = V relu(W x)."""
+
+    name: str = key("the architecture")
+    width: int = key("number k of hidden neurons", at_least=1, at_most=1e6)
+    train_output: bool = key("whether V is trained (else it keeps its initial value)")
+
+
+@dataclass
+class Init:
+    """How the weights are drawn."""
+
+    name: str = key("the initialisation")
+    scale: float = key("scale sigma of both layers", above=0, at_least=1e-100, at_most=1e100)
+    signs: str = key("signs of v_i, for r = 1", one_of=("random", "alternating", "same"))
+
+
+@dataclass
+class Optimizer:
+    """How the weights are updated."""
+
+    name: str = key("the update rule")
+    lr: float = key("step size mu of both layers", above=0)
+
+
+@dataclass
+class Trainer:
+    """How long, and how often the run is looked at."""
+
+    steps: int = key("largest number of iterations", at_least=1, at_most=1e12)
+    tolerance: float = key("a replica stops once its loss is below this (0: never)", at_least=0)
+    looks: int = key(
+        "recorded iterations: the first half dense, then log-spaced", at_least=1, at_most=1e6
+    )
+    keep_weights: int = key("how many replicas leave their weights in trajectory.npz", at_least=0)
+
+
+@dataclass
+class Logger:
+    """Where scalars go while training."""
+
+    name: str = key("the logger")
+
+
+@dataclass
+class TensorBoardLogger(Logger):
+    """TensorBoard event files."""
+
+    replicas: int = key("how many replicas are shown singly beside the ensemble", at_least=0)
+
+
+@dataclass
+class Config:
+    """Everything that defines a run."""
+
+    data: Any = MISSING
+    model: Any = MISSING
+    init: Any = MISSING
+    optimizer: Any = MISSING
+    trainer: Any = MISSING
+    logger: Any = MISSING
+    name: str = key("the name of the experiment: outputs/NAME/DATE_TIME")
+    replicas: int = key("number R of runs trained in one batch", at_least=1, at_most=1e9)
+    seed: int = key("seed of replica 0; replica j uses seed + j", at_least=0, at_most=2**53)
+    device: str = key("auto takes CUDA where there is one", one_of=("auto", "cpu", "cuda"))
+    precision: str = key("floating point numbers", one_of=("float64", "float32"))
+    figures: bool = key("whether pictures are drawn at the end")

@@ -1,0 +1,67 @@
+"""Runs that cannot fit are refused beforehand, with an estimate that is not far off."""
+
+import subprocess
+import sys
+
+import pytest
+from hydra import compose, initialize_config_dir
+
+from reludyn.config import conf_directory, parse, prepare_hydra
+from reludyn.errors import ConfigError
+from reludyn.memory import check_memory, estimate
+from reludyn.settings import Config
+
+
+def config(*overrides: str) -> Config:
+    prepare_hydra()
+    with initialize_config_dir(str(conf_directory()), version_base="1.3"):
+        return parse(compose("config", overrides=["name=test", *overrides]))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "key"),
+    [
+        (["data=gaussian", "data.samples=1000000000000"], "data.samples"),
+        (["replicas=1000000000"], "replicas"),
+        (["model.width=1000000"], "model.width"),
+        (["data.dim=1000000000", "replicas=1000"], "data.dim"),
+    ],
+)
+def test_what_does_not_fit_is_refused_with_the_estimate(overrides: list[str], key: str) -> None:
+    with pytest.raises(ConfigError, match=rf"^{key}=\d+: the run needs about [\d,]+ GiB") as error:
+        check_memory(config(*overrides), available=24 * 2**30)
+    assert error.value.remedy
+
+
+def test_what_fits_is_let_through() -> None:
+    check_memory(config("replicas=100000"), available=2**30)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "overrides",
+    [["data=gaussian", "data.samples=200000"], ["replicas=200000"], ["model.width=3000"]],
+)
+def test_the_estimate_is_of_the_right_size(overrides: list[str]) -> None:
+    """Peak resident memory of two steps, over that of a small run, in a process of its own."""
+    script = (
+        "import resource, sys\n"
+        "from hydra import compose, initialize_config_dir\n"
+        "from reludyn.config import conf_directory, parse, prepare_hydra\n"
+        "from reludyn.experiment import build\n"
+        "prepare_hydra()\n"
+        "with initialize_config_dir(str(conf_directory()), version_base='1.3'):\n"
+        "    config = parse(compose('config', overrides=['name=x', *sys.argv[1:]]))\n"
+        "parts = build(config)\n"
+        "parts.engine.advance(parts.engine.start(parts.student), 2)\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)\n"
+    )
+
+    def peak(*given: str) -> int:
+        run = subprocess.run(
+            [sys.executable, "-c", script, *given], capture_output=True, text=True, check=True
+        )
+        return int(run.stdout)
+
+    measured = peak(*overrides) - peak()
+    assert 0.3 < measured / estimate(config(*overrides)) < 4

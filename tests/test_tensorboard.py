@@ -1,0 +1,239 @@
+"""What TensorBoard is given, read back from the event files."""
+
+import contextlib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import QUICK, Finished
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.backend.event_processing.event_file_loader import LegacyEventFileLoader
+from tensorboard.compat.proto.event_pb2 import Event
+
+from reludyn.training.engine import Engine
+
+Command = Callable[..., Finished]
+WIDTH = "trainer.steps=5", "figures=false", "init.signs=random"
+
+
+def events(folder: Path) -> list[Event]:
+    """Everything in the one event file of a folder, but the header."""
+    (file,) = folder.glob("events.out.tfevents.*")
+    header, *rest = LegacyEventFileLoader(str(file)).Load()
+    assert header.HasField("file_version")
+    return rest
+
+
+def curves(folder: Path) -> dict[str, dict[int, float]]:
+    """Value at each step, by tag."""
+    found: dict[str, dict[int, float]] = {}
+    for event in events(folder):
+        for value in event.summary.value:
+            found.setdefault(value.tag, {})[event.step] = value.simple_value
+    return found
+
+
+def of_one_replica(k: int) -> set[str]:
+    neurons = [str(i + 1) for i in range(k)]
+    pairs = [f"{h}-{i}" for i in neurons for h in neurons if h < i]
+    return {
+        *("loss/total", "loss/log10", "loss/linear", "loss/rectification", "phase/index"),
+        *(f"norm/{layer}/{i}" for layer in "wv" for i in neurons),
+        *(f"{tag}/{i}" for tag in ("angle/to_target", "imbalance/b") for i in neurons),
+        *(f"angle/between/{pair}" for pair in pairs),
+    }
+
+
+@pytest.fixture(scope="module")
+def board(fig3: Finished) -> dict[str, dict[int, float]]:
+    return curves(fig3.folder / "tensorboard")
+
+
+# --- One replica ------------------------------------------------------------------------------
+
+
+def test_everything_promised_is_shown(board: dict[str, dict[int, float]]) -> None:
+    assert set(board) == of_one_replica(k=2)
+
+
+def test_one_event_a_look(fig3: Finished) -> None:
+    steps = [event.step for event in events(fig3.folder / "tensorboard")]
+    assert steps == fig3.arrays["step"].tolist()
+
+
+def test_every_event_is_one_summary_without_repetition(fig3: Finished) -> None:
+    for event in events(fig3.folder / "tensorboard"):
+        tags = [value.tag for value in event.summary.value]
+        assert len(tags) == len(set(tags)) == len(of_one_replica(k=2))
+
+
+@pytest.mark.parametrize(
+    ("tag", "array", "place"),
+    [
+        ("loss/total", "loss", (0,)),
+        ("loss/linear", "loss_linear", (0,)),
+        ("loss/rectification", "loss_rectification", (0,)),
+        ("norm/w/1", "w_norm", (0, 0)),
+        ("norm/w/2", "w_norm", (0, 1)),
+        ("norm/v/2", "v_norm", (0, 1)),
+        ("angle/to_target/2", "angle_to_target", (0, 1)),
+        ("angle/between/1-2", "angle_between", (0, 0, 1)),
+        ("imbalance/b/1", "imbalance", (0, 0)),
+    ],
+)
+def test_a_curve_is_its_array(
+    fig3: Finished,
+    board: dict[str, dict[int, float]],
+    tag: str,
+    array: str,
+    place: tuple[int, ...],
+) -> None:
+    expected = fig3.arrays[array][(slice(None), *place)]
+    np.testing.assert_allclose(list(board[tag].values()), expected, rtol=1e-6)
+
+
+def test_the_logarithm_is_that_of_the_loss(board: dict[str, dict[int, float]]) -> None:
+    shown, loss = (np.array(list(board[tag].values())) for tag in ("loss/log10", "loss/total"))
+    np.testing.assert_allclose(shown, np.log10(loss), atol=1e-6)
+
+
+def test_the_phase_changes_at_the_events(
+    fig3: Finished, board: dict[str, dict[int, float]]
+) -> None:
+    (row,) = fig3.rows
+    phase = np.array(list(board["phase/index"].values()))
+    changes = fig3.arrays["step"][1:][np.diff(phase) > 0].tolist()
+    assert changes == [int(row["T_align"]), int(row["T_growth"])]
+    assert (phase[0], phase[-1]) == (0, 2)
+
+
+def test_the_default_run_leaves_a_small_file(fig3: Finished) -> None:
+    (file,) = (fig3.folder / "tensorboard").iterdir()
+    assert file.stat().st_size < 150_000
+
+
+def test_tensorboard_itself_reads_it(fig3: Finished) -> None:
+    reader = EventAccumulator(str(fig3.folder / "tensorboard")).Reload()
+    assert set(reader.Tags()["scalars"]) == of_one_replica(k=2)
+    last = reader.Scalars("loss/total")[-1]
+    assert (last.step, last.value < 1e-4) == (fig3.summary["steps"], True)
+
+
+@pytest.mark.parametrize("k", [1, 3, 6])
+def test_every_neuron_and_pair_has_a_curve(reludyn: Command, k: int) -> None:
+    finished = reludyn(*WIDTH, f"model.width={k}")
+    assert set(curves(finished.folder / "tensorboard")) == of_one_replica(k)
+
+
+@pytest.mark.parametrize(("k", "neurons"), [(7, 7), (16, 16), (17, 16)])
+def test_wide_networks_show_no_pairs_and_at_most_16_neurons(
+    reludyn: Command, k: int, neurons: int
+) -> None:
+    tags = set(curves(reludyn(*WIDTH, f"model.width={k}").folder / "tensorboard"))
+    assert tags == {tag for tag in of_one_replica(neurons) if "between" not in tag}
+
+
+def test_the_population_risk_is_shown_beside_the_empirical_one(empirical: Finished) -> None:
+    shown = curves(empirical.folder / "tensorboard" / "seed_1")["loss/population"]
+    expected = empirical.arrays["loss_population"][:, 1]
+    np.testing.assert_allclose(list(shown.values()), expected, rtol=1e-6)
+
+
+# --- Several replicas -------------------------------------------------------------------------
+
+QUANTITIES: dict[str, Callable[[Finished], object]] = {
+    "loss/total": lambda run: run.arrays["loss"],
+    "loss/log10": lambda run: np.log10(run.arrays["loss"]),
+    "loss/linear": lambda run: run.arrays["loss_linear"],
+    "loss/rectification": lambda run: run.arrays["loss_rectification"],
+    "norm/smallest_w": lambda run: run.arrays["w_norm"].min(-1),
+    "norm/smallest_v": lambda run: run.arrays["v_norm"].min(-1),
+    "angle/largest_to_target": lambda run: run.arrays["angle_to_target"].max(-1),
+    "angle/largest_between": lambda run: run.arrays["angle_between"].max((-1, -2)),
+    "imbalance/largest": lambda run: np.abs(run.arrays["imbalance"]).max(-1),
+}
+FRACTIONS = {"fraction/aligned", "fraction/grown", "fraction/stopped"}
+
+
+def test_an_ensemble_shows_a_median_and_a_band(ensemble: Finished) -> None:
+    bands = {f"{tag}/{level}" for tag in QUANTITIES for level in ("p10", "median", "p90")}
+    assert set(curves(ensemble.folder / "tensorboard")) == bands | FRACTIONS
+
+
+@pytest.mark.parametrize("tag", QUANTITIES)
+@pytest.mark.parametrize(("level", "q"), [("p10", 0.1), ("median", 0.5), ("p90", 0.9)])
+def test_the_band_holds_the_quantiles(ensemble: Finished, tag: str, level: str, q: float) -> None:
+    shown = curves(ensemble.folder / "tensorboard")[f"{tag}/{level}"]
+    expected = np.quantile(QUANTITIES[tag](ensemble), q, axis=1)
+    np.testing.assert_allclose(list(shown.values()), expected, rtol=1e-6)
+    assert list(shown) == ensemble.arrays["step"].tolist()
+
+
+def test_the_first_replicas_are_shown_singly(ensemble: Finished) -> None:
+    singly = {folder.name: folder for folder in (ensemble.folder / "tensorboard").glob("seed_*")}
+    assert set(singly) == {"seed_0", "seed_1", "seed_2", "seed_3"}
+    for j in range(4):
+        shown = curves(singly[f"seed_{j}"])
+        assert set(shown) == of_one_replica(k=3)
+        np.testing.assert_allclose(
+            list(shown["norm/w/2"].values()), ensemble.arrays["w_norm"][:, j, 1], rtol=1e-6
+        )
+
+
+@pytest.mark.parametrize(("singly", "seeds"), [(0, []), (2, ["seed_5", "seed_6"])])
+def test_logger_replicas_is_how_many(reludyn: Command, singly: int, seeds: list[str]) -> None:
+    finished = reludyn(*WIDTH, "seed=5", "replicas=3", f"logger.replicas={singly}")
+    folders = (finished.folder / "tensorboard").glob("seed_*")
+    assert sorted(folder.name for folder in folders) == seeds
+
+
+def test_fractions_follow_the_events(reludyn: Command) -> None:
+    finished = reludyn("replicas=5", "trainer.steps=300", "figures=false", "logger.replicas=0")
+    shown = curves(finished.folder / "tensorboard")
+    for tag, name in [("aligned", "T_align"), ("grown", "T_growth"), ("stopped", "T_converged")]:
+        clocks = [int(row[name]) for row in finished.rows if row[name]]
+        for step, fraction in shown[f"fraction/{tag}"].items():
+            assert fraction == pytest.approx(sum(clock <= step for clock in clocks) / 5, abs=1e-6)
+
+
+# --- Endings ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+@pytest.mark.parametrize("replicas", [1, 3])
+def test_a_run_that_breaks_off_loses_no_look(
+    reludyn: Command,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    error: type[BaseException],
+    replicas: int,
+) -> None:
+    advance, stretches = Engine.advance, iter([1, 2, 3])
+
+    def breaking(*arguments: object) -> object:
+        if not next(stretches, None):
+            raise error
+        return advance(*arguments)
+
+    monkeypatch.setattr(Engine, "advance", breaking)
+    with contextlib.suppress(RuntimeError):
+        reludyn("figures=false", f"replicas={replicas}")
+    boards = [file.parent for file in tmp_path.rglob("events.out.tfevents.*")]
+    assert len(boards) == (1 if replicas == 1 else 1 + replicas)
+    for board in boards:
+        assert [event.step for event in events(board)] == [0, 1, 2, 3]
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_what_is_not_finite_is_left_out(reludyn: Command) -> None:
+    finished = reludyn("optimizer.lr=1e300", "figures=false", "replicas=2")
+    assert finished.summary["stopped_because"] == "diverged"
+    for folder in (finished.folder / "tensorboard", finished.folder / "tensorboard" / "seed_0"):
+        values = [v.simple_value for event in events(folder) for v in event.summary.value]
+        assert np.isfinite(values).all()
+
+
+def test_without_a_logger_there_are_no_events(reludyn: Command) -> None:
+    finished = reludyn(*QUICK)
+    assert not (finished.folder / "tensorboard").exists()
