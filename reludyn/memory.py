@@ -20,7 +20,7 @@ def estimate(config: Config) -> int:
         samples = R if data.seed is None else 1
         numbers += data.samples * samples * (data.dim + data.outputs)
         numbers += data.samples * R * 2 * (k + data.outputs)
-    return 8 * numbers
+    return int(8 * numbers)
 
 
 def check_memory(config: Config, available: int | None = None) -> None:

@@ -13,7 +13,8 @@ PACKAGE = Path(__file__).parent.parent / "reludyn"
 ROOMS = [
     "errors", "settings", "files", "memory", "randomness", "notation", "kernels", "compensated",
     "teacher", "student", "initialization", "data", "risk", "optim", "order_parameters",
-    "theory", "phases", "training", "recording", "figures", "experiment", "config", "messages", "cli", "__main__",
+    "theory", "phases", "training", "recording", "figures", "experiment", "config", "messages",
+    "cli", "__main__",
 ]  # fmt: skip
 SCIENCE = ROOMS[: ROOMS.index("training")]
 INSTRUMENTS = {"hydra", "omegaconf", "tensorboard", "matplotlib", "rich"}
