@@ -33,7 +33,7 @@ class LeakyReLU:
 
     def derivative(self, z: Tensor) -> Tensor:
         """phi'(z), with the left derivative s at 0."""
-        return torch.where(z > 0, 1.0, self.negative_slope).to(z.dtype)
+        return torch.where(z > 0, torch.ones_like(z), self.negative_slope)
 
 
 RELU = LeakyReLU()

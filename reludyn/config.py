@@ -61,10 +61,15 @@ class GaussianData(PopulationData):
 
 @dataclass
 class ReLUModel:
-    """f(x) = V relu(W x)."""
+    """f(x) = V phi(W x), phi(z) = z for z > 0 and negative_slope z otherwise, without biases."""
 
     name: str = key("the architecture")
     width: int = key("number k of hidden neurons", at_least=1, at_most=1e6)
+    negative_slope: float = key(
+        "slope of the activation for z < 0: 0 is ReLU, 1 a linear network", at_least=0, at_most=1
+    )
+    bias: bool = key("false: the closed forms and the theory are for networks without biases")
+    train_hidden: bool = key("whether W is trained (else it keeps its initial value)")
     train_output: bool = key("whether V is trained (else it keeps its initial value)")
 
 
@@ -241,7 +246,16 @@ def _check_limits(node: Any, prefix: str) -> None:
 
 
 def _check_combinations(config: Config) -> None:
-    data, init = config.data, config.init
+    data, init, model = config.data, config.init, config.model
+    if model.bias:
+        raise ConfigError(
+            "model.bias", True, "must be false: the linear teacher, the closed forms and the "
+            "invariances of the paper are those of networks without biases",
+        )  # fmt: skip
+    if not (model.train_hidden or model.train_output):
+        raise ConfigError(
+            "model.train_hidden", False, "one layer must be trained and model.train_output=false"
+        )
     if data.outputs > data.dim:
         raise ConfigError("data.outputs", data.outputs, f"must be at most data.dim={data.dim}")
     if data.name == "population" and data.samples is not None:
