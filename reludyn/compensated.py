@@ -25,9 +25,9 @@ def two_product(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     return p, ((a1 * b1 - p) + a1 * b2 + a2 * b1) + a2 * b2
 
 
-def sum_of_products(a: Tensor, b: Tensor) -> Tensor:
-    """sum_j a_j b_j over the *first* axis, broadcast over the others: relative error
-    eps + eps^2 cond, where the plain sum has eps cond. (K, ...), (K, ...) -> (...)."""
+def sum_of_products(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    """(s, e): sum_j a_j b_j = s + e over the *first* axis, broadcast over the others, up to a
+    relative error eps^2 cond, where the plain sum has eps cond. (K, ...), (K, ...) -> (...)."""
     term, error = two_product(a, b)
     while term.shape[0] > 1:  # pairwise: log2 K passes over all the rest at once
         if term.shape[0] % 2:
@@ -36,7 +36,7 @@ def sum_of_products(a: Tensor, b: Tensor) -> Tensor:
         (left, right), errors = term.chunk(2), error.chunk(2)
         term, rounding = two_sum(left, right)
         error = errors[0] + errors[1] + rounding
-    return (term + error).squeeze(0)
+    return term.squeeze(0), error.squeeze(0)
 
 
 def _split(a: Tensor) -> tuple[Tensor, Tensor]:

@@ -150,7 +150,16 @@ def _check_limits(node: Any, prefix: str) -> None:
 
 
 def _check_combinations(config: Config) -> None:
-    data, init = config.data, config.init
+    data, init, model = config.data, config.init, config.model
+    if model.bias:
+        raise ConfigError(
+            "model.bias", True, "must be false: the linear teacher, the closed forms and the "
+            "invariances of the paper are those of networks without biases",
+        )  # fmt: skip
+    if not (model.train_hidden or model.train_output):
+        raise ConfigError(
+            "model.train_hidden", False, "one layer must be trained and model.train_output=false"
+        )
     if data.outputs > data.dim:
         raise ConfigError("data.outputs", data.outputs, f"must be at most data.dim={data.dim}")
     if data.name == "population" and data.samples is not None:

@@ -19,6 +19,7 @@ from rich.console import Console
 from torch import Tensor
 
 from reludyn import __version__
+from reludyn.activation import LeakyReLU
 from reludyn.data.gaussian import gaussian_sample
 from reludyn.errors import ConfigError
 from reludyn.files import claim
@@ -69,6 +70,7 @@ def build(config: Config) -> Experiment:
     data, device, dtype = config.data, pick_device(config.device), _DTYPES[config.precision]
     check_memory(config)
     seeds = range(config.seed, config.seed + config.replicas)
+    activation = LeakyReLU(config.model.negative_slope)
     teacher = make_teacher(config)
     drawn = draw_students(
         config.init.name, seeds, config.model.width, data.dim, data.outputs,
@@ -79,14 +81,15 @@ def build(config: Config) -> Experiment:
         subspace = InvariantSubspace.spanned(teacher, drawn)
         student = subspace.reduce(drawn).to(device, dtype)
         A = subspace.teacher.A.to(device, dtype)
-        risk = PopulationRisk(A)
+        risk = PopulationRisk(A, activation)
     else:
         subspace, student, A = None, drawn.to(device, dtype), teacher.A.to(device, dtype)
         sampled = seeds if data.seed is None else [data.seed]
         X, Y = gaussian_sample(teacher, data.samples, sampled)
-        risk = EmpiricalRisk(X.to(device, dtype), Y.to(device, dtype))
+        risk = EmpiricalRisk(X.to(device, dtype), Y.to(device, dtype), activation)
     _check_tolerance(config, risk)
-    optimizer = GradientDescent(config.optimizer.lr, config.model.train_output)
+    model = config.model
+    optimizer = GradientDescent(config.optimizer.lr, model.train_hidden, model.train_output)
     engine = Engine(risk, optimizer, PhaseRule(teacher, A), config.trainer.tolerance)
     return Experiment(config, seeds, teacher, student, subspace, A, risk, engine)
 
@@ -132,8 +135,9 @@ def run(config: Config, digest: str, folder: Path) -> StoppedBecause:
         arrays["step"], arrays["loss"], state.steps.cpu().numpy(), 2 * parts.teacher.zero_loss
     )
     rows = replica_rows(
-        parts.seeds, state.student, parts.A, loss, state.clocks, outcomes(parts, state, loss), rate
-    )
+        parts.seeds, state.student, parts.A, parts.risk.activation, loss, state.clocks,
+        outcomes(parts, state, loss), rate,
+    )  # fmt: skip
     run_files.write_csv(folder / "replicas.csv", COLUMNS, rows)
     pictures = draw(config, folder)
     summary = {
@@ -187,8 +191,9 @@ def outcomes(parts: Experiment, state: State, loss: Loss) -> list[Outcome]:
     samples = parts.config.data.samples
     sampling = 0.0 if samples is None else 3 * math.sqrt(parts.teacher.inputs / samples)
     return classify(
-        state.student, state.evaluation, loss, converged, state.diverged, parts.A, 1e-3 + sampling
-    )
+        state.student, state.evaluation, loss, converged, state.diverged, parts.A, 1e-3 + sampling,
+        parts.risk.activation,
+    )  # fmt: skip
 
 
 def draw(config: Config, folder: Path) -> list[Path]:

@@ -7,19 +7,22 @@ import os
 from reludyn.errors import ConfigError
 from reludyn.settings import Config
 
-COPIES = 4  # temporaries of the size of the largest tensors that live at once
+COPIES = 10  # temporaries of a step that live at once
 
 
 def estimate(config: Config) -> int:
-    """Bytes that a run needs at least at its peak: weights, pairs of neurons, samples."""
-    data, R, k = config.data, config.replicas, config.model.width
-    m = min(data.dim, k + data.outputs) if data.samples is None else data.dim
-    numbers = R * k * data.dim + data.outputs * data.dim  # as drawn
-    numbers += COPIES * R * (k * (m + data.outputs) + k * k)
-    if data.samples is not None:
+    """Bytes at the peak of a run, within a factor of two: weights and the basis of their subspace,
+    pairs of neurons, samples."""
+    data, R, k, r = config.data, config.replicas, config.model.width, config.data.outputs
+    m = data.dim
+    numbers = R * k * data.dim
+    if data.samples is None:
+        m = min(data.dim, k + r)
+        numbers += 4 * R * data.dim * m  # making the basis
+    else:
         samples = R if data.seed is None else 1
-        numbers += data.samples * samples * (data.dim + data.outputs)
-        numbers += data.samples * R * 2 * (k + data.outputs)
+        numbers += data.samples * (samples * (data.dim + r) + 2 * R * (k + r))
+    numbers += COPIES * R * (k * (m + r) + k * k)
     return int(8 * numbers)
 
 

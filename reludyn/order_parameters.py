@@ -8,6 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from reludyn.activation import RELU, LeakyReLU
 from reludyn.kernels import angle, norm
 from reludyn.student import ReLUStudent
 
@@ -39,30 +40,43 @@ def imbalance(student: ReLUStudent) -> Tensor:
 
 
 def group_sums(student: ReLUStudent) -> tuple[Tensor, Tensor]:
-    """(sum over v_i > 0, sum over v_i < 0) of |v_i| w_i, each (R, d), for r = 1: a and -a at every
-    global minimum; (c + 1) a and c a at the saddles of Theorem 1."""
+    """(sum over v_i > 0, sum over v_i < 0) of |v_i| w_i, each (R, d), for r = 1. With ReLU they are
+    a and -a at every global minimum, (c + 1) a and c a at the saddles of Theorem 1."""
     v = student.V.squeeze(-2).unsqueeze(-1)  # (R, k, 1)
     return (v.relu() * student.W).sum(-2), ((-v).relu() * student.W).sum(-2)
 
 
-def group_sum_error(student: ReLUStudent, A: Tensor) -> Tensor:
-    """sqrt(|p - a|^2 + |q + a|^2) of the group sums p, q: (R,), r = 1, any k."""
+def group_sum_error(student: ReLUStudent, A: Tensor, activation: LeakyReLU = RELU) -> Tensor:
+    """sqrt(|p - t|^2 + |q + t|^2) of the group sums p, q and their value t = a / (2 odd) at a
+    minimum (a for ReLU): (R,), r = 1, any k. NaN for a linear network, which leaves them open."""
     positive, negative = group_sums(student)
-    return torch.hypot(norm(positive - A[0]), norm(negative + A[0]))
+    target = _share(A, activation)
+    return torch.hypot(norm(positive - target), norm(negative + target))
 
 
-def effective_weight_error(student: ReLUStudent, A: Tensor) -> Tensor:
-    """|diag(|v|) W - [s_1 a, s_2 a]^T|_F with s_i = sign v_i, of Theorem 2: (R,), r = 1, k = 2.
+def effective_weight_error(student: ReLUStudent, A: Tensor, activation: LeakyReLU = RELU) -> Tensor:
+    """|diag(|v|) W - [s_1 t, s_2 t]^T|_F with s_i = sign v_i, t = a / (2 odd) (a for ReLU), of
+    Theorem 2: (R,), r = 1, k = 2.
 
-    NaN where both output weights have the same sign: no minimum has that form.
+    NaN where both output weights have the same sign (no minimum has that form) and for a linear
+    network.
     """
     v = student.V.squeeze(-2).unsqueeze(-1)  # (R, 2, 1)
-    error = (v.abs() * student.W - v.sign() * A[0]).square().sum((-2, -1)).sqrt()
+    error = (v.abs() * student.W - v.sign() * _share(A, activation)).square().sum((-2, -1)).sqrt()
     return torch.where(v.prod(-2).squeeze(-1) < 0, error, torch.full_like(error, torch.nan))
 
 
-def saddle_ratio(student: ReLUStudent, A: Tensor) -> Tensor:
-    """c with sum_{v_i < 0} |v_i| w_i = c a (its component along a), (R,), r = 1: the parameter of
-    the non-strict saddles of Theorem 1, c > 0 or c < -1; 0 or -1 where all v_i share a sign."""
+def saddle_ratio(student: ReLUStudent, A: Tensor, activation: LeakyReLU = RELU) -> Tensor:
+    """c with sum_{v_i < 0} |v_i| w_i = c p a (its component along a), (R,), r = 1: the parameter of
+    the non-strict saddles of Theorem 1, c > 0 or c < -1; 0 or -1 where all v_i share a sign.
+
+    p = odd / (odd^2 + even^2) is the best slope of one ray, 1 for ReLU.
+    """
     _, negative = group_sums(student)
-    return negative @ A[0] / A[0].square().sum()
+    best = activation.odd / (activation.odd**2 + activation.even**2)
+    return negative @ A[0] / (best * A[0].square().sum())
+
+
+def _share(A: Tensor, activation: LeakyReLU) -> Tensor:
+    """What each sign group contributes at a minimum: odd (p - q) = a with even (p + q) = 0."""
+    return A[0] / (2 * activation.odd) if activation.even > 0 else torch.full_like(A[0], torch.nan)

@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from reludyn.activation import RELU, LeakyReLU
 from reludyn.kernels import angle, norm
 from reludyn.notation import Evaluation, Loss
 from reludyn.order_parameters import output_norms, targets
@@ -78,13 +79,16 @@ def classify(
     diverged: Tensor,
     A: Tensor,
     saddle_tolerance: float,
+    activation: LeakyReLU = RELU,
 ) -> list[Outcome]:
     """What each replica arrived at.
 
     global_minimum: `converged`. diverged: `diverged`. non_strict_saddle (r = 1, Theorem 1): every
     w_i within pi/20 of one and the same ray +a or -a, the gradient at most 1e-3 |a|^{3/2} and the
-    loss within the relative saddle_tolerance of |a|^2/4. A neuron that is small but not on that ray
-    can still grow, so the loss alone would not do. Everything else: unconverged.
+    loss within the relative saddle_tolerance of its value there, |a|^2/4 for ReLU and
+    1/2 |a|^2 even^2/(odd^2 + even^2) in general; a linear network has none. A neuron that is small
+    but not on that ray can still grow, so the loss alone would not do. Everything else:
+    unconverged.
     """
     names: list[Outcome] = ["unconverged"] * student.replicas
     if A.shape[0] == 1:
@@ -93,7 +97,9 @@ def classify(
         same_ray = (to_ray <= ALIGNED).all(-1) | (math.pi - to_ray <= ALIGNED).all(-1)
         size = evaluation.gradient.W.square().sum((-2, -1))
         size = (size + evaluation.gradient.V.square().sum((-2, -1))).sqrt()
-        plateau = (loss.total / (scale**2 / 4) - 1).abs() <= saddle_tolerance
+        odd, even = activation.odd, activation.even
+        value = scale**2 / 2 * even**2 / (odd**2 + even**2)
+        plateau = (loss.total - value).abs() < saddle_tolerance * value
         at_saddle = same_ray & plateau & (size <= 1e-3 * scale**1.5)
         names = ["non_strict_saddle" if s else n for s, n in zip(at_saddle, names, strict=True)]
     for j in range(student.replicas):

@@ -57,10 +57,15 @@ class GaussianData(PopulationData):
 
 @dataclass
 class ReLUModel:
-    """f(x) = V relu(W x)."""
+    """f(x) = V phi(W x), phi(z) = z for z > 0 and negative_slope z otherwise, without biases."""
 
     name: str = key("the architecture")
     width: int = key("number k of hidden neurons", at_least=1, at_most=1e6)
+    negative_slope: float = key(
+        "slope of the activation for z < 0: 0 is ReLU, 1 a linear network", at_least=0, at_most=1
+    )
+    bias: bool = key("false: the closed forms and the theory are for networks without biases")
+    train_hidden: bool = key("whether W is trained (else it keeps its initial value)")
     train_output: bool = key("whether V is trained (else it keeps its initial value)")
 
 

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from reludyn.activation import RELU, LeakyReLU
 from reludyn.teacher import LinearTeacher
 
 
@@ -26,9 +27,9 @@ class ReLUStudent(NamedTuple):
     def width(self) -> int:
         return self.W.shape[1]
 
-    def __call__(self, x: Tensor) -> Tensor:
-        """f(x) = V relu(W x): x (n, d) or (R, n, d) -> (R, n, r)."""
-        return torch.relu(x @ self.W.mT) @ self.V.mT
+    def __call__(self, x: Tensor, activation: LeakyReLU = RELU) -> Tensor:
+        """f(x) = V phi(W x): x (n, d) or (R, n, d) -> (R, n, r)."""
+        return activation(x @ self.W.mT) @ self.V.mT
 
     def map(self, change: Callable[[Tensor], Tensor]) -> ReLUStudent:
         """The same change to both layers."""

@@ -43,7 +43,7 @@ def test_sum_of_products_survives_cancellation(terms: int, dtype: torch.dtype) -
     b = torch.randn(terms, 50, dtype=dtype, generator=generator)
     a = torch.cat([a, -a * (1 + torch.finfo(dtype).eps)])
     b = torch.cat([b, b])
-    result = sum_of_products(a, b)
+    result = sum(sum_of_products(a, b))
     eps = torch.finfo(dtype).eps
     for j in range(50):
         products = [

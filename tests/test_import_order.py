@@ -11,7 +11,8 @@ PACKAGE = Path(__file__).parent.parent / "reludyn"
 
 # design.md section 3, with the small rooms that everyone uses on top
 ROOMS = [
-    "errors", "settings", "files", "memory", "randomness", "notation", "kernels", "compensated",
+    "errors", "settings", "files", "memory", "randomness", "notation", "activation", "kernels",
+    "compensated",
     "teacher", "student", "initialization", "data", "risk", "optim", "order_parameters",
     "theory", "phases", "training", "recording", "figures", "experiment", "config", "messages",
     "cli", "__main__",

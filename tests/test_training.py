@@ -28,7 +28,7 @@ def make_engine(
     tolerance: float = 0.0, train_output: bool = True, A: torch.Tensor | None = None,
 ) -> Engine:  # fmt: skip
     A = teacher.A if A is None else A
-    descent = GradientDescent(lr, train_output)
+    descent = GradientDescent(lr, train_output=train_output)
     return Engine(risk or PopulationRisk(A), descent, PhaseRule(teacher, A), tolerance)
 
 
@@ -61,6 +61,15 @@ def test_population_trajectory_equals_an_independent_descent(
     V = np.stack([s.student.V[0].numpy() for s in states])
     np.testing.assert_allclose(W, Ws, rtol=1e-10, atol=1e-10 * np.abs(Ws).max())
     np.testing.assert_allclose(V, Vs, rtol=1e-10, atol=1e-10 * np.abs(Vs).max())
+
+
+def test_a_frozen_hidden_layer_stays() -> None:
+    teacher, student = axis_teacher(1, 4), draw_students("theorem", [0], 3, 4, 1, 1.0)
+    engine = Engine(PopulationRisk(teacher.A), GradientDescent(0.1, train_hidden=False),
+                    PhaseRule(teacher, teacher.A), 0.0)  # fmt: skip
+    state = follow(engine, student, [0, 50])[0][-1]
+    assert torch.equal(state.student.W, student.W)
+    assert not torch.isclose(state.student.V, student.V).any()
 
 
 def test_empirical_trajectory_equals_an_independent_descent() -> None:

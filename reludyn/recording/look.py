@@ -48,7 +48,8 @@ class Observer:
 
     def __init__(self, risk: Risk, A: Tensor, keep_weights: int) -> None:
         self.risk, self.A, self.keep_weights = risk, A, keep_weights
-        self.population = None if isinstance(risk, PopulationRisk) else PopulationRisk(A)
+        sampled = not isinstance(risk, PopulationRisk)
+        self.population = PopulationRisk(A, risk.activation) if sampled else None
 
     def look(self, state: State) -> Look:
         student, loss = state.student, self.risk.loss(state.student)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from reludyn import order_parameters
+from reludyn.activation import LeakyReLU
 from reludyn.notation import Loss
 from reludyn.phases import Clocks, Outcome
 from reludyn.student import ReLUStudent
@@ -29,6 +30,7 @@ def replica_rows(
     seeds: Sequence[int],
     student: ReLUStudent,
     A: Tensor,
+    activation: LeakyReLU,
     loss: Loss,
     clocks: Clocks,
     outcomes: Sequence[Outcome],
@@ -45,10 +47,11 @@ def replica_rows(
     saddle = torch.tensor([outcome == "non_strict_saddle" for outcome in outcomes])
     weight_error = group_error = saddle_c = torch.full((R,), math.nan)
     if A.shape[0] == 1:
-        group_error = order_parameters.group_sum_error(student, A)
-        saddle_c = order_parameters.saddle_ratio(student, A).cpu().where(saddle, math.nan)
+        group_error = order_parameters.group_sum_error(student, A, activation)
+        saddle_c = order_parameters.saddle_ratio(student, A, activation)
+        saddle_c = saddle_c.cpu().where(saddle, math.nan)
         if student.width == 2:
-            weight_error = order_parameters.effective_weight_error(student, A)
+            weight_error = order_parameters.effective_weight_error(student, A, activation)
     columns: dict[str, Sequence[object]] = {
         "replica": range(R),
         "seed": seeds,

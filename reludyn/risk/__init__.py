@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from reludyn.activation import LeakyReLU
 from reludyn.notation import Evaluation, Loss
 from reludyn.risk.empirical import EmpiricalRisk
 from reludyn.risk.population import PopulationRisk
@@ -12,6 +13,8 @@ from reludyn.student import ReLUStudent
 
 class Risk(Protocol):
     """What the trainer asks of a risk."""
+
+    activation: LeakyReLU
 
     @property
     def resolution(self) -> float:

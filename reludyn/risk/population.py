@@ -7,27 +7,30 @@ import math
 import torch
 from torch import Tensor
 
+from reludyn.activation import RELU, LeakyReLU
 from reludyn.notation import Evaluation, Gradient, Loss
 from reludyn.risk import decomposition
 from reludyn.student import ReLUStudent
 
 
 class PopulationRisk:
-    """L(W, V) = 1/2 E|V relu(W x) - A x|^2 over x ~ N(0, I), for A (r, d) and any k, r >= 1.
+    """L(W, V) = 1/2 E|V phi(W x) - A x|^2 over x ~ N(0, I), for A (r, d) and any k, r >= 1.
 
-    In the odd/even split (`reludyn.risk.decomposition`), with E = A - V W / 2,
-    S_ij = v_i.v_j, J_ij = E|w_i.x||w_j.x| and t_ij the angle between w_i and w_j,
+    phi(z) = odd z + even |z|, odd = even = 1/2 for ReLU. In the odd/even split
+    (`reludyn.risk.decomposition`), with E = A - odd V W, S_ij = v_i.v_j, J_ij = E|w_i.x||w_j.x|
+    and t_ij the angle between w_i and w_j,
 
-        L        = 1/2 |E|_F^2 + 1/8 sum_ij S_ij J_ij
-        grad_w_i = -1/2 E^T v_i + 1/(2 pi) sum_j S_ij (|w_j| sin t_ij u_i + (pi/2 - t_ij) w_j)
-        grad_v_i = -1/2 E w_i   + 1/4 sum_j J_ij v_j
+        L        = 1/2 |E|_F^2 + even^2/2 sum_ij S_ij J_ij
+        grad_w_i = -odd E^T v_i
+                   + 2 even^2/pi sum_j S_ij (|w_j| sin t_ij u_i + (pi/2 - t_ij) w_j)
+        grad_v_i = -odd E w_i + even^2 sum_j J_ij v_j
 
-    which is the paper's closed form regrouped, so that the residual E is formed once. The unit
-    vector u_i of w_i = 0 is zero (the subgradient in the middle of all directions).
+    which for ReLU is the paper's closed form regrouped, so that the residual E is formed once. The
+    unit vector u_i of w_i = 0 is zero (the subgradient in the middle of all directions).
     """
 
-    def __init__(self, A: Tensor) -> None:
-        self.A = A
+    def __init__(self, A: Tensor, activation: LeakyReLU = RELU) -> None:
+        self.A, self.activation = A, activation
 
     @property
     def resolution(self) -> float:
@@ -48,14 +51,16 @@ class PopulationRisk:
         complement = torch.asin(cosine)  # pi/2 - t
 
         S = V.mT @ V
-        residual = self.A - V @ W / 2  # (R, r, d)
+        odd, even = self.activation.odd, self.activation.even
+        residual = self.A - odd * (V @ W)  # (R, r, d)
         J = (2 / math.pi) * (area * sine + complement * gram)
         radial = (S * sine) @ length.unsqueeze(-1) / length.clamp_min(tiny).unsqueeze(-1)
-        grad_W = ((S * complement) @ W + radial * W) / (2 * math.pi) - V.mT @ residual / 2
-        grad_V = V @ J / 4 - residual @ W.mT / 2
-        loss = residual.square().sum((-2, -1)) / 2 + (S * J).sum((-2, -1)) / 8
+        turn = (2 * even**2 / math.pi) * ((S * complement) @ W + radial * W)
+        grad_W = turn - odd * (V.mT @ residual)
+        grad_V = even**2 * (V @ J) - odd * (residual @ W.mT)
+        loss = residual.square().sum((-2, -1)) / 2 + even**2 / 2 * (S * J).sum((-2, -1))
         return Evaluation(loss, Gradient(grad_W, grad_V))
 
     def loss(self, student: ReLUStudent) -> Loss:
         """Value and parts (R,) to full relative precision (r = 1), never negative."""
-        return decomposition.decompose(student, self.A)
+        return decomposition.decompose(student, self.A, self.activation)
