@@ -35,7 +35,7 @@ def test_what_does_not_fit_is_refused_with_the_estimate(overrides: list[str], ke
 
 
 def test_what_fits_is_let_through() -> None:
-    check_memory(config("replicas=100000"), available=2**30)
+    check_memory(config("replicas=100000"), available=2**31)
 
 
 @pytest.mark.slow
