@@ -10,6 +10,7 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from reludyn.figures.style import BLACK, BLUE, GREEN, RED, STYLE, new_figure, save
@@ -39,6 +40,7 @@ def draw_phases(run: Path) -> list[Path]:
         left.plot(step, data["v_norm"][:, 0, 0], color=RED, ls="--", label="$|v_1|$")
         left.set(xlabel="iteration", ylabel="$L$, $\\|w_1\\|$, $|v_1|$", xlim=(0, max(1, step[-1])))
 
+        left.xaxis.set_major_locator(MaxNLocator(integer=True))
         right = left.twinx()
         right.spines["right"].set_visible(True)
         right.grid(False)
