@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from types import TracebackType
 
@@ -19,7 +20,8 @@ class ProgressReport:
 
     def __init__(self, console: Console, steps: int, replicas: int) -> None:
         self.console, self.steps, self.replicas = console, steps, replicas
-        self.spoke = self.began = time.monotonic()
+        self.began = time.monotonic()
+        self.spoke = -math.inf
         self.bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(20),
