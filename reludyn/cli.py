@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import os
 import sys
+import traceback
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
+from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
@@ -20,6 +22,7 @@ from yaml import MarkedYAMLError
 
 from reludyn.config import conf_directory, config_hash, parse, prepare_hydra
 from reludyn.errors import ConfigError
+from reludyn.files import claim
 from reludyn.messages import check_overrides, explain
 
 BAD_INPUT, DIVERGED, INTERRUPTED = 2, 3, 130  # exit codes
@@ -65,7 +68,32 @@ def main() -> None:
         sys.exit(INTERRUPTED)
 
 
+class ClaimFolder(Callback):
+    """Refuses a folder that holds an earlier run or sweep, before Hydra writes into it."""
+
+    def on_run_start(self, config: DictConfig, **_: Any) -> None:
+        self._claim(Path(config.hydra.run.dir))
+
+    def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
+        folder = Path(config.hydra.sweep.dir)
+        for job in [folder, *(file.parent for file in folder.glob("*/.hydra"))]:
+            self._claim(job)
+
+    def _claim(self, folder: Path) -> None:
+        try:
+            claim(folder)
+        except ConfigError as error:
+            if _WANTS_TRACE:
+                traceback.print_exc()
+            _fail(error)  # SystemExit: Hydra swallows any Exception of a callback
+
+
 def _fail(error: Exception) -> NoReturn:
+    if isinstance(error, BrokenPipeError):  # the reader of our output has gone: nobody to tell
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    if isinstance(error, OSError) and not isinstance(error, HydraException) and not error.filename:
+        raise error
     print(f"reludyn: error: {explain(error, sys.argv[1:])}", file=sys.stderr)
     print("Keys and options: reludyn --help. Stack trace: HYDRA_FULL_ERROR=1", file=sys.stderr)
     sys.exit(BAD_INPUT)

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import difflib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import is_dataclass
-from pathlib import Path
 from typing import Any, get_type_hints
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import ChoiceSweep, Override
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
-from omegaconf.errors import ConfigAttributeError, ConfigKeyError, ValidationError
+from omegaconf.errors import (
+    ConfigAttributeError,
+    ConfigKeyError,
+    InterpolationResolutionError,
+    ValidationError,
+)
 from yaml import MarkedYAMLError
 
 from reludyn.config import OPTIONS, unknown_key
 from reludyn.errors import ConfigError
-from reludyn.files import claim
 from reludyn.settings import Config
 
 _KINDS: dict[Any, str] = {
@@ -30,7 +33,7 @@ _KINDS: dict[Any, str] = {
 
 
 def check_overrides(arguments: Sequence[str]) -> None:
-    """Refuse what Hydra would answer with a stack trace, accept, or do harm with."""
+    """Refuse what Hydra would answer with a stack trace, or accept."""
     for override in _overrides(arguments):
         key, text = override.key_or_group, _text(override)
         for value in _values(override):
@@ -40,8 +43,6 @@ def check_overrides(arguments: Sequence[str]) -> None:
                 raise ConfigError(key, text, f"must be the name of an option in conf/{key}/")
             if _is_switch(key) and isinstance(value, int) and value not in (0, 1):
                 raise ConfigError(key, text, f"must be {_KINDS[bool]}")
-            if key == "hydra.run.dir":
-                claim(Path(str(value)))
 
 
 def explain(error: BaseException, arguments: Sequence[str]) -> str:
@@ -62,10 +63,9 @@ def explain(error: BaseException, arguments: Sequence[str]) -> str:
     owner, key = getattr(cause, "object_type", None), getattr(cause, "full_key", None)
     source = str(error).partition(":")[0] if str(error).startswith("In '") else ""
     given: Any = ...  # the value, where it is known
-    for override in _overrides(arguments):
-        line = str(override.input_line)
-        if line in str(error) or f"'{override.key_or_group}'" in str(error) or "${" in line:
-            key, given, source = override.key_or_group, _text(override), ""
+    wrong = _blamed(error, cause, arguments)
+    if wrong is not None:
+        key, given, source = wrong.key_or_group, _text(wrong), ""
     if isinstance(cause, (ConfigAttributeError, ConfigKeyError)) and is_dataclass(owner):
         return _from(source, _unknown(str(key), owner, given))
     if isinstance(cause, ValidationError):
@@ -75,6 +75,19 @@ def explain(error: BaseException, arguments: Sequence[str]) -> str:
     lines = [line.strip() for e in {error, cause} for line in str(e).splitlines()]
     reason = ": ".join(dict.fromkeys(x for x in lines if x and not x.startswith("full_key")))
     return str(ConfigError(str(key), given, reason)) if given is not ... else reason
+
+
+def _blamed(error: BaseException, cause: Any, arguments: Sequence[str]) -> Override | None:
+    """The override that an error speaks of: by its text, its key, or as an interpolation."""
+    overrides, text = _overrides(arguments), str(error)
+    signs: list[Callable[[Override], bool]] = [
+        lambda override: str(override.input_line) in text,
+        lambda override: f"'{override.key_or_group}'" in text,
+        lambda override: (
+            isinstance(cause, InterpolationResolutionError) and "${" in _text(override)
+        ),
+    ]
+    return next((o for sign in signs for o in overrides if sign(o)), None)
 
 
 def _overrides(arguments: Sequence[str]) -> list[Override]:

@@ -434,11 +434,19 @@ def test_a_second_run_in_the_same_folder_is_refused(reludyn: Command) -> None:
     assert "hydra.run.dir=" in line
 
 
-def test_a_refused_run_leaves_the_first_as_it_was(reludyn: Command) -> None:
-    first = reludyn_in(reludyn, "here", "seed=0")
+@pytest.mark.parametrize("folder", ["here", "${name}"])
+def test_a_refused_run_leaves_the_first_as_it_was(reludyn: Command, folder: str) -> None:
+    first = reludyn(*QUICK, f"hydra.run.dir={folder}", "seed=0")
     before = contents(first.folder)
-    reludyn_in(reludyn, "here", "seed=1")
+    assert reludyn(*QUICK, f"hydra.run.dir={folder}", "seed=1").code == 2
     assert contents(first.folder) == before
+
+
+def test_a_refused_sweep_leaves_the_first_as_it_was(reludyn: Command) -> None:
+    first = reludyn("-m", *QUICK, "hydra.sweep.dir=here", "seed=0,1")
+    before = contents(first.where / "here")
+    assert reludyn("-m", *QUICK, "hydra.sweep.dir=here", "seed=2,3").code == 2
+    assert contents(first.where / "here") == before
 
 
 def test_a_file_appears_whole(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """What TensorBoard is given, read back from the event files."""
 
 import contextlib
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -223,6 +224,13 @@ def test_a_run_that_breaks_off_loses_no_look(
     assert len(boards) == (1 if replicas == 1 else 1 + replicas)
     for board in boards:
         assert [event.step for event in events(board)] == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("replicas", [1, 3])
+def test_no_writer_is_left_open(reludyn: Command, replicas: int) -> None:
+    before = set(threading.enumerate())
+    reludyn(*WIDTH, f"replicas={replicas}")
+    assert set(threading.enumerate()) <= before
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
