@@ -16,13 +16,14 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import MarkedYAMLError
 
 from reludyn.config import conf_directory, config_hash, parse, prepare_hydra
 from reludyn.errors import ConfigError
 from reludyn.files import claim
+from reludyn.help import help_text
 from reludyn.messages import check_overrides, explain
 
 BAD_INPUT, DIVERGED, INTERRUPTED = 2, 3, 130  # exit codes
@@ -52,6 +53,9 @@ def task(composed: DictConfig) -> str:
 
 def main() -> None:
     """Entry point of `reludyn` and `python -m reludyn`."""
+    if {"-h", "--help"} & set(sys.argv[1:]):
+        print(help_text(), end="")
+        return
     prepare_hydra()
     app = hydra.main(version_base="1.3", config_path=str(conf_directory()), config_name="config")
     if _WANTS_TRACE:
@@ -72,16 +76,18 @@ class ClaimFolder(Callback):
     """Refuses a folder that holds an earlier run or sweep, before Hydra writes into it."""
 
     def on_run_start(self, config: DictConfig, **_: Any) -> None:
-        self._claim(Path(config.hydra.run.dir))
+        self._claim(config, "hydra.run.dir", "")
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
-        folder = Path(config.hydra.sweep.dir)
-        for job in [folder, *(file.parent for file in folder.glob("*/.hydra"))]:
-            self._claim(job)
+        self._claim(config, "hydra.sweep.dir", "*/")
 
-    def _claim(self, folder: Path) -> None:
+    def _claim(self, config: DictConfig, key: str, jobs: str) -> None:
         try:
-            claim(folder)
+            folder = Path(OmegaConf.select(config, key))
+            for used in [folder, *folder.glob(jobs)] if jobs else [folder]:
+                claim(used, key)
+        except OmegaConfBaseException:
+            return  # the folder has no name yet: composing the job says why
         except ConfigError as error:
             if _WANTS_TRACE:
                 traceback.print_exc()
@@ -92,8 +98,8 @@ def _fail(error: Exception) -> NoReturn:
     if isinstance(error, BrokenPipeError):  # the reader of our output has gone: nobody to tell
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
-    if isinstance(error, OSError) and not isinstance(error, HydraException) and not error.filename:
-        raise error
+    if isinstance(error, OSError) and not isinstance(error, HydraException) and not error.errno:
+        raise error  # not about a file
     print(f"reludyn: error: {explain(error, sys.argv[1:])}", file=sys.stderr)
     print("Keys and options: reludyn --help. Stack trace: HYDRA_FULL_ERROR=1", file=sys.stderr)
     sys.exit(BAD_INPUT)

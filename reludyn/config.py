@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import math
+import re
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -142,15 +143,23 @@ def _check_limits(node: Any, prefix: str) -> None:
         if isinstance(value, float) and not math.isfinite(value):
             raise ConfigError(name, value, "must be a finite number")
         if limit["above"] is not None and not value > limit["above"]:
-            raise ConfigError(name, value, f"must be > {limit['above']:g}")
+            raise ConfigError(name, value, f"must be > {_number(limit['above'])}")
         if limit["at_least"] is not None and not value >= limit["at_least"]:
-            raise ConfigError(name, value, f"must be >= {limit['at_least']:g}")
+            raise ConfigError(name, value, f"must be >= {_number(limit['at_least'])}")
         if limit["at_most"] is not None and not value <= limit["at_most"]:
-            raise ConfigError(name, value, f"must be <= {limit['at_most']:g}")
+            raise ConfigError(name, value, f"must be <= {_number(limit['at_most'])}")
+
+
+def _number(limit: float) -> str:
+    return str(limit) if isinstance(limit, int) else f"{limit:g}"
 
 
 def _check_combinations(config: Config) -> None:
     data, init, model = config.data, config.init, config.model
+    if not re.fullmatch(r"[\w-][\w.-]*(/[\w-][\w.-]*)*", config.name):
+        raise ConfigError(
+            "name", config.name, "must be letters, digits, - _ . and / within: it names a folder"
+        )
     if model.bias:
         raise ConfigError(
             "model.bias", True, "must be false: the linear teacher, the closed forms and the "

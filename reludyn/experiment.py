@@ -106,7 +106,7 @@ def run(config: Config, digest: str, folder: Path) -> StoppedBecause:
     observer = Observer(parts.risk, parts.A, config.trainer.keep_weights)
     trajectory = run_files.Trajectory(len(looks), config.data.dim)
     with ExitStack() as stack:
-        instruments: list[Instrument] = [trajectory]
+        instruments: list[Instrument] = []
         instruments.append(
             stack.enter_context(ProgressReport(console, config.trainer.steps, config.replicas))
         )
@@ -115,6 +115,8 @@ def run(config: Config, digest: str, folder: Path) -> StoppedBecause:
 
             board = TensorBoard(folder / "tensorboard", parts.seeds, config.logger.replicas)
             instruments.append(stack.enter_context(closing(board)))
+
+        instruments.append(trajectory)  # last: a look is complete once it is there
 
         def look(state: State) -> None:
             seen = observer.look(state)

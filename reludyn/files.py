@@ -26,11 +26,11 @@ def atomic(path: Path) -> Iterator[IO[bytes]]:
         temporary.unlink(missing_ok=True)
 
 
-def claim(folder: Path) -> None:
+def claim(folder: Path, key: str = "hydra.run.dir") -> None:
     """Refuse a folder in which a run has already left its files: nothing is overwritten."""
     for name in ("DONE", "trajectory.npz", "summary.json"):
         if (folder / name).exists():
             raise ConfigError(
-                "hydra.run.dir", folder, f"must be a folder without an earlier run; it has {name}",
+                key, folder, f"must be a folder without an earlier run; it has {name}",
                 "Choose another folder, or move the old one away",
             )  # fmt: skip

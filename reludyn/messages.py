@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import is_dataclass
 from typing import Any, get_type_hints
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import ChoiceSweep, Override
+from hydra.core.override_parser.types import ChoiceSweep, Override, QuotedString
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf.errors import (
     ConfigAttributeError,
@@ -39,8 +40,13 @@ def check_overrides(arguments: Sequence[str]) -> None:
         for value in _values(override):
             if not key:
                 raise ConfigError(f"={text}", ..., "cannot read this; an override reads KEY=VALUE")
-            if key in (*OPTIONS, "experiment") and not isinstance(value, (str, list)):
+            if key in (*OPTIONS, "experiment") and not isinstance(value, (str, QuotedString)):
                 raise ConfigError(key, text, f"must be the name of an option in conf/{key}/")
+            if override.is_add() and key in OPTIONS:
+                raise ConfigError(f"+{key}", text, "this group has an option", f"Use {key}={text}")
+            group, _, name = key.rpartition(".")
+            if name == "name" and len(OPTIONS.get(group, {})) > 1:
+                raise ConfigError(key, text, f"options are chosen as {group}={text}")
             if _is_switch(key) and isinstance(value, int) and value not in (0, 1):
                 raise ConfigError(key, text, f"must be {_KINDS[bool]}")
 
@@ -55,11 +61,16 @@ def explain(error: BaseException, arguments: Sequence[str]) -> str:
     if isinstance(error, MissingConfigException) and error.options is not None:
         return _unknown_option(error)
     if isinstance(error, OSError) and not isinstance(error, HydraException):
-        reason = f"{error.strerror}: {error.filename}"
+        reason = f"{error.strerror}: {error.filename}" if error.filename else str(error.strerror)
         return str(ConfigError("hydra.run.dir", ..., reason, "Choose a folder that can be written"))
     if isinstance(error, OverrideParseException):
         return f"cannot read {error.override!r}: an override reads KEY=VALUE"
     cause: Any = error.__cause__ or error.__context__ or error
+    missing = re.search(r"Missing mandatory value: (\S+)", f"{error} {cause}")
+    if missing:
+        return str(ConfigError(missing[1], "???", "a value is needed"))
+    if "Key 'experiment' is not in struct" in str(error):
+        return str(ConfigError("~experiment", ..., "a run needs an experiment, for its name"))
     owner, key = getattr(cause, "object_type", None), getattr(cause, "full_key", None)
     source = str(error).partition(":")[0] if str(error).startswith("In '") else ""
     given: Any = ...  # the value, where it is known
@@ -131,6 +142,8 @@ def _unknown(key: str, owner: Any, value: object) -> ConfigError:
     if key == "experiment":
         line = "the first line of a file in experiment/ must be '# @package _global_'"
         return ConfigError(key, ..., line)
+    if group.startswith("hydra"):
+        return ConfigError(key, value, "no such key of Hydra; see reludyn --hydra-help")
     if group and group not in OPTIONS:  # the group itself is misspelt
         close = difflib.get_close_matches(group, OPTIONS, n=1)
         remedy = f"Did you mean {close[0]}.{name}?" if close else ""

@@ -61,7 +61,7 @@ MISTAKES = {
     "data=null": ("must be the name of an option",),
     "experiment=null": ("must be the name of an option",),
     "init=3": ("must be the name of an option",),
-    "data.name=foo": ("must be one of population, gaussian",),
+    "data.name=foo": ("options are chosen as data=foo",),
     # a wrong type
     "init.scale=abc": ("must be a number",),
     "init.scale=true": ("must be a number",),
@@ -114,12 +114,14 @@ MISTAKES = {
     "+init=theorem": ("init",),
     "~experiment": ("experiment",),
     "~data": ("a value is needed",),
+    "name=???": ("name",),
     "seed=${nowhere}": ("nowhere",),
     "init.scale=${init.scale}": ("init.scale",),
     "--nonsense": ("unrecognized arguments",),
 }
 
 
+@pytest.mark.filterwarnings("error::UserWarning")  # of Hydra's: they are printed as well
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_a_mistake_is_explained_in_one_line(reludyn: Command, mistake: str) -> None:
     *_, last = overrides = mistake.split()
@@ -220,6 +222,13 @@ def test_the_process_says_no_more_than_that(tmp_path: Path) -> None:
 def test_the_trace_is_shown_where_it_is_asked_for(tmp_path: Path, mistake: str) -> None:
     finished = process(COMMAND, mistake, where=tmp_path, HYDRA_FULL_ERROR="1")
     assert finished.returncode != 0
+    assert "Traceback (most recent call last)" in finished.stderr
+
+
+def test_the_trace_of_a_refused_folder_is_shown_too(tmp_path: Path) -> None:
+    (tmp_path / "used").mkdir()
+    (tmp_path / "used" / "DONE").touch()
+    finished = process(COMMAND, "hydra.run.dir=used", where=tmp_path, HYDRA_FULL_ERROR="1")
     assert "Traceback (most recent call last)" in finished.stderr
 
 

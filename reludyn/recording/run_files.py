@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from reludyn.recording.look import Look
 
 Array = NDArray[Any]
 SIZE_LIMIT = 2**28  # bytes of the trajectory kept: above it looks or replicas are thinned
+DENSE = 512  # looks for which neurons and weights must have room
 
 _LOSSES = ("loss", "loss_linear", "loss_rectification", "loss_population")
 _NEURONS = ("w_norm", "v_norm", "angle_to_target", "imbalance", "angle_between")
@@ -26,15 +26,17 @@ _NEURONS = ("w_norm", "v_norm", "angle_to_target", "imbalance", "angle_between")
 class Trajectory:
     """Keeps the looks of a run within a size limit.
 
-    Where all looks of all replicas would not fit, losses are kept at every s-th look, neurons and
-    weights for the first replicas only; `thinned` says so. The first and the last look stay.
+    Neurons and weights are kept for as many of the first replicas as leave room for DENSE looks;
+    whenever the limit is reached every second look is dropped. The first and the last look stay,
+    and `thinned` says what was left out.
     """
 
     def __init__(self, looks: int, inputs: int, limit: int = SIZE_LIMIT) -> None:
         self.expected, self.inputs, self.limit = looks, inputs, limit
         self.rows: list[dict[str, Array]] = []
         self.pending: dict[str, Array] | None = None  # the latest look, if thinned away
-        self.seen, self.last_step = 0, -1
+        self.seen, self.stride, self.last_step = 0, 1, -1
+        self.left_out: list[str] = []
 
     def record(self, look: Look) -> None:
         if self.seen == 0:
@@ -46,6 +48,17 @@ class Trajectory:
         else:
             self.pending = row
         self.seen, self.last_step = self.seen + 1, look.step
+        if len(self.rows) > 2 and len(self.rows) * self.row_bytes > self.limit:
+            self.stride *= 2
+            kept = self.rows[::2]
+            self.pending = None if kept[-1] is row else row
+            self.rows = kept
+
+    @property
+    def thinned(self) -> str:
+        """What is not in the file; empty where everything is."""
+        looks = [f"every {self.stride}th look"] if self.stride > 1 else []
+        return ", ".join([*looks, *self.left_out])
 
     def arrays(self, lift: Callable[[Array], Array], A: Array) -> dict[str, Array]:
         """The arrays of trajectory.npz; `lift` maps W (T, R', k, m) to (T, R', k, d)."""
@@ -55,23 +68,19 @@ class Trajectory:
         return arrays | {"A": A, "thinned": np.array(self.thinned)}
 
     def _plan(self, first: Look) -> None:
-        """Decide, from the first look, what fits: half the room for losses, a quarter each for
-        neurons and weights."""
-        room = self.limit / self.expected
+        """How many replicas show their neurons and their weights: a quarter of the room each."""
+        room = self.limit / min(self.expected, DENSE) / 4
         R, (kept, k, _) = len(first.loss), first.W.shape
         losses = sum(a.nbytes for a in _present(first, _LOSSES).values())
         neurons = sum(a.nbytes for a in _present(first, _NEURONS).values()) / R
         weights = first.W.itemsize * k * (self.inputs + first.V.shape[1])
-        self.stride = max(1, math.ceil(losses / (room / 2)), math.ceil(neurons / (room / 4)))
-        room *= self.stride
-        self.replicas = int(min(R, room // 4 // neurons))  # at least one: the pictures need it
-        self.weights = int(min(kept, room // 4 // weights))
-        notes = [
-            f"every {self.stride}th look" if self.stride > 1 else "",
-            f"neurons of {self.replicas} of {R} replicas" if self.replicas < R else "",
-            f"weights of {self.weights} of {kept} replicas" if self.weights < kept else "",
-        ]
-        self.thinned = ", ".join(note for note in notes if note)
+        self.replicas = int(min(R, max(1, room // neurons)))  # the pictures need one
+        self.weights = int(min(kept, room // weights))
+        self.row_bytes = losses + self.replicas * neurons + self.weights * weights
+        if self.replicas < R:
+            self.left_out.append(f"neurons of {self.replicas} of {R} replicas")
+        if self.weights < kept:
+            self.left_out.append(f"weights of {self.weights} of {kept} replicas")
 
     def _row(self, look: Look) -> dict[str, Array]:
         row = {"step": np.array(look.step), **_present(look, _LOSSES)}
