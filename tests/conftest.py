@@ -8,6 +8,8 @@ import io
 import json
 import logging
 import os
+import subprocess
+import sys
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -25,6 +27,7 @@ os.environ.pop("HYDRA_FULL_ERROR", None)  # read when reludyn.cli is imported
 
 from reludyn.cli import main
 
+COMMAND = str(Path(sys.executable).with_name("reludyn"))
 QUICK = ("trainer.steps=5", "figures=false", "logger=none")  # a run of a few milliseconds
 
 
@@ -132,3 +135,31 @@ def empirical(tmp_path_factory: pytest.TempPathFactory) -> Finished:
         "replicas=2", "data=gaussian", "data.samples=30", "data.dim=5", "data.outputs=2",
         "init.signs=random", "init.scale=0.1", "trainer.steps=20", "figures=false",
     )  # fmt: skip
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Every file but the log, which may grow."""
+    files = (path for path in folder.rglob("*") if path.is_file() and path.suffix != ".log")
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+
+
+def reludyn_in(reludyn: Callable[..., Finished], folder: str, *overrides: str) -> Finished:
+    """A quick run in a folder of that name."""
+    finished = reludyn(*QUICK, f"hydra.run.dir={folder}", *overrides)
+    return Finished(finished.code, finished.out, finished.err, finished.where / folder)
+
+
+def process(*arguments: str, where: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """`reludyn ARGUMENTS` as a process of its own."""
+    return subprocess.run(
+        arguments, cwd=where, env=os.environ | environment, capture_output=True, text=True
+    )
+
+
+def refused(finished: Finished) -> str:
+    """The one line with which a command ended that did nothing."""
+    (line,) = finished.errors
+    assert finished.code == 2
+    assert "Traceback" not in finished.out + finished.err
+    assert not finished.claims_success()
+    return line.removeprefix("reludyn: error: ")
