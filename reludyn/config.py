@@ -21,9 +21,12 @@ from omegaconf.errors import OmegaConfBaseException
 from reludyn.errors import ConfigError
 from reludyn.settings import (
     Config,
+    DominatedInit,
+    ExplicitInit,
     GaussianData,
     Init,
     Logger,
+    NearSaddleInit,
     Optimizer,
     PopulationData,
     ReLUModel,
@@ -34,7 +37,16 @@ from reludyn.settings import (
 OPTIONS: dict[str, dict[str, type]] = {
     "data": {"population": PopulationData, "gaussian": GaussianData},
     "model": {"relu": ReLUModel},
-    "init": {"xavier_normal": Init, "theorem": Init},
+    "init": {
+        "xavier_normal": Init,
+        "he_normal": Init,
+        "orthogonal": Init,
+        "theorem": Init,
+        "balanced": Init,
+        "dominated": DominatedInit,
+        "explicit": ExplicitInit,
+        "near_saddle": NearSaddleInit,
+    },
     "optimizer": {"gd": Optimizer},
     "trainer": {"default": Trainer},
     "logger": {"tensorboard": TensorBoardLogger, "none": Logger},
@@ -186,9 +198,16 @@ def _check_combinations(config: Config) -> None:
             "init.signs", init.signs, f"must be random when data.outputs={data.outputs} > 1",
             "A sign pattern belongs to scalar output weights",
         )  # fmt: skip
+    if init.scale_to is not None and config.replicas == 1:
+        raise ConfigError(
+            "init.scale_to", init.scale_to, "must be null with replicas=1",
+            "A range of scales needs a batch: set replicas",
+        )  # fmt: skip
     if config.precision == "float32":
-        for name, value in (("init.scale", init.scale), ("data.target_norm", data.target_norm)):
-            if not 1e-15 <= value <= 1e15:
+        sizes = {f"init.{name}": getattr(init, name) for name in ("scale", "scale_to")}
+        sizes |= {"init.output_scale": init.output_scale, "data.target_norm": data.target_norm}
+        for name, value in sizes.items():
+            if value is not None and not 1e-15 <= value <= 1e15:
                 raise ConfigError(
                     name, value, "must be between 1e-15 and 1e15 with precision=float32",
                     "Use precision=float64",

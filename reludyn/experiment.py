@@ -23,7 +23,7 @@ from reludyn.activation import LeakyReLU
 from reludyn.data.gaussian import gaussian_sample
 from reludyn.errors import ConfigError
 from reludyn.files import claim
-from reludyn.initialization import draw_students
+from reludyn.initialization import draw_students, replica_scales
 from reludyn.memory import check_memory
 from reludyn.notation import Loss
 from reludyn.optim.gradient_descent import GradientDescent
@@ -32,7 +32,7 @@ from reludyn.recording import run_files
 from reludyn.recording.look import Look, Observer
 from reludyn.recording.progress import ProgressReport
 from reludyn.recording.report import print_report
-from reludyn.recording.results import COLUMNS, replica_rows, summarise
+from reludyn.recording.results import COLUMNS, Row, replica_rows, summarise
 from reludyn.recording.system import describe
 from reludyn.risk import EmpiricalRisk, PopulationRisk, Risk
 from reludyn.settings import Config
@@ -41,7 +41,7 @@ from reludyn.teacher import LinearTeacher, axis_teacher, random_teacher
 from reludyn.training.checkpoint import save_checkpoint
 from reludyn.training.engine import Engine, State
 from reludyn.training.schedule import look_steps
-from reludyn.training.trainer import StoppedBecause, train
+from reludyn.training.trainer import StoppedBecause, stopped_because, train
 
 log = logging.getLogger(__name__)
 MINIMUM = 1e-8  # times |A|_F^2 / 2: the loss of a global minimum where no tolerance is set
@@ -72,10 +72,7 @@ def build(config: Config) -> Experiment:
     seeds = range(config.seed, config.seed + config.replicas)
     activation = LeakyReLU(config.model.negative_slope)
     teacher = make_teacher(config)
-    drawn = draw_students(
-        config.init.name, seeds, config.model.width, data.dim, data.outputs,
-        config.init.scale, config.init.signs,
-    )  # fmt: skip
+    drawn = draw_students(config.init, seeds, config.model.width, teacher)
     risk: Risk
     if data.name == "population":
         subspace = InvariantSubspace.spanned(teacher, drawn)
@@ -90,7 +87,10 @@ def build(config: Config) -> Experiment:
     _check_tolerance(config, risk)
     model = config.model
     optimizer = GradientDescent(config.optimizer.lr, model.train_hidden, model.train_output)
-    engine = Engine(risk, optimizer, PhaseRule(teacher, A), config.trainer.tolerance)
+    trainer = config.trainer
+    engine = Engine(
+        risk, optimizer, PhaseRule(teacher, A), trainer.tolerance, trainer.gradient_tolerance
+    )
     return Experiment(config, seeds, teacher, student, subspace, A, risk, engine)
 
 
@@ -101,45 +101,14 @@ def run(config: Config, digest: str, folder: Path) -> StoppedBecause:
     claim(folder)
     parts = build(config)
     log.info("reludyn %s, %s", __version__, describe(parts.device))
+    state, reason, trajectory = follow(parts, folder, console)
+    log.info("stopped after %d steps: %s", int(state.steps.max()), reason)
 
-    looks = look_steps(config.trainer.steps, config.trainer.looks)
-    observer = Observer(parts.risk, parts.A, config.trainer.keep_weights)
-    trajectory = run_files.Trajectory(len(looks), config.data.dim)
-    with ExitStack() as stack:
-        instruments: list[Instrument] = []
-        instruments.append(
-            stack.enter_context(ProgressReport(console, config.trainer.steps, config.replicas))
-        )
-        if config.logger.name == "tensorboard":
-            from reludyn.recording.tensorboard import TensorBoard
-
-            board = TensorBoard(folder / "tensorboard", parts.seeds, config.logger.replicas)
-            instruments.append(stack.enter_context(closing(board)))
-
-        instruments.append(trajectory)  # last: a look is complete once it is there
-
-        def look(state: State) -> None:
-            seen = observer.look(state)
-            for instrument in instruments:
-                instrument.record(seen)
-
-        state, stopped_because = train(parts.engine, parts.student, looks, look)
-        if trajectory.last_step != int(state.steps.max()):  # interrupted before it was looked at
-            look(state)
-
-    log.info("stopped after %d steps: %s", int(state.steps.max()), stopped_because)
     basis = None if parts.subspace is None else parts.subspace.basis
     save_checkpoint(folder / "checkpoints" / "last.pt", state, basis, digest)
     arrays = trajectory.arrays(lambda W: _lift(parts, W), parts.teacher.A.numpy())
     run_files.write_npz(folder / "trajectory.npz", arrays)
-    loss = parts.risk.loss(state.student)
-    rate = contraction_rate(
-        arrays["step"], arrays["loss"], state.steps.cpu().numpy(), 2 * parts.teacher.zero_loss
-    )
-    rows = replica_rows(
-        parts.seeds, state.student, parts.A, parts.risk.activation, loss, state.clocks,
-        outcomes(parts, state, loss), rate,
-    )  # fmt: skip
+    rows = results(parts, state, reason, arrays)
     run_files.write_csv(folder / "replicas.csv", COLUMNS, rows)
     pictures = draw(config, folder)
     summary = {
@@ -150,15 +119,64 @@ def run(config: Config, digest: str, folder: Path) -> StoppedBecause:
         "wall_seconds": time.perf_counter() - began,
         "steps": int(state.steps.max()),
         "replicas": config.replicas,
-        "stopped_because": stopped_because,
+        "stopped_because": reason,
         **summarise(rows),
         "loss_resolution": parts.risk.resolution,
     }
     run_files.write_json(folder / "summary.json", summary)
-    if stopped_because != "interrupted":
+    if reason != "interrupted":
         run_files.write_done(folder, digest)
     print_report(console, folder, summary, rows, pictures)
-    return stopped_because
+    return reason
+
+
+def follow(
+    parts: Experiment, folder: Path, console: Console
+) -> tuple[State, StoppedBecause, run_files.Trajectory]:
+    """Train under the eyes of all instruments."""
+    config, trainer = parts.config, parts.config.trainer
+    looks = look_steps(trainer.steps, trainer.looks, trainer.spacing)
+    observer = Observer(parts.risk, parts.A, trainer.keep_weights)
+    trajectory = run_files.Trajectory(len(looks), config.data.dim)
+    with ExitStack() as stack:
+        progress = ProgressReport(console, trainer.steps, config.replicas)
+        instruments: list[Instrument] = [stack.enter_context(progress)]
+        if config.logger.name == "tensorboard":
+            from reludyn.recording.tensorboard import TensorBoard
+
+            board = TensorBoard(folder / "tensorboard", parts.seeds, config.logger.replicas)
+            instruments.append(stack.enter_context(closing(board)))
+        instruments.append(trajectory)  # last: a look is complete once it is there
+
+        def look(state: State) -> None:
+            seen = observer.look(state)
+            for instrument in instruments:
+                instrument.record(seen)
+
+        seconds = math.inf if trainer.max_seconds is None else trainer.max_seconds
+        state, reason = train(parts.engine, parts.student, looks, look, seconds)
+        if trajectory.last_step != int(state.steps.max()):  # interrupted before it was looked at
+            look(state)
+    return state, reason, trajectory
+
+
+def results(
+    parts: Experiment, state: State, reason: StoppedBecause, arrays: dict[str, NDArray[Any]]
+) -> list[Row]:
+    """The rows of replicas.csv."""
+    loss = parts.risk.loss(state.student)
+    rate = contraction_rate(
+        arrays["step"], arrays["loss"], state.steps.cpu().numpy(), 2 * parts.teacher.zero_loss
+    )
+    given = {
+        "seed": parts.seeds,
+        "init_scale": replica_scales(parts.config.init, parts.config.replicas).tolist(),
+        "stopped_because": stopped_because(state, reason),
+    }
+    return replica_rows(
+        state.student, parts.A, parts.risk.activation, loss, state.clocks,
+        outcomes(parts, state, loss), rate, given,
+    )  # fmt: skip
 
 
 class Instrument(Protocol):

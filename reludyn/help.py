@@ -19,7 +19,7 @@ Five commands to start with
   reludyn data=gaussian data.samples=1600                the empirical risk of 1,600 samples
   reludyn -m init.scale=1e-2,1e-4,1e-8 optimizer.lr=0.05,0.1     a sweep
 
-Groups (GROUP=OPTION) and their keys (GROUP.KEY=VALUE)
+Groups (GROUP=OPTION) and, below each, its keys (GROUP.KEY=VALUE)
 {groups}
 Top level: {top}
 
@@ -38,6 +38,6 @@ def help_text() -> str:
     for group, options in OPTIONS.items():
         keys = {field.name: None for schema in options.values() for field in fields(schema)}
         names = [key for key in keys if key != "name"]
-        lines.append(f"  {group:<12}{' | '.join(options):<28}{' '.join(names)}")
+        lines += [f"  {group:<12}{' | '.join(options)}", f"  {group + '.':<12}{' '.join(names)}"]
     top = " ".join(field.name for field in fields(Config) if field.name not in OPTIONS)
     return _TEXT.format(groups="\n".join(lines), top=top)

@@ -1,15 +1,18 @@
 """Initialisations: how one replica draws its weights, and how a batch is made of them.
 
-An initialisation is a function (draw, k, d, r, scale) -> (W (k, d), V (r, k)) of a NumPy generator;
-the decorator `initialization` gives it the name that `init=NAME` selects. The batch draws replica
-j from its own seed, so that replica j equals a run alone with that seed, bit for bit.
+An initialisation is a function of a `Draw` that returns W (k, d) and V (r, k) at scale one; the
+decorator `initialization` gives it the name that `init=NAME` selects. The batch draws replica j
+from its own seed, so that replica j equals a run alone with that seed, bit for bit.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from typing import Literal
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -17,12 +20,44 @@ from numpy.typing import NDArray
 
 from reludyn.errors import ConfigError
 from reludyn.randomness import stream
+from reludyn.settings import DominatedInit, ExplicitInit, Init, NearSaddleInit
 from reludyn.student import ReLUStudent
+from reludyn.teacher import LinearTeacher
 
 Array = NDArray[np.float64]
-Initialization = Callable[[np.random.Generator, int, int, int, float], tuple[Array, Array]]
-Signs = Literal["random", "alternating", "same"]
+_UNREADABLE = (OSError, ValueError, EOFError, TypeError, AttributeError, BadZipFile, zlib.error)
 
+
+@dataclass(frozen=True)
+class Draw:
+    """What one replica's weights may depend on."""
+
+    rng: np.random.Generator  # the replica's own
+    k: int
+    A: Array  # (r, d), the teacher
+    settings: Init
+
+    @property
+    def r(self) -> int:
+        return int(self.A.shape[0])
+
+    @property
+    def d(self) -> int:
+        return int(self.A.shape[1])
+
+    def normal(self, *shape: int, variance: float = 1.0) -> Array:
+        """Independent N(0, variance) entries."""
+        entries: Array = self.rng.standard_normal(shape) * math.sqrt(variance)
+        return entries
+
+    def directions(self) -> Array:
+        """(r, k): columns uniform on the unit sphere of R^r; random signs for r = 1."""
+        columns = self.normal(self.r, self.k)
+        columns /= np.linalg.norm(columns, axis=0)
+        return columns
+
+
+Initialization = Callable[[Draw], tuple[Array, Array]]
 INITIALIZATIONS: dict[str, Initialization] = {}
 
 
@@ -37,27 +72,86 @@ def initialization(name: str) -> Callable[[Initialization], Initialization]:
 
 
 @initialization("xavier_normal")
-def xavier_normal(
-    draw: np.random.Generator, k: int, d: int, r: int, scale: float
-) -> tuple[Array, Array]:
-    """Entries scale * N(0, 2/(fan_in + fan_out)): variance 2/(d + k) for W, 2/(k + r) for V
-    (Glorot, Bengio 2010; the paper's experiments, with scale = sigma)."""
-    W = draw.standard_normal((k, d)) * math.sqrt(2 / (d + k))
-    V = draw.standard_normal((r, k)) * math.sqrt(2 / (k + r))
-    return scale * W, scale * V
+def xavier_normal(draw: Draw) -> tuple[Array, Array]:
+    """N(0, 2/(fan_in + fan_out)): variance 2/(d + k) for W, 2/(k + r) for V (Glorot, Bengio 2010;
+    the paper's experiments)."""
+    k, d, r = draw.k, draw.d, draw.r
+    return draw.normal(k, d, variance=2 / (d + k)), draw.normal(r, k, variance=2 / (k + r))
+
+
+@initialization("he_normal")
+def he_normal(draw: Draw) -> tuple[Array, Array]:
+    """N(0, 2/fan_in): variance 2/d for W, 2/k for V (He et al. 2015)."""
+    k, d, r = draw.k, draw.d, draw.r
+    return draw.normal(k, d, variance=2 / d), draw.normal(r, k, variance=2 / k)
+
+
+@initialization("orthogonal")
+def orthogonal(draw: Draw) -> tuple[Array, Array]:
+    """Semi-orthogonal W and V, uniform (Haar): orthonormal rows, or columns where there are more
+    rows than columns (Saxe et al. 2014)."""
+    return _haar(draw, draw.k, draw.d), _haar(draw, draw.r, draw.k)
 
 
 @initialization("theorem")
-def theorem(draw: np.random.Generator, k: int, d: int, r: int, scale: float) -> tuple[Array, Array]:
-    """w_i ~ N(0, scale^2/d I_d), |v_i| ~ scale/sqrt(d) chi_d, directions of v_i uniform (Theorem 2;
-    for r = 1 the direction is a random sign). |v_i| and |w_i| have the same law."""
-    W = draw.standard_normal((k, d)) * (scale / math.sqrt(d))
-    length = np.sqrt(draw.chisquare(d, k)) * (scale / math.sqrt(d))
-    direction = draw.standard_normal((r, k))
-    return W, length * direction / np.linalg.norm(direction, axis=0)
+def theorem(draw: Draw) -> tuple[Array, Array]:
+    """w_i ~ N(0, I_d/d), |v_i| ~ chi_d/sqrt(d), directions of v_i uniform (Theorem 2; for r = 1 the
+    direction is a random sign). |v_i| and |w_i| have the same law."""
+    W = draw.normal(draw.k, draw.d, variance=1 / draw.d)
+    length = np.sqrt(draw.rng.chisquare(draw.d, draw.k) / draw.d)
+    return W, length * draw.directions()
 
 
-def with_signs(V: Array, signs: Signs) -> Array:
+@initialization("balanced")
+def balanced(draw: Draw) -> tuple[Array, Array]:
+    """w_i ~ N(0, I_d/d) and |v_i| = |w_i|, directions of v_i uniform: the imbalance of Lemma 3 is
+    zero."""
+    W = draw.normal(draw.k, draw.d, variance=1 / draw.d)
+    return W, np.linalg.norm(W, axis=1) * draw.directions()
+
+
+@initialization("dominated")
+def dominated(draw: Draw) -> tuple[Array, Array]:
+    """As balanced, with |v_i| = ratio |w_i|, ratio > 1: the signs of v_i never change under
+    gradient flow (Boursier, Flammarion 2022)."""
+    assert isinstance(draw.settings, DominatedInit)
+    W, V = balanced(draw)
+    return W, draw.settings.ratio * V
+
+
+@initialization("explicit")
+def explicit(draw: Draw) -> tuple[Array, Array]:
+    """W and V as given, in lists or in the arrays W (k, d), V (r, k) of an .npz file. Rows of W
+    that are shorter than d go on with zeros."""
+    settings = draw.settings
+    assert isinstance(settings, ExplicitInit)
+    given: Mapping[str, object] = {"W": settings.W, "V": settings.V}
+    if settings.path is not None:
+        given = _arrays(Path(settings.path))
+    W = _matrix("W", given.get("W"), draw.k, draw.d, shorter=True)
+    return W, _matrix("V", given.get("V"), draw.r, draw.k)
+
+
+@initialization("near_saddle")
+def near_saddle(draw: Draw) -> tuple[Array, Array]:
+    """At a distance from the saddle v_1 w_1 = (c + 1) a, |v_2| w_2 = c a of Theorem 1, with
+    v = sqrt|a| (1, -1): a vector of length distance sqrt|a|, uniform in direction in the space of
+    all weights, is added. Needs r = 1, k = 2, and c > 0 or c < -1."""
+    settings = draw.settings
+    assert isinstance(settings, NearSaddleInit)
+    if (draw.r, draw.k) != (1, 2):
+        raise ConfigError("init", "near_saddle", "needs data.outputs=1 and model.width=2")
+    if -1 <= settings.c <= 0:
+        raise ConfigError("init.c", settings.c, "must be > 0 or < -1")
+    unit = math.sqrt(np.linalg.norm(draw.A))
+    W = np.outer([settings.c + 1, settings.c], draw.A[0]) / unit
+    V = np.array([[unit, -unit]])
+    offset = draw.normal(W.size + V.size)
+    offset *= settings.distance * unit / np.linalg.norm(offset)
+    return W + offset[: W.size].reshape(W.shape), V + offset[W.size :].reshape(V.shape)
+
+
+def with_signs(V: Array, signs: str) -> Array:
     """V (1, k) with the sign pattern: random leaves the drawn signs, alternating gives +, -, +, ...
     (the paper's (+, -) for k = 2), same gives all +. Patterns need r = 1."""
     if signs == "random":
@@ -73,19 +167,63 @@ def with_signs(V: Array, signs: Signs) -> Array:
     return np.abs(V) * pattern
 
 
+def replica_scales(settings: Init, replicas: int) -> Array:
+    """(R,): scale for all, or spaced evenly in the logarithm from scale to scale_to."""
+    end = settings.scale if settings.scale_to is None else settings.scale_to
+    scales = np.geomspace(settings.scale, end, replicas)
+    scales[0] = settings.scale  # exactly, also for one replica
+    return scales if settings.scale_to is not None else np.full(replicas, settings.scale)
+
+
 def draw_students(
-    name: str, seeds: Sequence[int], k: int, d: int, r: int, scale: float, signs: Signs = "random"
+    settings: Init, seeds: Sequence[int], k: int, teacher: LinearTeacher
 ) -> ReLUStudent:
     """R = len(seeds) students, W (R, k, d) and V (R, r, k), float64 on the CPU.
 
-    Replica j depends on seeds[j] alone. Raises ConfigError for an unknown name or a sign pattern
-    with r > 1.
+    W is drawn at scale one and multiplied by the replica's scale, V by output_scale (null: the same
+    scale). Replica j depends on seeds[j] alone, and on its place j where scale_to is set. Raises
+    ConfigError for an unknown name, a sign pattern with r > 1, or what the initialisation refuses.
     """
-    if name not in INITIALIZATIONS:
-        raise ConfigError("init.name", name, f"must be one of {', '.join(sorted(INITIALIZATIONS))}")
-    draw = INITIALIZATIONS[name]
-    W, V = np.empty((len(seeds), k, d)), np.empty((len(seeds), r, k))
+    if settings.name not in INITIALIZATIONS:
+        known = ", ".join(sorted(INITIALIZATIONS))
+        raise ConfigError("init.name", settings.name, f"must be one of {known}")
+    initialize, A = INITIALIZATIONS[settings.name], teacher.A.numpy()
+    scales = replica_scales(settings, len(seeds))
+    W, V = np.empty((len(seeds), k, A.shape[1])), np.empty((len(seeds), A.shape[0], k))
     for j, seed in enumerate(seeds):
-        W[j], v = draw(stream(seed, "weights"), k, d, r, scale)
-        V[j] = with_signs(v, signs)
+        w, v = initialize(Draw(stream(seed, "weights"), k, A, settings))
+        W[j] = scales[j] * w
+        output = scales[j] if settings.output_scale is None else settings.output_scale
+        V[j] = output * with_signs(v, settings.signs)
     return ReLUStudent(torch.from_numpy(W), torch.from_numpy(V))
+
+
+def _haar(draw: Draw, rows: int, columns: int) -> Array:
+    Q, triangle = np.linalg.qr(draw.normal(max(rows, columns), min(rows, columns)))
+    Q = Q * np.sign(np.diag(triangle))
+    return Q if rows >= columns else Q.T
+
+
+def _arrays(path: Path) -> dict[str, Array]:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return {name: file[name] for name in file.files}
+    except _UNREADABLE as error:
+        allowed = "must be an .npz file with the arrays W (k, d) and V (r, k)"
+        raise ConfigError("init.path", path, allowed) from error
+
+
+def _matrix(name: str, given: object, rows: int, columns: int, shorter: bool = False) -> Array:
+    """A matrix of this shape, its rows filled up with zeros where they may be shorter."""
+    allowed = f"must be {rows} rows of {'at most ' if shorter else ''}{columns} numbers"
+    try:
+        matrix = np.array(given, dtype=np.float64)
+    except (TypeError, ValueError):
+        matrix = np.empty(0)
+    short = shorter and matrix.ndim == 2 and matrix.shape[1] <= columns
+    if matrix.ndim != 2 or len(matrix) != rows or not (short or matrix.shape[1] == columns):
+        value = given if np.size(matrix) < 20 else f"an array of shape {matrix.shape}"
+        raise ConfigError(f"init.{name}", value, allowed)
+    if not np.isfinite(matrix).all():
+        raise ConfigError(f"init.{name}", given, "must be finite numbers")
+    return np.pad(matrix, ((0, 0), (0, columns - matrix.shape[1])))

@@ -95,8 +95,7 @@ def classify(
         a, scale = A[0], float(norm(A[0]))
         to_ray = angle(student.W, a)
         same_ray = (to_ray <= ALIGNED).all(-1) | (math.pi - to_ray <= ALIGNED).all(-1)
-        size = evaluation.gradient.W.square().sum((-2, -1))
-        size = (size + evaluation.gradient.V.square().sum((-2, -1))).sqrt()
+        size = evaluation.gradient.norm()
         odd, even = activation.odd, activation.even
         value = scale**2 / 2 * even**2 / (odd**2 + even**2)
         plateau = (loss.total - value).abs() < saddle_tolerance * value

@@ -75,7 +75,39 @@ class Init:
 
     name: str = key("the initialisation")
     scale: float = key("scale sigma of both layers", above=0, at_least=1e-100, at_most=1e100)
+    scale_to: float | None = key(
+        "null, or the scale of the last replica: from scale to here, log-spaced over the batch",
+        above=0, at_least=1e-100, at_most=1e100,
+    )  # fmt: skip
+    output_scale: float | None = key(
+        "scale of the output layer; null: that of the hidden layer",
+        above=0, at_least=1e-100, at_most=1e100,
+    )  # fmt: skip
     signs: str = key("signs of v_i, for r = 1", one_of=("random", "alternating", "same"))
+
+
+@dataclass
+class DominatedInit(Init):
+    """Output weights larger than hidden ones."""
+
+    ratio: float = key("|v_i| / |w_i|", above=1, at_most=1e10)
+
+
+@dataclass
+class ExplicitInit(Init):
+    """Given weights."""
+
+    W: list[Any] | None = key("rows w_i of the hidden layer; shorter ones go on with zeros")
+    V: list[Any] | None = key("rows of the output layer, k numbers each")
+    path: str | None = key("an .npz file with W and V instead")
+
+
+@dataclass
+class NearSaddleInit(Init):
+    """Near a non-strict saddle of Theorem 1."""
+
+    c: float = key("v_1 w_1 = (c + 1) a, |v_2| w_2 = c a; > 0 or < -1")
+    distance: float = key("length of the random offset, in units of sqrt|a|", at_least=0)
 
 
 @dataclass
@@ -92,8 +124,14 @@ class Trainer:
 
     steps: int = key("largest number of iterations", at_least=1, at_most=1e12)
     tolerance: float = key("a replica stops once its loss is below this (0: never)", at_least=0)
-    looks: int = key(
-        "recorded iterations: the first half dense, then log-spaced", at_least=1, at_most=1e6
+    gradient_tolerance: float = key(
+        "a replica stops once the norm of its gradient is below this (0: never)", at_least=0
+    )
+    max_seconds: float | None = key("the run stops after this wall time; null: never", above=0)
+    looks: int = key("number of recorded iterations", at_least=1, at_most=1e6)
+    spacing: str = key(
+        "log: the first half of the looks dense, then log-spaced; linear: evenly spaced",
+        one_of=("log", "linear"),
     )
     keep_weights: int = key("how many replicas leave their weights in trajectory.npz", at_least=0)
 

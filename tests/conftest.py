@@ -11,7 +11,7 @@ import os
 import subprocess
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -26,6 +26,11 @@ from numpy.typing import NDArray
 os.environ.pop("HYDRA_FULL_ERROR", None)  # read when reludyn.cli is imported
 
 from reludyn.cli import main
+from reludyn.config import OPTIONS
+from reludyn.initialization import draw_students
+from reludyn.settings import Init
+from reludyn.student import ReLUStudent
+from reludyn.teacher import LinearTeacher, axis_teacher
 
 COMMAND = str(Path(sys.executable).with_name("reludyn"))
 QUICK = ("trainer.steps=5", "figures=false", "logger=none")  # a run of a few milliseconds
@@ -163,3 +168,13 @@ def refused(finished: Finished) -> str:
     assert "Traceback" not in finished.out + finished.err
     assert not finished.claims_success()
     return line.removeprefix("reludyn: error: ")
+
+
+def drawn(
+    name: str, seeds: Sequence[int], k: int, d: int, r: int, scale: float, signs: str = "random",
+    teacher: LinearTeacher | None = None, **others: Any,
+) -> ReLUStudent:  # fmt: skip
+    """Students of an initialisation, without a configuration."""
+    given = {"name": name, "scale": scale, "scale_to": None, "output_scale": None, "signs": signs}
+    settings = OPTIONS["init"].get(name, Init)(**given | others)
+    return draw_students(settings, seeds, k, teacher or axis_teacher(r, d))

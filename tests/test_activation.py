@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 import torch
+from conftest import drawn
 
 from reludyn import order_parameters
 from reludyn.activation import LeakyReLU
 from reludyn.data.gaussian import gaussian_sample
-from reludyn.initialization import draw_students
 from reludyn.phases import classify
 from reludyn.risk import EmpiricalRisk, PopulationRisk
 from reludyn.student import ReLUStudent
@@ -32,7 +32,7 @@ def test_population_gradient_equals_autograd_of_the_resolved_loss(slope: float) 
     teacher = random_teacher(2, 6, 1.4)
     risk = PopulationRisk(teacher.A, LeakyReLU(slope))
     for seed in range(10):
-        student = draw_students("theorem", [seed], 4, 6, 2, 2.0)
+        student = drawn("theorem", [seed], 4, 6, 2, 2.0)
         leaves = student.map(lambda x: x.clone().requires_grad_())
         loss = risk.loss(leaves).total.sum()
         loss.backward()
@@ -45,7 +45,7 @@ def test_population_gradient_equals_autograd_of_the_resolved_loss(slope: float) 
 
 @pytest.mark.parametrize("slope", SLOPES)
 def test_population_loss_equals_monte_carlo(slope: float) -> None:
-    teacher, student = random_teacher(1, 4), draw_students("theorem", [3], 3, 4, 1, 1.5)
+    teacher, student = random_teacher(1, 4), drawn("theorem", [3], 3, 4, 1, 1.5)
     activation = LeakyReLU(slope)
     X, Y = gaussian_sample(teacher, 1_000_000, [5])
     sample = (student(X, activation) - Y).square().sum(-1) / 2
@@ -55,7 +55,7 @@ def test_population_loss_equals_monte_carlo(slope: float) -> None:
 
 @pytest.mark.parametrize("slope", SLOPES)
 def test_empirical_gradient_equals_autograd(slope: float) -> None:
-    teacher, student = random_teacher(2, 5), draw_students("theorem", [1], 3, 5, 2, 1.5)
+    teacher, student = random_teacher(2, 5), drawn("theorem", [1], 3, 5, 2, 1.5)
     X, Y = gaussian_sample(teacher, 40, [2])
     risk = EmpiricalRisk(X, Y, LeakyReLU(slope))
     leaves = student.map(lambda x: x.clone().requires_grad_())
@@ -70,7 +70,7 @@ def test_empirical_gradient_equals_autograd(slope: float) -> None:
 
 
 def test_slope_one_is_the_linear_network() -> None:
-    teacher, student = random_teacher(2, 5), draw_students("theorem", range(4), 3, 5, 2, 1.5)
+    teacher, student = random_teacher(2, 5), drawn("theorem", range(4), 3, 5, 2, 1.5)
     risk = PopulationRisk(teacher.A, LeakyReLU(1.0))
     residual = teacher.A - student.V @ student.W
     torch.testing.assert_close(risk.loss(student).total, residual.square().sum((1, 2)) / 2)

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import reference
 import torch
+from conftest import drawn
 
 from reludyn.data.gaussian import gaussian_sample
-from reludyn.initialization import draw_students
 from reludyn.risk import EmpiricalRisk, PopulationRisk
 from reludyn.teacher import LinearTeacher, random_teacher
 
@@ -16,7 +16,7 @@ SIZES = [(1, 1, 2), (2, 1, 5), (4, 2, 6), (7, 3, 4)]
 @pytest.mark.parametrize(("k", "r", "d"), SIZES)
 @pytest.mark.parametrize("shared", [True, False])
 def test_value_and_gradient_equal_autograd_and_numpy(k: int, r: int, d: int, shared: bool) -> None:
-    teacher, students = random_teacher(r, d, 1.3), draw_students("theorem", range(3), k, d, r, 2.0)
+    teacher, students = random_teacher(r, d, 1.3), drawn("theorem", range(3), k, d, r, 2.0)
     X, Y = gaussian_sample(teacher, 30, [9] if shared else range(3))
     evaluation = EmpiricalRisk(X, Y).evaluate(students)
     for j in range(3):
@@ -36,7 +36,7 @@ def test_value_and_gradient_equal_autograd_and_numpy(k: int, r: int, d: int, sha
 
 def test_a_preactivation_of_zero_has_no_gradient() -> None:
     """relu'(0) = 0, as in torch."""
-    students = draw_students("theorem", [0], 3, 4, 1, 1.0)
+    students = drawn("theorem", [0], 3, 4, 1, 1.0)
     zero = students._replace(W=torch.zeros_like(students.W))
     X, Y = gaussian_sample(random_teacher(1, 4), 10, [0])
     evaluation = EmpiricalRisk(X, Y).evaluate(zero)
@@ -46,7 +46,7 @@ def test_a_preactivation_of_zero_has_no_gradient() -> None:
 
 def test_parts_are_the_odd_and_the_even_error() -> None:
     """On x and -x together odd and even functions are orthogonal: the parts add up."""
-    teacher, students = random_teacher(2, 5), draw_students("theorem", range(4), 3, 5, 2, 1.0)
+    teacher, students = random_teacher(2, 5), drawn("theorem", range(4), 3, 5, 2, 1.0)
     X, _ = gaussian_sample(teacher, 40, [1])
     both = torch.cat([X, -X], 1)
     loss = EmpiricalRisk(both, teacher(both)).loss(students)
@@ -58,7 +58,7 @@ def test_parts_are_the_odd_and_the_even_error() -> None:
 
 
 def test_many_samples_approach_the_population() -> None:
-    teacher, students = random_teacher(1, 3), draw_students("theorem", [5], 2, 3, 1, 1.0)
+    teacher, students = random_teacher(1, 3), drawn("theorem", [5], 2, 3, 1, 1.0)
     X, Y = gaussian_sample(teacher, 400_000, [2])
     sampled, exact = EmpiricalRisk(X, Y).evaluate(students), PopulationRisk(teacher.A)
     per_sample = (students(X) - Y).square().sum(-1) / 2

@@ -37,7 +37,7 @@ def test_help_names_every_option(help_text: str, group: str) -> None:
 @pytest.mark.parametrize("group", OPTIONS)
 def test_help_names_every_key_of_a_group(help_text: str, group: str) -> None:
     keys = {field.name for schema in OPTIONS[group].values() for field in fields(schema)}
-    assert keys - {"name"} <= help_words(help_text)[group]
+    assert keys - {"name"} <= help_words(help_text)[f"{group}."]
 
 
 def test_help_names_every_key_of_the_top_level(help_text: str) -> None:
@@ -108,7 +108,10 @@ def test_completion_can_be_installed(reludyn: Command) -> None:
 
 @pytest.mark.parametrize(
     ("typed", "offered"),
-    [("data=", {"data=gaussian", "data=population"}), ("init.sc", {"init.scale="})],
+    [
+        ("data=", {"data=gaussian", "data=population"}),
+        ("init.sc", {"init.scale=", "init.scale_to="}),
+    ],
 )
 def test_completion_knows_options_and_keys(
     reludyn: Command, monkeypatch: pytest.MonkeyPatch, typed: str, offered: set[str]

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import reference
 import torch
+from conftest import drawn
 
 from reludyn import order_parameters
-from reludyn.initialization import draw_students
 from reludyn.notation import Loss
 from reludyn.optim.gradient_descent import GradientDescent
 from reludyn.phases import Clocks, PhaseRule, classify, contraction_rate
@@ -76,7 +76,7 @@ def test_flags_decide_before_geometry() -> None:
 
 def test_several_outputs_have_no_saddle_verdict() -> None:
     two = torch.eye(2, 3, dtype=torch.float64)
-    student = draw_students("theorem", [0], 4, 3, 2, 1.0)
+    student = drawn("theorem", [0], 4, 3, 2, 1.0)
     risk = PopulationRisk(two)
     no = torch.tensor([False])
     names = classify(student, risk.evaluate(student), risk.loss(student), no, no, two, 1e-3)
@@ -107,7 +107,7 @@ def test_the_rate_needs_two_looks() -> None:
 def test_the_slowest_direction_contracts_by_one_minus_half_mu() -> None:
     """At a minimum the Hessian of a neuron is 1 along a and 1/2 across."""
     teacher = axis_teacher(1, 6)
-    student = draw_students("theorem", [0], 2, 6, 1, 0.5, "alternating")
+    student = drawn("theorem", [0], 2, 6, 1, 0.5, "alternating")
     steps, losses = [], []
     engine = Engine(PopulationRisk(teacher.A), GradientDescent(0.1), PhaseRule(teacher, teacher.A),
                     1e-20)  # fmt: skip
@@ -123,7 +123,7 @@ def test_the_slowest_direction_contracts_by_one_minus_half_mu() -> None:
 
 def test_angles_imbalance_and_alignment_equal_the_oracle() -> None:
     teacher = random_teacher(2, 5)
-    student = draw_students("xavier_normal", range(20), 3, 5, 2, 1.0)
+    student = drawn("xavier_normal", range(20), 3, 5, 2, 1.0)
     angles = order_parameters.angle_to_target(student, teacher.A)
     for j in range(20):
         W, V = student.W[j].numpy(), student.V[j].numpy()

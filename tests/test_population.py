@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import reference
 import torch
+from conftest import drawn
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reludyn.initialization import draw_students
 from reludyn.risk import PopulationRisk
 from reludyn.student import ReLUStudent
 from reludyn.teacher import axis_teacher, random_teacher
@@ -18,7 +18,7 @@ SIZES = [(1, 1, 1), (2, 1, 3), (2, 1, 20), (3, 1, 5), (4, 2, 6), (6, 3, 7), (5, 
 
 
 def random_student(k: int, r: int, d: int, seed: int, scale: float = 1.0) -> ReLUStudent:
-    return draw_students("theorem", [seed], k, d, r, scale * math.sqrt(d))
+    return drawn("theorem", [seed], k, d, r, scale * math.sqrt(d))
 
 
 def random_A(r: int, d: int, seed: int) -> torch.Tensor:
@@ -222,7 +222,7 @@ def test_radial_identity() -> None:
 
 def test_a_batch_is_its_replicas() -> None:
     teacher = random_teacher(2, 9, 1.5)
-    students = draw_students("xavier_normal", range(5), 4, 9, 2, 1.0)
+    students = drawn("xavier_normal", range(5), 4, 9, 2, 1.0)
     risk = PopulationRisk(teacher.A)
     together, losses = risk.evaluate(students), risk.loss(students)
     for j, one in enumerate(students.split(1)):
@@ -234,7 +234,7 @@ def test_a_batch_is_its_replicas() -> None:
 
 
 def test_blocks_of_replicas_do_not_change_the_loss(monkeypatch: pytest.MonkeyPatch) -> None:
-    students = draw_students("xavier_normal", range(7), 3, 5, 1, 1.0)
+    students = drawn("xavier_normal", range(7), 3, 5, 1, 1.0)
     risk = PopulationRisk(axis_teacher(1, 5).A)
     whole = risk.loss(students)
     monkeypatch.setattr("reludyn.risk.decomposition._BLOCK", 1)

@@ -12,6 +12,7 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+from conftest import drawn
 
 ROOT = Path(__file__).parents[1]
 BIN = Path(sys.executable).parent
@@ -116,7 +117,7 @@ def test_the_table_of_overrides_names_every_key() -> None:
         names = {f.name for schema in options.values() for f in fields(schema)}
         keys |= {f"{group}.{name}" for name in names - {"name"}}
     keys -= {"trainer", "model"}  # one option each: their keys are listed
-    assert {key for key in keys if f"| `{key}` |" not in table} == set()
+    assert {key for key in keys if f"`{key}`" not in table} == set()
 
 
 def test_the_initialisation_of_contributing_works(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -128,6 +129,6 @@ def test_the_initialisation_of_contributing_works(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(initialization, "INITIALIZATIONS", known)
     (snippet,) = blocks("CONTRIBUTING.md", "python")
     exec(snippet, vars(initialization) | {"np": np})
-    W, V = initialization.draw_students("uniform", [0], 3, 4, 1, 0.5)
+    W, V = drawn("uniform", [0], 3, 4, 1, 0.5)
     assert 0.2 < float(W.abs().max()) <= 0.5
     assert float(V.abs().max()) <= 0.5

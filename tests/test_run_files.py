@@ -12,13 +12,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import QUICK, Finished, contents, reludyn_in
+from conftest import QUICK, Finished, contents, drawn, reludyn_in
 from numpy.typing import NDArray
 from omegaconf import OmegaConf
 
 from reludyn import __version__
 from reludyn.config import config_hash
-from reludyn.initialization import draw_students
 from reludyn.recording.look import Look
 from reludyn.recording.results import COLUMNS
 from reludyn.recording.run_files import Trajectory, write_csv, write_json
@@ -31,7 +30,7 @@ COLUMNS_OF_CSV = [
     "replica", "seed", "outcome", "loss", "loss_linear", "loss_rectification",
     "T_align", "T_growth", "T_converged", "rate_measured",
     "predicted_T_align", "predicted_T_growth", "predicted_T_converged", "predicted_outcome",
-    "effective_weight_error", "group_sum_error", "saddle_c",
+    "effective_weight_error", "group_sum_error", "saddle_c", "init_scale", "stopped_because",
 ]  # fmt: skip
 KEYS_OF_SUMMARY = {
     "version", "experiment", "device", "precision", "wall_seconds", "steps", "replicas",
@@ -144,15 +143,15 @@ def test_the_first_row_is_step_0_and_the_last_the_final_step(
 
 
 def test_the_first_row_holds_the_drawn_weights(ensemble: Finished) -> None:
-    drawn = draw_students("xavier_normal", range(4), k=3, d=20, r=1, scale=0.1)
-    np.testing.assert_allclose(ensemble.arrays["W"][0], drawn.W, rtol=0, atol=1e-16)
-    np.testing.assert_array_equal(ensemble.arrays["V"][0], drawn.V)
+    expected = drawn("xavier_normal", range(4), k=3, d=20, r=1, scale=0.1)
+    np.testing.assert_allclose(ensemble.arrays["W"][0], expected.W, rtol=0, atol=1e-16)
+    np.testing.assert_array_equal(ensemble.arrays["V"][0], expected.V)
 
 
 def test_on_samples_the_first_row_is_what_was_drawn(empirical: Finished) -> None:
-    drawn = draw_students("xavier_normal", range(2), k=2, d=5, r=2, scale=0.1)
-    np.testing.assert_array_equal(empirical.arrays["W"][0], drawn.W)
-    np.testing.assert_array_equal(empirical.arrays["V"][0], drawn.V)
+    expected = drawn("xavier_normal", range(2), k=2, d=5, r=2, scale=0.1)
+    np.testing.assert_array_equal(empirical.arrays["W"][0], expected.W)
+    np.testing.assert_array_equal(empirical.arrays["V"][0], expected.V)
 
 
 def test_the_teacher_is_there(fig3: Finished) -> None:

@@ -2,9 +2,9 @@
 
 import pytest
 import torch
+from conftest import drawn
 
 from reludyn.errors import ConfigError
-from reludyn.initialization import draw_students
 from reludyn.risk import PopulationRisk
 from reludyn.student import InvariantSubspace, ReLUStudent
 from reludyn.teacher import LinearTeacher, axis_teacher, random_teacher
@@ -55,7 +55,7 @@ SIZES = [(2, 1, 10), (2, 1, 3), (2, 1, 2), (1, 1, 1), (4, 3, 20), (6, 3, 7), (5,
 @pytest.mark.parametrize("make", [axis_teacher, random_teacher, general_teacher])
 @pytest.mark.parametrize(("k", "r", "d"), SIZES)
 def test_the_subspace_holds_teacher_and_student(make, k: int, r: int, d: int) -> None:  # type: ignore[no-untyped-def]
-    teacher, student = make(r, d), draw_students("xavier_normal", range(3), k, d, r, 1e-8)
+    teacher, student = make(r, d), drawn("xavier_normal", range(3), k, d, r, 1e-8)
     subspace = InvariantSubspace.spanned(teacher, student)
     m = min(d, k + r)
     assert subspace.basis.shape == (3, d, m)
@@ -85,7 +85,7 @@ def test_the_subspace_survives_dependent_rows() -> None:
 
 
 def test_components_along_axis_targets_are_kept_exactly() -> None:
-    teacher, student = axis_teacher(2, 30), draw_students("xavier_normal", range(4), 3, 30, 2, 1e-8)
+    teacher, student = axis_teacher(2, 30), drawn("xavier_normal", range(4), 3, 30, 2, 1e-8)
     subspace = InvariantSubspace.spanned(teacher, student)
     assert torch.equal(subspace.reduce(student).W[..., :2], student.W[..., :2])
     assert torch.equal(subspace.lift(subspace.reduce(student)).W[..., :2], student.W[..., :2])

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import reference
 import torch
+from conftest import drawn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from reludyn.data.gaussian import gaussian_sample
-from reludyn.initialization import draw_students
 from reludyn.optim.gradient_descent import GradientDescent
 from reludyn.phases import PhaseRule
 from reludyn.risk import EmpiricalRisk, PopulationRisk
@@ -20,7 +20,7 @@ from reludyn.student import InvariantSubspace, ReLUStudent
 from reludyn.teacher import LinearTeacher, axis_teacher, random_teacher
 from reludyn.training.engine import Engine, State
 from reludyn.training.schedule import look_steps
-from reludyn.training.trainer import train
+from reludyn.training.trainer import stopped_because, train
 
 
 def make_engine(
@@ -48,7 +48,7 @@ def test_population_trajectory_equals_an_independent_descent(
 ) -> None:
     """Through the invariant subspace and back, 300 steps, weights to 1e-10."""
     teacher = random_teacher(r, d)
-    student = draw_students("xavier_normal", [3], k, d, r, scale)
+    student = drawn("xavier_normal", [3], k, d, r, scale)
     subspace = InvariantSubspace.spanned(teacher, student)
     engine = make_engine(teacher, train_output=train_output, A=subspace.teacher.A)
     states, _ = follow(engine, subspace.reduce(student), list(range(301)))
@@ -64,7 +64,7 @@ def test_population_trajectory_equals_an_independent_descent(
 
 
 def test_a_frozen_hidden_layer_stays() -> None:
-    teacher, student = axis_teacher(1, 4), draw_students("theorem", [0], 3, 4, 1, 1.0)
+    teacher, student = axis_teacher(1, 4), drawn("theorem", [0], 3, 4, 1, 1.0)
     engine = Engine(PopulationRisk(teacher.A), GradientDescent(0.1, train_hidden=False),
                     PhaseRule(teacher, teacher.A), 0.0)  # fmt: skip
     state = follow(engine, student, [0, 50])[0][-1]
@@ -73,7 +73,7 @@ def test_a_frozen_hidden_layer_stays() -> None:
 
 
 def test_empirical_trajectory_equals_an_independent_descent() -> None:
-    teacher, student = axis_teacher(1, 8), draw_students("theorem", [1], 3, 8, 1, 0.5)
+    teacher, student = axis_teacher(1, 8), drawn("theorem", [1], 3, 8, 1, 0.5)
     X, Y = gaussian_sample(teacher, 60, [1])
     states, _ = follow(make_engine(teacher, EmpiricalRisk(X, Y)), student, list(range(301)))
     Ws, Vs = reference.descend(
@@ -88,7 +88,7 @@ def test_empirical_trajectory_equals_an_independent_descent() -> None:
 def test_events_are_exact_at_any_spacing_of_the_looks(k: int, r: int) -> None:
     """T_align, T_growth, T_converged from all iterates of the oracle."""
     teacher, tolerance, d = axis_teacher(r, 12), 1e-6, 12
-    students = draw_students("xavier_normal", range(6), k, d, r, 1e-3)
+    students = drawn("xavier_normal", range(6), k, d, r, 1e-3)
     expected = []
     for j in range(6):
         Ws, Vs = reference.descend(
@@ -112,7 +112,7 @@ def test_events_are_exact_at_any_spacing_of_the_looks(k: int, r: int) -> None:
 @pytest.mark.parametrize("empirical", [False, True])
 def test_a_replica_of_a_batch_equals_the_run_alone(empirical: bool) -> None:
     teacher = axis_teacher(1, 20)
-    students = draw_students("xavier_normal", range(8), 2, 20, 1, 1e-2, "alternating")
+    students = drawn("xavier_normal", range(8), 2, 20, 1, 1e-2, "alternating")
 
     def last(student: ReLUStudent, seeds: list[int]) -> State:
         if empirical:
@@ -137,7 +137,7 @@ def test_a_replica_of_a_batch_equals_the_run_alone(empirical: bool) -> None:
 
 def test_a_replica_stops_at_the_first_iterate_below_the_tolerance() -> None:
     teacher = axis_teacher(1, 6)
-    students = draw_students("theorem", range(5), 2, 6, 1, 0.1, "alternating")
+    students = drawn("theorem", range(5), 2, 6, 1, 0.1, "alternating")
     states, reason = follow(make_engine(teacher, tolerance=1e-6), students, [0, 2000])
     assert reason == "converged"
     final = states[-1]
@@ -152,7 +152,7 @@ def test_a_replica_stops_at_the_first_iterate_below_the_tolerance() -> None:
 def test_tiny_tolerances_are_met_by_the_resolved_loss() -> None:
     """1e-27: far below the rounding error of the value that comes with the gradient."""
     teacher = axis_teacher(1, 100)
-    student = draw_students("xavier_normal", [0], 2, 100, 1, 1e-4, "alternating")
+    student = drawn("xavier_normal", [0], 2, 100, 1, 1e-4, "alternating")
     subspace = InvariantSubspace.spanned(teacher, student)
     engine = make_engine(teacher, tolerance=1e-27, A=subspace.teacher.A)
     states, reason = follow(engine, subspace.reduce(student), [0, 3000])
@@ -166,7 +166,7 @@ def test_tiny_tolerances_are_met_by_the_resolved_loss() -> None:
 
 def test_zero_tolerance_never_stops() -> None:
     teacher = axis_teacher(1, 3)
-    student = draw_students("theorem", [0], 2, 3, 1, 0.5, "alternating")
+    student = drawn("theorem", [0], 2, 3, 1, 0.5, "alternating")
     states, reason = follow(make_engine(teacher, lr=0.5), student, [0, 400])
     assert reason == "max_steps"
     assert states[-1].steps.tolist() == [400]
@@ -174,7 +174,7 @@ def test_zero_tolerance_never_stops() -> None:
 
 def test_a_diverging_replica_is_frozen_and_the_others_go_on() -> None:
     teacher = axis_teacher(1, 4)
-    good = draw_students("theorem", [0], 2, 4, 1, 0.5, "alternating")
+    good = drawn("theorem", [0], 2, 4, 1, 0.5, "alternating")
     students = ReLUStudent(torch.cat([good.W, 40 * good.W]), torch.cat([good.V, 40 * good.V]))
     states, reason = follow(make_engine(teacher, tolerance=1e-8), students, [0, 10, 2000])
     final = states[-1]
@@ -190,7 +190,7 @@ def test_a_diverging_replica_is_frozen_and_the_others_go_on() -> None:
 
 def test_ctrl_c_keeps_what_was_reached() -> None:
     teacher, seen = axis_teacher(1, 4), []
-    student = draw_students("theorem", [0], 2, 4, 1, 0.5)
+    student = drawn("theorem", [0], 2, 4, 1, 0.5)
 
     def look(state: State) -> None:
         seen.append(state)
@@ -204,7 +204,7 @@ def test_ctrl_c_keeps_what_was_reached() -> None:
 
 def test_float32_follows_float64() -> None:
     teacher = axis_teacher(1, 10)
-    student = draw_students("xavier_normal", [4], 2, 10, 1, 1e-2, "alternating")
+    student = drawn("xavier_normal", [4], 2, 10, 1, 1e-2, "alternating")
     precise = follow(make_engine(teacher), student, [0, 150])[0][-1]
     A = teacher.A.float()
     engine = make_engine(teacher, PopulationRisk(A), A=A)
@@ -235,13 +235,55 @@ def test_everything_stays_on_the_device(empirical: bool, tolerance: float) -> No
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_cuda_follows_the_cpu() -> None:
     teacher = axis_teacher(1, 20)
-    students = draw_students("xavier_normal", range(16), 2, 20, 1, 1e-3, "alternating")
+    students = drawn("xavier_normal", range(16), 2, 20, 1, 1e-3, "alternating")
     on_cpu = follow(make_engine(teacher, tolerance=1e-8), students, [0, 500])[0][-1]
     A = teacher.A.cuda()
     engine = make_engine(teacher, PopulationRisk(A), A=A, tolerance=1e-8)
     on_cuda = follow(engine, students.to("cuda", torch.float64), [0, 500])[0][-1]
     assert torch.equal(on_cuda.steps.cpu(), on_cpu.steps)
     torch.testing.assert_close(on_cuda.student.W.cpu(), on_cpu.student.W, rtol=1e-9, atol=1e-12)
+
+
+def test_a_replica_stops_where_its_gradient_vanishes() -> None:
+    """Stuck replicas end as stationary; those that converge first are not."""
+    teacher = axis_teacher(1, 6)
+    students = drawn("xavier_normal", range(8), 2, 6, 1, 1e-3)
+    rule = PhaseRule(teacher, teacher.A)
+    engine = Engine(PopulationRisk(teacher.A), GradientDescent(0.1), rule, 1e-8, 1e-6)
+    states, reason = follow(engine, students, [0, 20, 5000])
+    final = states[-1]
+    assert reason == "converged"
+    names = stopped_because(final, "converged")
+    assert set(names) == {"converged", "stationary"}
+    for j, name in enumerate(names):
+        assert (final.clocks.converged[j] >= 0) == (name == "converged")
+        assert (final.evaluation.gradient.norm()[j] < 1e-6) == (name == "stationary")
+    stuck = [j for j, name in enumerate(names) if name == "stationary"]
+    alone, reason = follow(engine, students.map(lambda x: x[stuck]), [0, 5000])
+    assert reason == "stationary"
+    assert torch.equal(alone[-1].steps, final.steps[stuck])
+    loss = final.evaluation.loss[stuck]
+    torch.testing.assert_close(loss, torch.full_like(loss, 0.25), rtol=1e-5, atol=0)
+
+
+def test_wall_time_ends_a_run_at_a_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter(range(100))
+    monkeypatch.setattr("reludyn.training.trainer.time.monotonic", lambda: next(clock))
+    teacher, states = axis_teacher(1, 4), []
+    student = drawn("theorem", [0], 2, 4, 1, 1e-3)
+    state, reason = train(make_engine(teacher), student, range(0, 500, 10), states.append, 3.0)
+    assert reason == "max_seconds"
+    assert state is states[-1]
+    assert state.steps.tolist() == [30]
+    assert stopped_because(state, reason) == ["max_seconds"]
+
+
+@pytest.mark.parametrize(("steps", "looks"), [(10, 3), (1000, 7), (5, 5), (10**9, 600)])
+def test_linear_looks_are_evenly_spaced(steps: int, looks: int) -> None:
+    schedule = look_steps(steps, looks, "linear")
+    assert len(schedule) == looks + 1
+    assert (schedule[0], schedule[-1]) == (0, steps)
+    assert {b - a for a, b in pairwise(schedule)} <= {steps // looks, -(-steps // looks)}
 
 
 @pytest.mark.parametrize("steps", [1, 2, 10, 299, 3000, 10**9])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -20,14 +20,13 @@ COLUMNS = (
     "replica", "seed", "outcome", "loss", "loss_linear", "loss_rectification",
     "T_align", "T_growth", "T_converged", "rate_measured",
     "predicted_T_align", "predicted_T_growth", "predicted_T_converged", "predicted_outcome",
-    "effective_weight_error", "group_sum_error", "saddle_c",
+    "effective_weight_error", "group_sum_error", "saddle_c", "init_scale", "stopped_because",
 )  # fmt: skip
 MEDIANS = ("T_align", "T_growth", "T_converged", "loss", "rate_measured")
 Row = dict[str, object]
 
 
 def replica_rows(
-    seeds: Sequence[int],
     student: ReLUStudent,
     A: Tensor,
     activation: LeakyReLU,
@@ -35,12 +34,13 @@ def replica_rows(
     clocks: Clocks,
     outcomes: Sequence[Outcome],
     rate: NDArray[np.float64],
+    given: Mapping[str, Sequence[object]],
 ) -> list[Row]:
     """The rows of replicas.csv for the final weights; what is not defined is None.
 
     T_* are iterations. rate_measured is the contraction of sqrt(loss) an iteration, at a global
     minimum. effective_weight_error needs r = 1, k = 2 and v_i of both signs; group_sum_error needs
-    r = 1; saddle_c needs a non-strict saddle.
+    r = 1; saddle_c needs a non-strict saddle. `given` are columns that are known already.
     """
     R = student.replicas
     minimum = np.array([outcome == "global_minimum" for outcome in outcomes])
@@ -54,7 +54,6 @@ def replica_rows(
             weight_error = order_parameters.effective_weight_error(student, A, activation)
     columns: dict[str, Sequence[object]] = {
         "replica": range(R),
-        "seed": seeds,
         "outcome": outcomes,
         "loss": _numbers(loss.total),
         "loss_linear": _numbers(loss.linear),
@@ -66,6 +65,7 @@ def replica_rows(
         "effective_weight_error": _numbers(weight_error),
         "group_sum_error": _numbers(group_error),
         "saddle_c": _numbers(saddle_c),
+        **given,
     }
     empty = [None] * R
     return [{name: columns.get(name, empty)[j] for name in COLUMNS} for j in range(R)]

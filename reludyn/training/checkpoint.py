@@ -14,7 +14,7 @@ VERSION = 1
 
 
 def save_checkpoint(path: Path, state: State, basis: Tensor | None, digest: str) -> None:
-    """W (R, k, m), V (R, r, k), steps, running, diverged and clocks, in the coordinates of the run:
+    """W (R, k, m), V (R, r, k), steps, flags and clocks, in the coordinates of the run:
     the weights in R^d are W basis^T, with basis (R, d, m); W itself where basis is None.
 
     `torch.load(path, weights_only=True)` reads it; config_hash is that of DONE.
@@ -28,6 +28,7 @@ def save_checkpoint(path: Path, state: State, basis: Tensor | None, digest: str)
         "steps": state.steps,
         "running": state.running,
         "diverged": state.diverged,
+        "stationary": state.stationary,
         **{f"T_{name}": clock for name, clock in state.clocks._asdict().items()},
     }
     with atomic(path) as file:

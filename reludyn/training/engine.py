@@ -24,8 +24,9 @@ class State:
     student: ReLUStudent
     evaluation: Evaluation  # of the risk at `student`
     steps: Tensor  # (R,) iterations made by each replica
-    running: Tensor  # (R,) false once a replica has converged or diverged: it no longer moves
+    running: Tensor  # (R,) false once a replica has stopped: it no longer moves
     diverged: Tensor  # (R,)
+    stationary: Tensor  # (R,)
     clocks: Clocks
     ceiling: Tensor  # (R,) the loss above which a replica counts as diverged
 
@@ -34,14 +35,21 @@ class Engine:
     """Gradient descent on one risk, with its stopping rule.
 
     A replica stops at the first iterate whose loss is below `tolerance` (0: never), or above its
-    ceiling, or not a number. Events are detected at every iteration, so they are exact whatever
+    ceiling, or not a number, or whose gradient has a norm below `gradient_tolerance` (0: never).
+    Events are detected at every iteration, so they are exact whatever
     the spacing of the looks.
     """
 
     def __init__(
-        self, risk: Risk, optimizer: GradientDescent, rule: PhaseRule, tolerance: float
+        self,
+        risk: Risk,
+        optimizer: GradientDescent,
+        rule: PhaseRule,
+        tolerance: float,
+        gradient_tolerance: float = 0.0,
     ) -> None:
-        self.risk, self.optimizer, self.rule, self.tolerance = risk, optimizer, rule, tolerance
+        self.risk, self.optimizer, self.rule = risk, optimizer, rule
+        self.tolerance, self.gradient_tolerance = tolerance, gradient_tolerance
         self.coarse = tolerance >= COARSE * rule.zero_loss
 
     def start(self, student: ReLUStudent) -> State:
@@ -55,6 +63,7 @@ class Engine:
             steps=torch.zeros(R, dtype=torch.int64, device=device),
             running=torch.ones(R, dtype=torch.bool, device=device),
             diverged=torch.zeros(R, dtype=torch.bool, device=device),
+            stationary=torch.zeros(R, dtype=torch.bool, device=device),
             clocks=Clocks(never, never, never),
             ceiling=DIVERGED * evaluation.loss.clamp_min(self.rule.zero_loss),
         )
@@ -79,12 +88,14 @@ class Engine:
     ) -> State:
         diverged = (evaluation.loss <= state.ceiling).logical_not()  # true for NaN
         converged = self._converged(student, evaluation)
+        stationary = evaluation.gradient.norm() < self.gradient_tolerance
         return State(
             student,
             evaluation,
             steps,
-            running=state.running & (converged | diverged).logical_not(),
+            running=state.running & (converged | diverged | stationary).logical_not(),
             diverged=diverged,
+            stationary=stationary & converged.logical_not(),
             clocks=self.rule.tick(state.clocks, steps, student, converged),
             ceiling=state.ceiling,
         )

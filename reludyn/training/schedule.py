@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 
 
-def look_steps(steps: int, looks: int) -> list[int]:
+def look_steps(steps: int, looks: int, spacing: Literal["log", "linear"] = "log") -> list[int]:
     """At most `looks` + 1 increasing iterations from 0 to `steps`, both included (looks >= 1).
 
-    The first half of them are consecutive, the others spaced evenly in the logarithm: fast early
-    changes are seen in full, and long runs leave small files. Every iteration if looks >= steps.
+    log: the first half of them are consecutive, the others spaced evenly in the logarithm, so that
+    fast early changes are seen in full and long runs leave small files. linear: evenly spaced.
+    Every iteration if looks >= steps.
     """
     if looks >= steps:
         return list(range(steps + 1))
+    if spacing == "linear":
+        return [steps * look // looks for look in range(looks + 1)]
     dense = looks // 2
     spaced = np.geomspace(max(dense, 1), steps, looks - dense + 1)[1:].round().astype(int)
     return sorted({*range(dense + 1), *spaced.tolist()})
