@@ -193,6 +193,9 @@ def _check_combinations(config: Config) -> None:
             "data.samples", None, "must be >= 1 with data=gaussian",
             "For the limit of infinitely many samples use data=population",
         )  # fmt: skip
+    if (data.covariance == "file") != (data.covariance_path is not None):
+        allowed = "must be a path with data.covariance=file, and null without"
+        raise ConfigError("data.covariance_path", data.covariance_path, allowed)
     if init.signs != "random" and data.outputs > 1:
         raise ConfigError(
             "init.signs", init.signs, f"must be random when data.outputs={data.outputs} > 1",

@@ -20,7 +20,8 @@ from torch import Tensor
 
 from reludyn import __version__
 from reludyn.activation import LeakyReLU
-from reludyn.data.gaussian import gaussian_sample
+from reludyn.data.covariance import Covariance, covariance_from_file, power_law
+from reludyn.data.inputs import InputLaw, draw_samples
 from reludyn.errors import ConfigError
 from reludyn.files import claim
 from reludyn.initialization import draw_students, replica_scales
@@ -34,7 +35,7 @@ from reludyn.recording.progress import ProgressReport
 from reludyn.recording.report import print_report
 from reludyn.recording.results import COLUMNS, Row, replica_rows, summarise
 from reludyn.recording.system import describe
-from reludyn.risk import EmpiricalRisk, PopulationRisk, Risk
+from reludyn.risk import AnisotropicRisk, EmpiricalRisk, PopulationRisk, Risk
 from reludyn.settings import Config
 from reludyn.student import InvariantSubspace, ReLUStudent
 from reludyn.teacher import LinearTeacher, axis_teacher, random_teacher
@@ -58,6 +59,7 @@ class Experiment:
     subspace: InvariantSubspace | None  # None: the coordinates of the run are those of R^d
     A: Tensor  # the teacher, in the coordinates of the run
     risk: Risk
+    population: PopulationRisk | None  # closed form, if there is one, of the law of the inputs
     engine: Engine
 
     @property
@@ -71,27 +73,40 @@ def build(config: Config) -> Experiment:
     check_memory(config)
     seeds = range(config.seed, config.seed + config.replicas)
     activation = LeakyReLU(config.model.negative_slope)
-    teacher = make_teacher(config)
+    teacher, covariance = make_teacher(config), make_covariance(config)
     drawn = draw_students(config.init, seeds, config.model.width, teacher)
-    risk: Risk
-    if data.name == "population":
+    subspace = None
+    if data.name == "population" and covariance is None:
         subspace = InvariantSubspace.spanned(teacher, drawn)
-        student = subspace.reduce(drawn).to(device, dtype)
-        A = subspace.teacher.A.to(device, dtype)
-        risk = PopulationRisk(A, activation)
-    else:
-        subspace, student, A = None, drawn.to(device, dtype), teacher.A.to(device, dtype)
+        drawn = subspace.reduce(drawn)
+    student = drawn.to(device, dtype)
+    A = (teacher if subspace is None else subspace.teacher).A.to(device, dtype)
+
+    population: PopulationRisk | None = PopulationRisk(A, activation)
+    zero_loss = teacher.zero_loss
+    if covariance is not None:
+        population = AnisotropicRisk(A, covariance.colour, activation)
+        zero_loss = LinearTeacher(covariance.colour(teacher.A)).zero_loss
+    risk: Risk | None = population
+    if data.name == "gaussian":
         sampled = seeds if data.seed is None else [data.seed]
-        X, Y = gaussian_sample(teacher, data.samples, sampled)
+        law = InputLaw(data.law, data.freedom, covariance)
+        X, Y = draw_samples(teacher, data.samples, sampled, law, data.noise)
         risk = EmpiricalRisk(X.to(device, dtype), Y.to(device, dtype), activation)
+        population = population if data.law == "gaussian" else None  # no other closed form
+    assert risk is not None
     _check_tolerance(config, risk)
     model = config.model
     optimizer = GradientDescent(config.optimizer.lr, model.train_hidden, model.train_output)
     trainer = config.trainer
     engine = Engine(
-        risk, optimizer, PhaseRule(teacher, A), trainer.tolerance, trainer.gradient_tolerance
+        risk,
+        optimizer,
+        PhaseRule(teacher, A, zero_loss),
+        trainer.tolerance,
+        trainer.gradient_tolerance,
     )
-    return Experiment(config, seeds, teacher, student, subspace, A, risk, engine)
+    return Experiment(config, seeds, teacher, student, subspace, A, risk, population, engine)
 
 
 def run(config: Config, digest: str, folder: Path) -> StoppedBecause:
@@ -136,7 +151,8 @@ def follow(
     """Train under the eyes of all instruments."""
     config, trainer = parts.config, parts.config.trainer
     looks = look_steps(trainer.steps, trainer.looks, trainer.spacing)
-    observer = Observer(parts.risk, parts.A, trainer.keep_weights)
+    beside = None if parts.population is parts.risk else parts.population
+    observer = Observer(parts.risk, parts.A, trainer.keep_weights, beside)
     trajectory = run_files.Trajectory(len(looks), config.data.dim)
     with ExitStack() as stack:
         progress = ProgressReport(console, trainer.steps, config.replicas)
@@ -166,7 +182,7 @@ def results(
     """The rows of replicas.csv."""
     loss = parts.risk.loss(state.student)
     rate = contraction_rate(
-        arrays["step"], arrays["loss"], state.steps.cpu().numpy(), 2 * parts.teacher.zero_loss
+        arrays["step"], arrays["loss"], state.steps.cpu().numpy(), 2 * parts.engine.rule.zero_loss
     )
     given = {
         "seed": parts.seeds,
@@ -194,6 +210,16 @@ def make_teacher(config: Config) -> LinearTeacher:
     return random_teacher(data.outputs, data.dim, data.target_norm, data.seed or 0)
 
 
+def make_covariance(config: Config) -> Covariance | None:
+    """The covariance of config.data; None is the identity."""
+    data = config.data
+    if data.covariance == "identity":
+        return None
+    if data.covariance == "power_law":
+        return power_law(data.dim, data.covariance_exponent)
+    return covariance_from_file(data.covariance_path, data.dim)
+
+
 def pick_device(name: str) -> torch.device:
     """auto is CUDA where there is one."""
     if name == "cuda" and not torch.cuda.is_available():
@@ -207,11 +233,12 @@ def outcomes(parts: Experiment, state: State, loss: Loss) -> list[Outcome]:
     """What each replica arrived at (`reludyn.phases.classify`)."""
     converged = state.clocks.converged >= 0
     if parts.engine.tolerance == 0:
-        converged = loss.total <= MINIMUM * parts.teacher.zero_loss
+        converged = loss.total <= MINIMUM * parts.engine.rule.zero_loss
     samples = parts.config.data.samples
     sampling = 0.0 if samples is None else 3 * math.sqrt(parts.teacher.inputs / samples)
     return classify(
-        state.student, state.evaluation, loss, converged, state.diverged, parts.A, 1e-3 + sampling,
+        state.student, state.evaluation, loss, converged, state.diverged, parts.A,
+        parts.engine.rule.zero_loss, 1e-3 + sampling,
         parts.risk.activation,
     )  # fmt: skip
 

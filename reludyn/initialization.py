@@ -8,24 +8,22 @@ from its own seed, so that replica j equals a run alone with that seed, bit for 
 from __future__ import annotations
 
 import math
-import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from reludyn.errors import ConfigError
+from reludyn.files import UNREADABLE
 from reludyn.randomness import stream
 from reludyn.settings import DominatedInit, ExplicitInit, Init, NearSaddleInit
 from reludyn.student import ReLUStudent
 from reludyn.teacher import LinearTeacher
 
 Array = NDArray[np.float64]
-_UNREADABLE = (OSError, ValueError, EOFError, TypeError, AttributeError, BadZipFile, zlib.error)
 
 
 @dataclass(frozen=True)
@@ -208,7 +206,7 @@ def _arrays(path: Path) -> dict[str, Array]:
     try:
         with np.load(path, allow_pickle=False) as file:
             return {name: file[name] for name in file.files}
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         allowed = "must be an .npz file with the arrays W (k, d) and V (r, k)"
         raise ConfigError("init.path", path, allowed) from error
 

@@ -16,12 +16,14 @@ def estimate(config: Config) -> int:
     data, R, k, r = config.data, config.replicas, config.model.width, config.data.outputs
     m = data.dim
     numbers = R * k * data.dim
-    if data.samples is None:
+    if data.samples is None and data.covariance == "identity":
         m = min(data.dim, k + r)
         numbers += 4 * R * data.dim * m  # making the basis
-    else:
+    elif data.samples is not None:
         samples = R if data.seed is None else 1
         numbers += data.samples * (samples * (data.dim + r) + 2 * R * (k + r))
+    if data.covariance == "file":
+        numbers += 3 * data.dim**2
     numbers += COPIES * R * (k * (m + r) + k * k)
     return int(8 * numbers)
 

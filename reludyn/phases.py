@@ -46,10 +46,11 @@ class Clocks(NamedTuple):
 class PhaseRule:
     """Decides, from the weights alone, which events hold at an iterate."""
 
-    def __init__(self, teacher: LinearTeacher, A: Tensor) -> None:
+    def __init__(self, teacher: LinearTeacher, A: Tensor, zero_loss: float | None = None) -> None:
         self.A = A  # the teacher's matrix on the device and in the precision of the run
         self.grown = GROWN * math.sqrt(teacher.smallest_scale)
-        self.zero_loss = teacher.zero_loss
+        # the risk of the zero student, E|A x|^2 / 2: the unit of losses
+        self.zero_loss = teacher.zero_loss if zero_loss is None else zero_loss
 
     def aligned(self, student: ReLUStudent) -> Tensor:
         """max_i theta_i <= pi/20, (R,), through cosines; a zero vector is not aligned."""
@@ -78,6 +79,7 @@ def classify(
     converged: Tensor,
     diverged: Tensor,
     A: Tensor,
+    zero_loss: float,
     saddle_tolerance: float,
     activation: LeakyReLU = RELU,
 ) -> list[Outcome]:
@@ -85,10 +87,10 @@ def classify(
 
     global_minimum: `converged`. diverged: `diverged`. non_strict_saddle (r = 1, Theorem 1): every
     w_i within pi/20 of one and the same ray +a or -a, the gradient at most 1e-3 |a|^{3/2} and the
-    loss within the relative saddle_tolerance of its value there, |a|^2/4 for ReLU and
-    1/2 |a|^2 even^2/(odd^2 + even^2) in general; a linear network has none. A neuron that is small
-    but not on that ray can still grow, so the loss alone would not do. Everything else:
-    unconverged.
+    loss within the relative saddle_tolerance of its value there, zero_loss even^2/(odd^2 + even^2)
+    with zero_loss = E(a.x)^2/2 (|a|^2/4 for ReLU and isotropic inputs); a linear network has none.
+    A neuron that is small but not on that ray can still grow, so the loss alone would not do.
+    Everything else: unconverged.
     """
     names: list[Outcome] = ["unconverged"] * student.replicas
     if A.shape[0] == 1:
@@ -97,7 +99,7 @@ def classify(
         same_ray = (to_ray <= ALIGNED).all(-1) | (math.pi - to_ray <= ALIGNED).all(-1)
         size = evaluation.gradient.norm()
         odd, even = activation.odd, activation.even
-        value = scale**2 / 2 * even**2 / (odd**2 + even**2)
+        value = zero_loss * even**2 / (odd**2 + even**2)
         plateau = (loss.total - value).abs() < saddle_tolerance * value
         at_saddle = same_ray & plateau & (size <= 1e-3 * scale**1.5)
         names = ["non_strict_saddle" if s else n for s, n in zip(at_saddle, names, strict=True)]

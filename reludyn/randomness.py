@@ -10,8 +10,14 @@ from typing import Literal
 
 import numpy as np
 
-Purpose = Literal["weights", "data", "target", "directions"]
-_STREAM: dict[Purpose, int] = {"weights": 0, "data": 1, "target": 2, "directions": 3}
+Purpose = Literal["weights", "data", "target", "directions", "noise"]
+_STREAM: dict[Purpose, int] = {
+    "weights": 0,
+    "data": 1,
+    "target": 2,
+    "directions": 3,
+    "noise": 4,
+}
 
 
 def stream(seed: int, purpose: Purpose) -> np.random.Generator:

@@ -26,7 +26,7 @@ def key(
 
 @dataclass
 class PopulationData:
-    """The population limit n -> infinity of standard Gaussian inputs."""
+    """The population limit n -> infinity of Gaussian inputs."""
 
     name: str = key("the source of inputs")
     dim: int = key("number d of inputs", at_least=1, at_most=1e9)
@@ -40,6 +40,16 @@ class PopulationData:
         at_least=1e-100,
         at_most=1e100,
     )
+    covariance: str = key(
+        "covariance of the inputs: the identity, diagonal with a power law, or from a file",
+        one_of=("identity", "power_law", "file"),
+    )
+    covariance_exponent: float = key(
+        "power_law: eigenvalue i is proportional to i^-exponent, with mean 1",
+        at_least=0,
+        at_most=100,
+    )
+    covariance_path: str | None = key("file: an .npy file with the matrix (d, d)")
     samples: int | None = key(
         "number n of samples; null is the population limit", at_least=1, at_most=1e12
     )
@@ -52,7 +62,14 @@ class PopulationData:
 
 @dataclass
 class GaussianData(PopulationData):
-    """n fixed samples of standard Gaussian inputs, all of them in every step."""
+    """n fixed samples, all of them in every step."""
+
+    law: str = key(
+        "law of the inputs before they take their covariance",
+        one_of=("gaussian", "rademacher", "student_t", "uniform_sphere"),
+    )
+    freedom: float = key("degrees of freedom of student_t", above=2)
+    noise: float = key("standard deviation of the label noise", at_least=0)
 
 
 @dataclass

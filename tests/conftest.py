@@ -22,11 +22,13 @@ import pytest
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from numpy.typing import NDArray
+from torch import Tensor
 
 os.environ.pop("HYDRA_FULL_ERROR", None)  # read when reludyn.cli is imported
 
 from reludyn.cli import main
 from reludyn.config import OPTIONS
+from reludyn.data.inputs import InputLaw, draw_samples
 from reludyn.initialization import draw_students
 from reludyn.settings import Init
 from reludyn.student import ReLUStudent
@@ -178,3 +180,10 @@ def drawn(
     given = {"name": name, "scale": scale, "scale_to": None, "output_scale": None, "signs": signs}
     settings = OPTIONS["init"].get(name, Init)(**given | others)
     return draw_students(settings, seeds, k, teacher or axis_teacher(r, d))
+
+
+def sampled(
+    teacher: LinearTeacher, n: int, seeds: Sequence[int], **others: Any
+) -> tuple[Tensor, Tensor]:
+    """X and Y of standard Gaussian inputs, or of another law."""
+    return draw_samples(teacher, n, seeds, **{"law": InputLaw()} | others)

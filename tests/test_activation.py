@@ -3,11 +3,10 @@
 import numpy as np
 import pytest
 import torch
-from conftest import drawn
+from conftest import drawn, sampled
 
 from reludyn import order_parameters
 from reludyn.activation import LeakyReLU
-from reludyn.data.gaussian import gaussian_sample
 from reludyn.phases import classify
 from reludyn.risk import EmpiricalRisk, PopulationRisk
 from reludyn.student import ReLUStudent
@@ -47,7 +46,7 @@ def test_population_gradient_equals_autograd_of_the_resolved_loss(slope: float) 
 def test_population_loss_equals_monte_carlo(slope: float) -> None:
     teacher, student = random_teacher(1, 4), drawn("theorem", [3], 3, 4, 1, 1.5)
     activation = LeakyReLU(slope)
-    X, Y = gaussian_sample(teacher, 1_000_000, [5])
+    X, Y = sampled(teacher, 1_000_000, [5])
     sample = (student(X, activation) - Y).square().sum(-1) / 2
     exact = PopulationRisk(teacher.A, activation).loss(student).total
     assert abs(float(sample.mean() - exact)) <= 4 * float(sample.std()) / 1000
@@ -56,7 +55,7 @@ def test_population_loss_equals_monte_carlo(slope: float) -> None:
 @pytest.mark.parametrize("slope", SLOPES)
 def test_empirical_gradient_equals_autograd(slope: float) -> None:
     teacher, student = random_teacher(2, 5), drawn("theorem", [1], 3, 5, 2, 1.5)
-    X, Y = gaussian_sample(teacher, 40, [2])
+    X, Y = sampled(teacher, 40, [2])
     risk = EmpiricalRisk(X, Y, LeakyReLU(slope))
     leaves = student.map(lambda x: x.clone().requires_grad_())
     hidden = torch.nn.functional.leaky_relu(X @ leaves.W.mT, slope)
@@ -103,13 +102,16 @@ def test_minima_and_saddles_move_with_the_slope(slope: float) -> None:
     assert float(evaluation.gradient.V.abs().max()) < 1e-14
     assert float(order_parameters.saddle_ratio(saddle, a, activation)) == pytest.approx(2.5)
     loss = risk.loss(saddle)
-    assert classify(saddle, evaluation, loss, no, no, a, 1e-3, activation) == ["non_strict_saddle"]
+    names = classify(saddle, evaluation, loss, no, no, a, 1.7**2 / 2, 1e-3, activation)
+    assert names == ["non_strict_saddle"]
 
 
 def test_a_linear_network_has_no_saddle_and_no_group_sums() -> None:
     a, linear = axis_teacher(1, 3).A, LeakyReLU(1.0)
     student = ReLUStudent(a[None] * torch.ones(1, 2, 1), torch.tensor([[[0.5, -0.4]]]).double())
     risk, no = PopulationRisk(a, linear), torch.tensor([False])
-    names = classify(student, risk.evaluate(student), risk.loss(student), no, no, a, 1e-3, linear)
+    names = classify(
+        student, risk.evaluate(student), risk.loss(student), no, no, a, 0.5, 1e-3, linear
+    )
     assert names == ["unconverged"]
     assert np.isnan(float(order_parameters.group_sum_error(student, a, linear)))

@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 import reference
 import torch
-from conftest import drawn
+from conftest import drawn, sampled
 
-from reludyn.data.gaussian import gaussian_sample
 from reludyn.risk import EmpiricalRisk, PopulationRisk
 from reludyn.teacher import LinearTeacher, random_teacher
 
@@ -17,7 +16,7 @@ SIZES = [(1, 1, 2), (2, 1, 5), (4, 2, 6), (7, 3, 4)]
 @pytest.mark.parametrize("shared", [True, False])
 def test_value_and_gradient_equal_autograd_and_numpy(k: int, r: int, d: int, shared: bool) -> None:
     teacher, students = random_teacher(r, d, 1.3), drawn("theorem", range(3), k, d, r, 2.0)
-    X, Y = gaussian_sample(teacher, 30, [9] if shared else range(3))
+    X, Y = sampled(teacher, 30, [9] if shared else range(3))
     evaluation = EmpiricalRisk(X, Y).evaluate(students)
     for j in range(3):
         x, y = X[0 if shared else j], Y[0 if shared else j]
@@ -38,7 +37,7 @@ def test_a_preactivation_of_zero_has_no_gradient() -> None:
     """relu'(0) = 0, as in torch."""
     students = drawn("theorem", [0], 3, 4, 1, 1.0)
     zero = students._replace(W=torch.zeros_like(students.W))
-    X, Y = gaussian_sample(random_teacher(1, 4), 10, [0])
+    X, Y = sampled(random_teacher(1, 4), 10, [0])
     evaluation = EmpiricalRisk(X, Y).evaluate(zero)
     assert not evaluation.gradient.W.any()
     assert not evaluation.gradient.V.any()
@@ -47,7 +46,7 @@ def test_a_preactivation_of_zero_has_no_gradient() -> None:
 def test_parts_are_the_odd_and_the_even_error() -> None:
     """On x and -x together odd and even functions are orthogonal: the parts add up."""
     teacher, students = random_teacher(2, 5), drawn("theorem", range(4), 3, 5, 2, 1.0)
-    X, _ = gaussian_sample(teacher, 40, [1])
+    X, _ = sampled(teacher, 40, [1])
     both = torch.cat([X, -X], 1)
     loss = EmpiricalRisk(both, teacher(both)).loss(students)
     torch.testing.assert_close(loss.linear + loss.rectification, loss.total, rtol=1e-13, atol=0)
@@ -59,22 +58,22 @@ def test_parts_are_the_odd_and_the_even_error() -> None:
 
 def test_many_samples_approach_the_population() -> None:
     teacher, students = random_teacher(1, 3), drawn("theorem", [5], 2, 3, 1, 1.0)
-    X, Y = gaussian_sample(teacher, 400_000, [2])
-    sampled, exact = EmpiricalRisk(X, Y).evaluate(students), PopulationRisk(teacher.A)
+    X, Y = sampled(teacher, 400_000, [2])
+    empirical, exact = EmpiricalRisk(X, Y).evaluate(students), PopulationRisk(teacher.A)
     per_sample = (students(X) - Y).square().sum(-1) / 2
     error = float(per_sample.std()) / 400_000**0.5
-    assert abs(float(sampled.loss - exact.evaluate(students).loss)) < 4 * error
+    assert abs(float(empirical.loss - exact.evaluate(students).loss)) < 4 * error
     gradient = exact.evaluate(students).gradient
-    torch.testing.assert_close(sampled.gradient.W, gradient.W, rtol=0, atol=0.01)
+    torch.testing.assert_close(empirical.gradient.W, gradient.W, rtol=0, atol=0.01)
 
 
 def test_samples_belong_to_their_seed() -> None:
     teacher = LinearTeacher(torch.ones(1, 6, dtype=torch.float64))
-    X, Y = gaussian_sample(teacher, 50, [3, 4, 5])
-    alone, _ = gaussian_sample(teacher, 50, [4])
+    X, Y = sampled(teacher, 50, [3, 4, 5])
+    alone, _ = sampled(teacher, 50, [4])
     assert torch.equal(X[1:2], alone)
     assert not torch.equal(X[0], X[1])
     torch.testing.assert_close(Y[..., 0], X.sum(-1), rtol=1e-13, atol=1e-13)
-    large, _ = gaussian_sample(teacher, 20_000, [0])
+    large, _ = sampled(teacher, 20_000, [0])
     covariance = large[0].T @ large[0] / 20_000
     torch.testing.assert_close(covariance, torch.eye(6).double(), rtol=0, atol=5 / 20_000**0.5)

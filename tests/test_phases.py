@@ -26,11 +26,17 @@ def student_of(products: list[float], v: list[float], a: torch.Tensor) -> ReLUSt
     return ReLUStudent(W[None], V)
 
 
+def zero_loss(a: torch.Tensor) -> float:
+    return float(a.square().sum()) / 2
+
+
 def outcome(student: ReLUStudent, a: torch.Tensor, **flags: bool) -> str:
     risk = PopulationRisk(a)
     converged, diverged = (torch.tensor([flags.get(f, False)]) for f in ("converged", "diverged"))
     loss: Loss = risk.loss(student)
-    return classify(student, risk.evaluate(student), loss, converged, diverged, a, 1e-3)[0]
+    return classify(
+        student, risk.evaluate(student), loss, converged, diverged, a, zero_loss(a), 1e-3
+    )[0]
 
 
 A = torch.tensor([[1.2, -0.5, 0.3]], dtype=torch.float64)
@@ -79,7 +85,7 @@ def test_several_outputs_have_no_saddle_verdict() -> None:
     student = drawn("theorem", [0], 4, 3, 2, 1.0)
     risk = PopulationRisk(two)
     no = torch.tensor([False])
-    names = classify(student, risk.evaluate(student), risk.loss(student), no, no, two, 1e-3)
+    names = classify(student, risk.evaluate(student), risk.loss(student), no, no, two, 1.0, 1e-3)
     assert names == ["unconverged"]
 
 

@@ -9,10 +9,9 @@ import numpy as np
 import pytest
 import reference
 import torch
-from conftest import drawn
+from conftest import drawn, sampled
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from reludyn.data.gaussian import gaussian_sample
 from reludyn.optim.gradient_descent import GradientDescent
 from reludyn.phases import PhaseRule
 from reludyn.risk import EmpiricalRisk, PopulationRisk
@@ -74,7 +73,7 @@ def test_a_frozen_hidden_layer_stays() -> None:
 
 def test_empirical_trajectory_equals_an_independent_descent() -> None:
     teacher, student = axis_teacher(1, 8), drawn("theorem", [1], 3, 8, 1, 0.5)
-    X, Y = gaussian_sample(teacher, 60, [1])
+    X, Y = sampled(teacher, 60, [1])
     states, _ = follow(make_engine(teacher, EmpiricalRisk(X, Y)), student, list(range(301)))
     Ws, Vs = reference.descend(
         student.W[0].numpy(), student.V[0].numpy(),
@@ -117,7 +116,7 @@ def test_a_replica_of_a_batch_equals_the_run_alone(empirical: bool) -> None:
     def last(student: ReLUStudent, seeds: list[int]) -> State:
         if empirical:
             engine = make_engine(
-                teacher, EmpiricalRisk(*gaussian_sample(teacher, 90, seeds)), tolerance=1e-12
+                teacher, EmpiricalRisk(*sampled(teacher, 90, seeds)), tolerance=1e-12
             )
             return follow(engine, student, look_steps(500, 40))[0][-1]
         subspace = InvariantSubspace.spanned(teacher, student)

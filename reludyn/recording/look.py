@@ -32,7 +32,7 @@ class Look:
     loss: Array
     loss_linear: Array
     loss_rectification: Array
-    loss_population: Array | None  # of an empirical run
+    loss_population: Array | None  # of a run on samples whose law has a closed form
     w_norm: Array
     v_norm: Array
     angle_to_target: Array
@@ -46,10 +46,10 @@ class Look:
 class Observer:
     """Turns states into looks: the one place where results leave the device."""
 
-    def __init__(self, risk: Risk, A: Tensor, keep_weights: int) -> None:
-        self.risk, self.A, self.keep_weights = risk, A, keep_weights
-        sampled = not isinstance(risk, PopulationRisk)
-        self.population = PopulationRisk(A, risk.activation) if sampled else None
+    def __init__(
+        self, risk: Risk, A: Tensor, keep_weights: int, population: PopulationRisk | None = None
+    ) -> None:
+        self.risk, self.A, self.keep_weights, self.population = risk, A, keep_weights, population
 
     def look(self, state: State) -> Look:
         student, loss = state.student, self.risk.loss(state.student)

@@ -7,7 +7,7 @@ from typing import Protocol
 from reludyn.activation import LeakyReLU
 from reludyn.notation import Evaluation, Loss
 from reludyn.risk.empirical import EmpiricalRisk
-from reludyn.risk.population import PopulationRisk
+from reludyn.risk.population import AnisotropicRisk, PopulationRisk
 from reludyn.student import ReLUStudent
 
 
@@ -27,4 +27,4 @@ class Risk(Protocol):
         """Value with its two parts, never negative."""
 
 
-__all__ = ["EmpiricalRisk", "PopulationRisk", "Risk"]
+__all__ = ["AnisotropicRisk", "EmpiricalRisk", "PopulationRisk", "Risk"]

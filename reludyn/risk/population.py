@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -64,3 +65,28 @@ class PopulationRisk:
     def loss(self, student: ReLUStudent) -> Loss:
         """Value and parts (R,) to full relative precision (r = 1), never negative."""
         return decomposition.decompose(student, self.A, self.activation)
+
+
+class AnisotropicRisk(PopulationRisk):
+    """The population risk over x ~ N(0, Sigma).
+
+    With x = Sigma^{1/2} z it is the isotropic risk of the student W Sigma^{1/2} and the teacher
+    A Sigma^{1/2}, and its gradient in W is the isotropic one times Sigma^{1/2}. Descent leaves the
+    span of A and W(0). Colouring W rounds it: a loss L has a relative error of about
+    1e-16 |A| / sqrt(L).
+    """
+
+    def __init__(
+        self, A: Tensor, colour: Callable[[Tensor], Tensor], activation: LeakyReLU = RELU
+    ) -> None:
+        super().__init__(colour(A), activation)
+        self.colour = colour  # rows -> rows Sigma^{1/2}
+
+    def evaluate(self, student: ReLUStudent) -> Evaluation:
+        """Value (R,) and gradient."""
+        loss, gradient = super().evaluate(student._replace(W=self.colour(student.W)))
+        return Evaluation(loss, gradient._replace(W=self.colour(gradient.W)))
+
+    def loss(self, student: ReLUStudent) -> Loss:
+        """Value and parts (R,), never negative."""
+        return super().loss(student._replace(W=self.colour(student.W)))
