@@ -172,9 +172,7 @@ def test_empirical_runs_follow_the_anisotropic_population(reludyn) -> None:  # t
     """The same seed descends on 20,000 samples nearly as on the population."""
     law = ["data.covariance=power_law", "data.covariance_exponent=0.5", "trainer.tolerance=0"]
     exact: Finished = reludyn(*QUICK, *law, "hydra.run.dir=exact")
-    near: Finished = reludyn(
-        *QUICK, *law, "data=gaussian", "data.samples=20000", "hydra.run.dir=near"
-    )
+    reludyn(*QUICK, *law, "data=gaussian", "data.samples=20000", "hydra.run.dir=near")
     runs = [np.load(exact.where / name / "trajectory.npz") for name in ("exact", "near")]
     np.testing.assert_allclose(runs[0]["W"][0], runs[1]["W"][0], rtol=1e-14)
     np.testing.assert_allclose(runs[0]["W"], runs[1]["W"], atol=0.1)
