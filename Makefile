@@ -4,8 +4,11 @@ ARGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 # the same pins in this environment and in the ones that builds make for themselves
-export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
-export PIP_BUILD_CONSTRAINT := $(CURDIR)/constraints.txt
+# (a URL, since pip splits the value at blanks)
+empty :=
+PINS := file://$(subst $(empty) $(empty),%20,$(CURDIR))/constraints.txt
+export PIP_CONSTRAINT := $(PINS)
+export PIP_BUILD_CONSTRAINT := $(PINS)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: train test test-all lint clean help

@@ -5,6 +5,7 @@ torch is imported only once a run starts, so that --help, --cfg and completion a
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import traceback
@@ -26,6 +27,7 @@ from reludyn.files import claim
 from reludyn.help import help_text
 from reludyn.messages import check_overrides, explain
 
+log = logging.getLogger(__name__)
 BAD_INPUT, DIVERGED, INTERRUPTED = 2, 3, 130  # exit codes
 _WANTS_TRACE = os.environ.get("HYDRA_FULL_ERROR") == "1"
 _OURS = (ConfigError, HydraException, OmegaConfBaseException, MarkedYAMLError, OSError)
@@ -43,6 +45,7 @@ def task(composed: DictConfig) -> str:
     except _OURS as error:
         if alone and not _WANTS_TRACE:
             _fail(error)
+        log.error("job %s: %s", job.job.num, explain(error, job.overrides.task))
         raise  # one job of a sweep: the others go on
     if stopped_because == "interrupted":
         sys.exit(INTERRUPTED)

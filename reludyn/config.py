@@ -193,13 +193,18 @@ def _check_combinations(config: Config) -> None:
             "data.samples", None, "must be >= 1 with data=gaussian",
             "For the limit of infinitely many samples use data=population",
         )  # fmt: skip
+    if data.seed is not None and data.name == "population" and data.target != "random":
+        raise ConfigError(
+            "data.seed", data.seed, "must be null with data=population data.target=axis",
+            "Nothing is drawn there",
+        )  # fmt: skip
     if (data.covariance == "file") != (data.covariance_path is not None):
         allowed = "must be a path with data.covariance=file, and null without"
         raise ConfigError("data.covariance_path", data.covariance_path, allowed)
     if init.signs != "random" and data.outputs > 1:
         raise ConfigError(
             "init.signs", init.signs, f"must be random when data.outputs={data.outputs} > 1",
-            "A sign pattern belongs to scalar output weights",
+            "Use init.signs=random: a pattern belongs to scalar output weights",
         )  # fmt: skip
     if init.scale_to is not None and config.replicas == 1:
         raise ConfigError(

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import math
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,7 +46,7 @@ from reludyn.training.schedule import look_steps
 from reludyn.training.trainer import StoppedBecause, stopped_because, train
 
 log = logging.getLogger(__name__)
-MINIMUM = 1e-8  # times |A|_F^2 / 2: the loss of a global minimum where no tolerance is set
+MINIMUM = 1e-8  # times the loss of the zero student: a global minimum, whatever the tolerance
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,7 @@ def build(config: Config) -> Experiment:
         risk = EmpiricalRisk(X.to(device, dtype), Y.to(device, dtype), activation)
         population = population if data.law == "gaussian" else None  # no other closed form
     assert risk is not None
-    _check_tolerance(config, risk)
+    _check_tolerance(config, risk, zero_loss)
     model = config.model
     optimizer = GradientDescent(config.optimizer.lr, model.train_hidden, model.train_output)
     trainer = config.trainer
@@ -184,11 +185,13 @@ def results(
     rate = contraction_rate(
         arrays["step"], arrays["loss"], state.steps.cpu().numpy(), 2 * parts.engine.rule.zero_loss
     )
-    given = {
+    given: dict[str, Sequence[object]] = {
         "seed": parts.seeds,
         "init_scale": replica_scales(parts.config.init, parts.config.replicas).tolist(),
         "stopped_because": stopped_because(state, reason),
     }
+    if parts.population is not None and parts.population is not parts.risk:
+        given["loss_population"] = parts.population.loss(state.student).total.tolist()
     return replica_rows(
         state.student, parts.A, parts.risk.activation, loss, state.clocks,
         outcomes(parts, state, loss), rate, given,
@@ -231,9 +234,9 @@ def pick_device(name: str) -> torch.device:
 
 def outcomes(parts: Experiment, state: State, loss: Loss) -> list[Outcome]:
     """What each replica arrived at (`reludyn.phases.classify`)."""
-    converged = state.clocks.converged >= 0
-    if parts.engine.tolerance == 0:
-        converged = loss.total <= MINIMUM * parts.engine.rule.zero_loss
+    converged = (state.clocks.converged >= 0) | (
+        loss.total <= MINIMUM * parts.engine.rule.zero_loss
+    )
     samples = parts.config.data.samples
     sampling = 0.0 if samples is None else 3 * math.sqrt(parts.teacher.inputs / samples)
     return classify(
@@ -261,13 +264,22 @@ def _lift(parts: Experiment, W: NDArray[Any]) -> NDArray[Any]:
     return lifted
 
 
-def _check_tolerance(config: Config, risk: Risk) -> None:
-    tolerance = config.trainer.tolerance
+def _check_tolerance(config: Config, risk: Risk, zero_loss: float) -> None:
+    """Refuse a tolerance that rounding would never let happen, or that proves nothing."""
+    tolerance, activation = config.trainer.tolerance, risk.activation
     if 0 < tolerance < risk.resolution:
         raise ConfigError(
             "trainer.tolerance", tolerance,
-            f"with data.outputs > 1 the loss is resolved down to {risk.resolution:.1e}",
+            f"must be 0 or at least {risk.resolution:.1e}, below which rounding rules the loss",
             "Use a larger tolerance, or 0 to go on until trainer.steps",
+        )  # fmt: skip
+    odd, even = activation.odd, activation.even
+    stuck = zero_loss * even**2 / (odd**2 + even**2) if even else zero_loss
+    if tolerance >= stuck:
+        raise ConfigError(
+            "trainer.tolerance", tolerance,
+            f"must be below {stuck:.3g}, the loss of a student that is stuck",
+            "With a small data.target_norm use a smaller tolerance",
         )  # fmt: skip
 
 

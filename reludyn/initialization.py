@@ -157,7 +157,7 @@ def with_signs(V: Array, signs: str) -> Array:
     if V.shape[0] != 1:
         raise ConfigError(
             "init.signs", signs, f"must be random when data.outputs={V.shape[0]} > 1",
-            "A sign pattern belongs to scalar output weights",
+            "Use init.signs=random: a pattern belongs to scalar output weights",
         )  # fmt: skip
     pattern = np.ones(V.shape[1])
     if signs == "alternating":

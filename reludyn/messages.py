@@ -36,12 +36,17 @@ _KINDS: dict[Any, str] = {
 def check_overrides(arguments: Sequence[str]) -> None:
     """Refuse what Hydra would answer with a stack trace, or accept."""
     for override in _overrides(arguments):
+        if override.is_delete() and not override.key_or_group.startswith("hydra"):
+            remedy = "Use experiment=default" if override.key_or_group == "experiment" else ""
+            raise ConfigError(f"~{override.key_or_group}", ..., "nothing can be left out", remedy)
         key, text = override.key_or_group, _text(override)
         for value in _values(override):
             if not key:
                 raise ConfigError(f"={text}", ..., "cannot read this; an override reads KEY=VALUE")
             if key in (*OPTIONS, "experiment") and not isinstance(value, (str, QuotedString)):
-                raise ConfigError(key, text, f"must be the name of an option in conf/{key}/")
+                remedy = "experiment=default changes nothing" if key == "experiment" else ""
+                allowed = f"must be the name of an option in conf/{key}/"
+                raise ConfigError(key, text, allowed, remedy)
             if override.is_add() and key in OPTIONS:
                 raise ConfigError(f"+{key}", text, "this group has an option", f"Use {key}={text}")
             group, _, name = key.rpartition(".")
@@ -69,8 +74,6 @@ def explain(error: BaseException, arguments: Sequence[str]) -> str:
     missing = re.search(r"Missing mandatory value: (\S+)", f"{error} {cause}")
     if missing:
         return str(ConfigError(missing[1], "???", "a value is needed"))
-    if "Key 'experiment' is not in struct" in str(error):
-        return str(ConfigError("~experiment", ..., "a run needs an experiment, for its name"))
     owner, key = getattr(cause, "object_type", None), getattr(cause, "full_key", None)
     source = str(error).partition(":")[0] if str(error).startswith("In '") else ""
     given: Any = ...  # the value, where it is known
@@ -117,8 +120,6 @@ def _text(override: Override) -> str:
 
 def _values(override: Override) -> Iterator[Any]:
     """The value, or each of those of a sweep over a list."""
-    if override.is_delete():
-        return
     value = override.value()
     if not override.is_sweep_override():
         yield value

@@ -86,17 +86,23 @@ def classify(
     """What each replica arrived at.
 
     global_minimum: `converged`. diverged: `diverged`. non_strict_saddle (r = 1, Theorem 1): every
-    w_i within pi/20 of one and the same ray +a or -a, the gradient at most 1e-3 |a|^{3/2} and the
-    loss within the relative saddle_tolerance of its value there, zero_loss even^2/(odd^2 + even^2)
-    with zero_loss = E(a.x)^2/2 (|a|^2/4 for ReLU and isotropic inputs); a linear network has none.
-    A neuron that is small but not on that ray can still grow, so the loss alone would not do.
+    w_i within pi/20 of one and the same ray +a or -a and on its way into it, the gradient at most
+    1e-3 |a|^{3/2} and the loss within the relative saddle_tolerance of its value there,
+    zero_loss even^2/(odd^2 + even^2), with zero_loss = E(a.x)^2/2 (for ReLU and isotropic inputs
+    |a|^2/4); a linear network has none.
     Everything else: unconverged.
+
+    On its way into the ray: near the saddle the residual -relu(-a.x) moves a neuron at a small
+    angle theta by v' = -c |w| |a| theta^3/(6 pi) and theta' = -v |a| theta^2/(2 pi |w|), where
+    c = 1 - |w|^2 / sum_j (v_j^2 + |w_j|^2) since the others take over what v gives up. So
+    v^2 - c |w|^2 theta^2/3 is conserved: where it is positive theta vanishes first; otherwise v
+    changes sign and the neuron leaves, however long the plateau. (Not in the paper.)
     """
     names: list[Outcome] = ["unconverged"] * student.replicas
     if A.shape[0] == 1:
         a, scale = A[0], float(norm(A[0]))
         to_ray = angle(student.W, a)
-        same_ray = (to_ray <= ALIGNED).all(-1) | (math.pi - to_ray <= ALIGNED).all(-1)
+        same_ray = _into_ray(student, to_ray) | _into_ray(student, math.pi - to_ray)
         size = evaluation.gradient.norm()
         odd, even = activation.odd, activation.even
         value = zero_loss * even**2 / (odd**2 + even**2)
@@ -109,6 +115,13 @@ def classify(
         elif converged[j]:
             names[j] = "global_minimum"
     return names
+
+
+def _into_ray(student: ReLUStudent, theta: Tensor) -> Tensor:
+    """Whether all neurons, at angles theta (R, k) to a ray, end in it: (R,)."""
+    w, v = student.W.square().sum(-1), student.V.square().sum(-2)  # squares
+    c = 1 - w / (w + v).sum(-1, keepdim=True)
+    return ((theta <= ALIGNED) & (v >= c * w * theta.square() / 3)).all(-1)
 
 
 def contraction_rate(

@@ -89,8 +89,13 @@ MISTAKES = {
     "=3": ("cannot read", "KEY=VALUE"),
     "seed=1,2": ("--multirun",),
     "+init=theorem": ("init",),
-    "~experiment": ("experiment",),
-    "~data": ("a value is needed",),
+    "~experiment": ("nothing can be left out", "experiment=default"),
+    "~data": ("nothing can be left out",),
+    "~model.width": ("nothing can be left out",),
+    "data.seed=5": ("must be null", "data.target=axis"),
+    "trainer.tolerance=0.3": ("must be below 0.25",),
+    "precision=float32 trainer.tolerance=1e-14": ("must be 0 or at least 2.3e-13",),
+    "data=gaussian precision=float32 trainer.tolerance=1e-14": ("must be 0 or at least",),
     "name=???": ("name",),
     "seed=${nowhere}": ("nowhere",),
     "init.scale=${init.scale}": ("init.scale",),
@@ -184,13 +189,37 @@ def test_a_mistake_in_a_sweep_is_explained_before_any_job(reludyn: Command, mist
     assert "Sweep" not in line
 
 
+def test_a_tolerance_that_proves_nothing_is_refused(reludyn: Command) -> None:
+    """fig3's 1e-4 is more than the loss of the zero student here."""
+    line = refused(reludyn("data.target_norm=0.01"))
+    assert line.startswith("trainer.tolerance=0.0001: must be below 2.5e-05")
+
+
+def test_every_failed_job_of_a_sweep_is_named(
+    reludyn: Command, caplog: pytest.LogCaptureFixture
+) -> None:
+    finished = reludyn("-m", *QUICK, "model.width=0,2,-1")
+    assert finished.code == 2
+    assert len(list(finished.where.rglob("DONE"))) == 1
+    logs = [file.read_text() for file in sorted(finished.where.rglob("reludyn.log"))]
+    assert "job 0: model.width=0: must be >= 1" in logs[0]
+    assert "job 2: model.width=-1: must be >= 1" in logs[2]
+
+
+def test_the_plain_experiment_changes_nothing(reludyn: Command) -> None:
+    finished = reludyn(*QUICK, "experiment=default", "data.outputs=3", "model.width=6")
+    assert finished.code == 0
+    assert finished.summary["experiment"] == "default"
+    assert finished.folder.parent.name == "default"
+
+
 def test_the_process_says_no_more_than_that(tmp_path: Path) -> None:
     finished = process(COMMAND, "init.scal=1", where=tmp_path)
     assert finished.returncode == 2
     assert finished.stdout == ""
     assert finished.stderr.splitlines() == [
-        "reludyn: error: init.scal=1: no such key; init has name, scale, signs. "
-        "Did you mean init.scale?",
+        "reludyn: error: init.scal=1: no such key; init has name, scale, scale_to, output_scale, "
+        "signs. Did you mean init.scale?",
         "Keys and options: reludyn --help. Stack trace: HYDRA_FULL_ERROR=1",
     ]
 
@@ -270,7 +299,12 @@ def test_an_experiment_without_its_package_line_is_explained(with_file: Command)
     assert "@package _global_" in line
 
 
-OWN_INIT = "name: xavier_normal\nscale: 1e-3\nsigns: random\n"
+OWN_INIT = """name: xavier_normal
+scale: 1e-3
+scale_to: null
+output_scale: null
+signs: random
+"""
 
 
 def test_a_user_s_option_needs_no_schema(with_file: Command) -> None:
@@ -293,7 +327,11 @@ def test_a_user_s_option_can_build_on_another(with_file: Command) -> None:
         ("scale: 1e-3", "scale: null", "init.scale=null"),
         ("scale: 1e-3", "scal: 1e-3", "init.scal=0.001: no such key"),
         ("scale: 1e-3", "", "init.scale=???: a value is needed"),
-        ("name: xavier_normal", "name: he", "init.name=he: must be one of xavier_normal, theorem"),
+        (
+            "name: xavier_normal",
+            "name: he",
+            "init.name=he: must be one of xavier_normal, he_normal",
+        ),
         ("name: xavier_normal", "", "init.name=null: must be one of"),
     ],
 )

@@ -73,6 +73,79 @@ def test_a_passing_point_of_the_same_loss_is_not_a_saddle() -> None:
     assert outcome(students[closest], a) == "unconverged"
 
 
+def near_ray(v: float, theta: float) -> ReLUStudent:
+    """v_1 w_1 + v_2 w_2 = a = e_1; neuron 2 with |w| = 1 is at an angle to the ray of a."""
+    w = torch.tensor([math.cos(theta), math.sin(theta)], dtype=torch.float64)
+    rest = torch.tensor([1.0, 0.0], dtype=torch.float64) - v * w
+    W = torch.stack([rest / rest.norm().sqrt(), w])[None]
+    return ReLUStudent(W, torch.stack([rest.norm().sqrt(), w.new_tensor(v)]).view(1, 1, 2))
+
+
+@pytest.mark.parametrize(
+    ("ratio", "stays"), [(0.8, True), (2.0, True), (2.25, False), (4.0, False)]
+)
+def test_the_verdict_at_the_start_of_a_plateau_is_what_becomes_of_it(
+    ratio: float, stays: bool
+) -> None:
+    """|w| theta / |v| falls where the neuron ends in the ray, and grows where it leaves: the
+    separatrix is at sqrt(3/c) with c = 2/3, 2.12."""
+    theta, teacher = 0.05, axis_teacher(1, 2)
+    student, risk = near_ray(theta / ratio, theta), PopulationRisk(teacher.A)
+    assert (outcome(student, teacher.A) == "non_strict_saddle") is stays
+    engine = Engine(risk, GradientDescent(0.5), PhaseRule(teacher, teacher.A), 1e-4)
+    state = engine.advance(engine.start(student), 6_000)
+    W, v = state.student.W[0, 1], float(state.student.V[0, 0, 1])
+    assert v > 0
+    theta_now = math.atan2(float(W[1]), float(W[0]))
+    assert (float(W.norm()) * theta_now / v < ratio) is stays
+
+
+def saddle_with(**change: float) -> tuple[ReLUStudent, torch.Tensor]:
+    """A saddle for |a| = 4 with one neuron turned by an angle, or one layer scaled."""
+    a = torch.tensor([[4.0, 0.0]], dtype=torch.float64)
+    theta, factor = change.get("theta", 0.0), change.get("factor", 1.0)
+    W = torch.tensor([[[3.0, 0.0], [3 * math.cos(theta), 3 * math.sin(theta)]]]).double()
+    return ReLUStudent(W, torch.tensor([[[1.0, 1 / 3]]]).double() * factor), a
+
+
+@pytest.mark.parametrize(("theta", "expected"), [(0.05, True), (0.2, False)])
+def test_saddles_need_all_neurons_close_to_the_ray(theta: float, expected: bool) -> None:
+    student, a = saddle_with(theta=theta)
+    risk, no = PopulationRisk(a), torch.tensor([False])
+    evaluation = risk.evaluate(student)
+    still = evaluation._replace(gradient=type(evaluation.gradient)(*(
+        0 * g for g in evaluation.gradient
+    )))  # fmt: skip
+    names = classify(student, still, risk.loss(student), no, no, a, 8.0, 0.5)
+    assert (names == ["non_strict_saddle"]) is expected
+
+
+@pytest.mark.parametrize(("size", "expected"), [(0.9e-3 * 8, True), (1.1e-3 * 8, False)])
+def test_saddles_need_a_small_gradient(size: float, expected: bool) -> None:
+    """1e-3 |a|^{3/2} with |a| = 4."""
+    student, a = saddle_with()
+    risk, no = PopulationRisk(a), torch.tensor([False])
+    evaluation = risk.evaluate(student)
+    W = torch.zeros_like(evaluation.gradient.W)
+    W[0, 0, 0] = size
+    moved = evaluation._replace(gradient=evaluation.gradient._replace(W=W))
+    names = classify(student, moved, risk.loss(student), no, no, a, 8.0, 1e-3)
+    assert (names == ["non_strict_saddle"]) is expected
+
+
+@pytest.mark.parametrize(("factor", "expected"), [(1.02, True), (1.04, False)])
+def test_saddles_need_their_loss(factor: float, expected: bool) -> None:
+    """Scaling the output by f changes the loss of the saddle by the factor 1 + (f - 1)^2."""
+    student, a = saddle_with(factor=factor)
+    risk, no = PopulationRisk(a), torch.tensor([False])
+    loss = risk.loss(student)
+    assert float(loss.total) == pytest.approx(4 * (1 + (factor - 1) ** 2))
+    evaluation = risk.evaluate(student)
+    gradient = type(evaluation.gradient)(*(0 * g for g in evaluation.gradient))
+    names = classify(student, evaluation._replace(gradient=gradient), loss, no, no, a, 8.0, 1e-3)
+    assert (names == ["non_strict_saddle"]) is expected
+
+
 def test_flags_decide_before_geometry() -> None:
     student = student_of([1.0, -1.0], [1.0, -1.0], A)
     assert outcome(student, A, converged=True) == "global_minimum"
@@ -103,6 +176,20 @@ def test_the_rate_ignores_looks_after_a_replica_has_stopped() -> None:
     losses = np.maximum(0.8 ** (2.0 * steps), 0.8**100)[:, None]
     measured = contraction_rate(steps, losses, np.array([50]), 1.0)
     assert measured[0] == pytest.approx(0.8, rel=1e-12)
+
+
+def test_the_rate_is_that_of_the_last_two_decades() -> None:
+    """Fast first, slow at the end; noise below 1e-24 and the approach above 1e-2 do not count."""
+    steps = np.arange(120)
+    fast, slow = 0.5 ** (2.0 * steps[:20]), 0.95 ** (2.0 * (steps[20:] - 19))
+    losses = np.concatenate([fast, fast[-1] * slow])[:, None]
+    assert contraction_rate(steps, losses, np.array([119]), 1.0)[0] == pytest.approx(0.95)
+    deep = 0.5 ** (2.0 * steps)
+    noisy = np.where(deep < 1e-24, 1e-27 * 0.9**steps, deep)[:, None]
+    assert contraction_rate(steps, noisy, np.array([119]), 1.0)[0] == pytest.approx(0.5)
+    shallow = np.concatenate([np.linspace(0.5, 0.02, 100), 1e-2 * 0.8 ** (2.0 * np.arange(3))])
+    rate = contraction_rate(np.arange(103), shallow[:, None], np.array([102]), 1.0)
+    assert rate[0] == pytest.approx(0.8)
 
 
 def test_the_rate_needs_two_looks() -> None:

@@ -112,7 +112,7 @@ def test_the_table_of_overrides_names_every_key() -> None:
     from reludyn.settings import Config
 
     table = (ROOT / "README.md").read_text().split("## Overrides")[1]
-    keys = {f.name for f in fields(Config)} - {"name"} | {"experiment"}
+    keys = {f.name for f in fields(Config)} | {"experiment"}
     for group, options in OPTIONS.items():
         names = {f.name for schema in options.values() for f in fields(schema)}
         keys |= {f"{group}.{name}" for name in names - {"name"}}

@@ -30,7 +30,8 @@ COLUMNS_OF_CSV = [
     "replica", "seed", "outcome", "loss", "loss_linear", "loss_rectification",
     "T_align", "T_growth", "T_converged", "rate_measured",
     "predicted_T_align", "predicted_T_growth", "predicted_T_converged", "predicted_outcome",
-    "effective_weight_error", "group_sum_error", "saddle_c", "init_scale", "stopped_because",
+    "effective_weight_error", "group_sum_error", "saddle_c",
+    "init_scale", "stopped_because", "loss_population",
 ]  # fmt: skip
 KEYS_OF_SUMMARY = {
     "version", "experiment", "device", "precision", "wall_seconds", "steps", "replicas",

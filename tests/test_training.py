@@ -187,6 +187,51 @@ def test_a_diverging_replica_is_frozen_and_the_others_go_on() -> None:
     assert len(states) == 2  # nothing more to do after the first look
 
 
+@pytest.mark.parametrize(("size", "diverged"), [(0.9e6, False), (1.1e6, True)])
+def test_divergence_is_a_millionfold_loss(size: float, diverged: bool) -> None:
+    """Of the initial loss, or of that of the zero student where it is larger."""
+    teacher = axis_teacher(1, 2)
+    engine = make_engine(teacher)
+    zero = ReLUStudent(torch.zeros(1, 1, 2).double(), torch.zeros(1, 1, 1).double())
+    state = engine.start(zero)
+    assert float(state.ceiling) == 1e6 * 0.5
+    tiny_loss = drawn("explicit", [0], 2, 2, 1, 1.0, W=[[1, 0], [-1, 0]], V=[[1, -1]], path=None)
+    assert float(engine.start(tiny_loss).ceiling) == 1e6 * 0.5
+    v = math.sqrt(2 * size * 0.5 * 2)  # the loss of f(x) = v relu(x_2) is (1 + v^2 / 2) / 2
+    W = torch.tensor([[[0.0, 1.0]]]).double()
+    far = ReLUStudent(W, torch.tensor([[[v]]]).double())
+    evaluation = engine.risk.evaluate(far)
+    assert float(evaluation.loss) == pytest.approx(size * 0.5, rel=1e-3)
+    assert bool(engine._seen(state, far, evaluation, state.steps).diverged) is diverged
+
+
+def test_float32_converges_only_where_its_own_loss_says_so() -> None:
+    teacher = axis_teacher(1, 10)
+    student = drawn("theorem", [0], 2, 10, 1, 1e-2, "alternating").to("cpu", torch.float32)
+    A = teacher.A.float()
+    engine = make_engine(teacher, PopulationRisk(A), A=A, tolerance=1e-9)
+    states, reason = follow(engine, student, [0, 3000])
+    assert reason == "converged"
+    assert float(engine.risk.loss(states[-1].student).total) < 1e-9
+
+
+def test_ctrl_c_loses_a_short_stretch_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
+    teacher = axis_teacher(1, 4)
+    engine, student = make_engine(teacher), drawn("theorem", [0], 2, 4, 1, 0.5)
+    advance, calls = engine.advance, []
+
+    def interrupted(state: State, steps: int) -> State:
+        calls.append(steps)
+        if sum(calls) > 730:
+            raise KeyboardInterrupt
+        return advance(state, steps)
+
+    monkeypatch.setattr(engine, "advance", interrupted)
+    state, reason = train(engine, student, [0, 10_000], lambda _: None)
+    assert reason == "interrupted"
+    assert state.steps.tolist() == [700]
+
+
 def test_ctrl_c_keeps_what_was_reached() -> None:
     teacher, seen = axis_teacher(1, 4), []
     student = drawn("theorem", [0], 2, 4, 1, 0.5)

@@ -36,9 +36,11 @@ def draw_phases(run: Path) -> list[Path]:
         left = figure.add_subplot()
         left.set_yscale("log")
         left.plot(step, _positive(data["loss"][:, 0]), color=BLACK, label="$L$")
-        left.plot(step, data["w_norm"][:, 0, 0], color=BLUE, label="$\\|w_1\\|$")
-        left.plot(step, data["v_norm"][:, 0, 0], color=RED, ls="--", label="$|v_1|$")
-        left.set(xlabel="iteration", ylabel="$L$, $\\|w_1\\|$, $|v_1|$", xlim=(0, max(1, step[-1])))
+        left.plot(step, _positive(data["w_norm"][:, 0, 0]), color=BLUE, label="$\\|w_1\\|$")
+        left.plot(step, _positive(data["v_norm"][:, 0, 0]), color=RED, ls="--", label="$|v_1|$")
+        left.set(
+            xlabel=_x_label(replica), ylabel="$L$, $\\|w_1\\|$, $|v_1|$", xlim=(0, max(1, step[-1]))
+        )
 
         left.xaxis.set_major_locator(MaxNLocator(integer=True))
         right = left.twinx()
@@ -75,12 +77,20 @@ def _mark_phases(axes: Axes, replica: dict[str, str], last: int) -> None:
         if end - begin > 0.12 * last:
             middle, above_axis = (begin + end) / 2, axes.get_xaxis_transform()
             axes.text(
-                middle, 0.02, name, transform=above_axis, ha="center", va="bottom", color="#555555"
+                middle, 1.01, name, transform=above_axis, ha="center", va="bottom", color="#555555"
             )
     for name in ("T_align", "T_growth"):
         if replica[name]:
             axes.axvline(int(replica[name]), color="#555555", lw=0.8, ls=":")
 
 
+def _x_label(replica: dict[str, str]) -> str:
+    """A run that did not reach a minimum says so."""
+    outcome = replica["outcome"].replace("_", " ")
+    return "iteration" if outcome == "global minimum" else f"iteration ({outcome})"
+
+
 def _positive(values: Array) -> Array:
-    return np.where(values > 0, values, np.nan)
+    """What a logarithmic axis can show; a diverging run is cut off far above everything else."""
+    shown: Array = np.where((values > 0) & (values < 1e30), values, np.nan)
+    return shown

@@ -21,6 +21,7 @@ COLUMNS = (
     "T_align", "T_growth", "T_converged", "rate_measured",
     "predicted_T_align", "predicted_T_growth", "predicted_T_converged", "predicted_outcome",
     "effective_weight_error", "group_sum_error", "saddle_c", "init_scale", "stopped_because",
+    "loss_population",
 )  # fmt: skip
 MEDIANS = ("T_align", "T_growth", "T_converged", "loss", "rate_measured")
 Row = dict[str, object]

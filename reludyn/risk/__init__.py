@@ -18,7 +18,7 @@ class Risk(Protocol):
 
     @property
     def resolution(self) -> float:
-        """The value below which `loss` is rounding error (0: resolved to the last digit)."""
+        """The value below which rounding rules, of the weights or of `loss`."""
 
     def evaluate(self, student: ReLUStudent) -> Evaluation:
         """Value and gradient in one pass: the hot path."""

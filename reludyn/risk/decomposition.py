@@ -50,15 +50,14 @@ def decompose(student: ReLUStudent, A: Tensor, activation: LeakyReLU) -> Loss:
 
 
 def resolution(A: Tensor) -> float:
-    """The loss below which `decompose` returns rounding error: 0 for r = 1.
-
-    For r > 1 it bounds the error of (sum_i |v_i||w_i|)^2 / 8 <= r^2 |A|_2^2 / 2 near a minimum.
-    """
-    r = A.shape[0]
+    """The loss below which rounding rules: that of the weights, 16 eps^2 |A|_F^2, and for r > 1
+    that of `decompose`, 4 eps r^2 |A|_2^2, which bounds the error of
+    (sum_i |v_i||w_i|)^2 / 8 <= r^2 |A|_2^2 / 2 near a minimum."""
+    eps, r = torch.finfo(A.dtype).eps, A.shape[0]
+    weights = 16 * eps**2 * float(A.square().sum())
     if r == 1:
-        return 0.0
-    size = float(torch.linalg.matrix_norm(A, ord=2)) * r
-    return 4 * torch.finfo(A.dtype).eps * size**2
+        return weights
+    return weights + 4 * eps * (float(torch.linalg.matrix_norm(A, ord=2)) * r) ** 2
 
 
 def _linear(student: ReLUStudent, A: Tensor, odd: float) -> Tensor:

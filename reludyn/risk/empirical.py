@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from reludyn.activation import RELU, LeakyReLU
@@ -17,14 +18,17 @@ class EmpiricalRisk:
 
         grad_V = E^T phi(Z) / n          grad_W = ((E V) * phi'(Z))^T X / n
 
-    (phi'(0) is the left derivative, 0 for ReLU). A sum of squares does not cancel, so every value
-    is resolved.
+    (phi'(0) is the left derivative, 0 for ReLU). The sum of squares does not cancel, but each
+    residual does: a loss L has a relative error of about 1e-16 |Y| / sqrt(n L).
     """
-
-    resolution = 0.0
 
     def __init__(self, X: Tensor, Y: Tensor, activation: LeakyReLU = RELU) -> None:
         self.X, self.Y, self.activation = X, Y, activation
+
+    @property
+    def resolution(self) -> float:
+        """The value below which rounding of the residuals rules: 16 eps^2 |Y|_F^2 / n."""
+        return 16 * torch.finfo(self.Y.dtype).eps ** 2 * float(self.Y.square().mean())
 
     @property
     def samples(self) -> int:

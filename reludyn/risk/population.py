@@ -35,7 +35,7 @@ class PopulationRisk:
 
     @property
     def resolution(self) -> float:
-        """The value below which `loss` is rounding error: 0 for r = 1."""
+        """The value below which rounding rules, of the weights or (r > 1) of `loss`."""
         return decomposition.resolution(self.A)
 
     def evaluate(self, student: ReLUStudent) -> Evaluation:

@@ -14,7 +14,7 @@ from reludyn.risk import Risk
 from reludyn.student import ReLUStudent
 
 DIVERGED = 1e6  # times the initial loss or |A|^2 / 2, whichever is larger
-COARSE = 1e-10  # of |A|^2 / 2: below it the value that comes with the gradient is too inexact
+COARSE = 1e6  # times eps |A|^2 / 2: below it the value that comes with the gradient is inexact
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Engine:
     ) -> None:
         self.risk, self.optimizer, self.rule = risk, optimizer, rule
         self.tolerance, self.gradient_tolerance = tolerance, gradient_tolerance
-        self.coarse = tolerance >= COARSE * rule.zero_loss
+        self.coarse = tolerance >= COARSE * torch.finfo(rule.A.dtype).eps * rule.zero_loss
 
     def start(self, student: ReLUStudent) -> State:
         """Iteration 0."""

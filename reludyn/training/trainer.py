@@ -16,6 +16,9 @@ StoppedBecause = Literal[
 ]
 
 
+STRETCH = 100  # iterations that Ctrl-C may lose
+
+
 def train(
     engine: Engine,
     student: ReLUStudent,
@@ -37,7 +40,8 @@ def train(
                 break
             if time.monotonic() - began > max_seconds:
                 return state, "max_seconds"
-            state = engine.advance(state, there - here)
+            for step in range(here, there, STRETCH):
+                state = engine.advance(state, min(STRETCH, there - step))
             look(state)
     except KeyboardInterrupt:
         return state, "interrupted"
