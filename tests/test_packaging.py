@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-PINS = str(ROOT / "constraints.txt")
+PINS = (ROOT / "constraints.txt").as_uri()  # pip splits paths at blanks
 
 pytestmark = pytest.mark.slow
 

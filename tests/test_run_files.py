@@ -71,7 +71,8 @@ def test_they_lie_below_the_name_of_the_experiment_and_the_date(fig3: Finished) 
 
 def test_the_files_are_named_at_the_end(fig3: Finished) -> None:
     folder = str(fig3.folder.relative_to(fig3.where))
-    assert f"tensorboard --logdir {folder} --host 127.0.0.1" in fig3.out
+    watch = rf"tensorboard'? --logdir {re.escape(folder)} --host 127.0.0.1\n"
+    assert re.search(watch, fig3.out)
     assert f"{folder}/figures/phases.png" in fig3.out
 
 
