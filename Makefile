@@ -11,12 +11,13 @@ export PIP_CONSTRAINT := $(PINS)
 export PIP_BUILD_CONSTRAINT := $(PINS)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: train test test-all lint clean help
+.PHONY: train test lint reference clean help
 
 help:
 	@echo "make train   run the main experiment      ARGS='init.scale=1e-8 seed=7' changes it"
 	@echo "make test    run the tests                ARGS='-k kernels' chooses some"
 	@echo "make lint    ruff, mypy"
+	@echo "make reference   write docs/reference.md anew"
 	@echo "make clean   remove the environment (outputs/ stays)"
 	@echo "PYTHON=python3.12 chooses an interpreter (3.10 or later)"
 
@@ -30,6 +31,9 @@ lint: $(VENV)/.ready-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+reference: $(VENV)/.ready
+	$(BIN)/python scripts/reference.py
 
 clean:
 	rm -rf $(VENV)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import difflib
 import hashlib
 import math
-import re
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -18,24 +17,36 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from reludyn.combinations import check_combinations
 from reludyn.errors import ConfigError
 from reludyn.settings import (
+    AdamOptimizer,
     Config,
     DominatedInit,
     ExplicitInit,
+    FileData,
+    FlowOptimizer,
     GaussianData,
     Init,
     Logger,
+    MomentumOptimizer,
     NearSaddleInit,
     Optimizer,
     PopulationData,
     ReLUModel,
+    SGDOptimizer,
+    StreamData,
     TensorBoardLogger,
     Trainer,
 )
 
 OPTIONS: dict[str, dict[str, type]] = {
-    "data": {"population": PopulationData, "gaussian": GaussianData},
+    "data": {
+        "population": PopulationData,
+        "gaussian": GaussianData,
+        "stream": StreamData,
+        "file": FileData,
+    },
     "model": {"relu": ReLUModel},
     "init": {
         "xavier_normal": Init,
@@ -47,7 +58,14 @@ OPTIONS: dict[str, dict[str, type]] = {
         "explicit": ExplicitInit,
         "near_saddle": NearSaddleInit,
     },
-    "optimizer": {"gd": Optimizer},
+    "optimizer": {
+        "gd": Optimizer,
+        "momentum": MomentumOptimizer,
+        "nesterov": MomentumOptimizer,
+        "adam": AdamOptimizer,
+        "sgd": SGDOptimizer,
+        "gradient_flow": FlowOptimizer,
+    },
     "trainer": {"default": Trainer},
     "logger": {"tensorboard": TensorBoardLogger, "none": Logger},
 }
@@ -84,7 +102,7 @@ def parse(composed: DictConfig) -> Config:
     _check_limits(config, "")
     for group in OPTIONS:
         _check_limits(getattr(config, group), f"{group}.")
-    _check_combinations(config)
+    check_combinations(config)
     return config
 
 
@@ -160,66 +178,12 @@ def _check_limits(node: Any, prefix: str) -> None:
             raise ConfigError(name, value, f"must be >= {_number(limit['at_least'])}")
         if limit["at_most"] is not None and not value <= limit["at_most"]:
             raise ConfigError(name, value, f"must be <= {_number(limit['at_most'])}")
+        if limit["below"] is not None and not value < limit["below"]:
+            raise ConfigError(name, value, f"must be < {_number(limit['below'])}")
 
 
 def _number(limit: float) -> str:
     return str(limit) if isinstance(limit, int) else f"{limit:g}"
-
-
-def _check_combinations(config: Config) -> None:
-    data, init, model = config.data, config.init, config.model
-    if not re.fullmatch(r"[\w-][\w.-]*(/[\w-][\w.-]*)*", config.name):
-        raise ConfigError(
-            "name", config.name, "must be letters, digits, - _ . and / within: it names a folder"
-        )
-    if model.bias:
-        raise ConfigError(
-            "model.bias", True, "must be false: the linear teacher, the closed forms and the "
-            "invariances of the paper are those of networks without biases",
-        )  # fmt: skip
-    if not (model.train_hidden or model.train_output):
-        raise ConfigError(
-            "model.train_hidden", False, "one layer must be trained and model.train_output=false"
-        )
-    if data.outputs > data.dim:
-        raise ConfigError("data.outputs", data.outputs, f"must be at most data.dim={data.dim}")
-    if data.name == "population" and data.samples is not None:
-        raise ConfigError(
-            "data.samples", data.samples, "must be null with data=population",
-            "For an empirical risk use data=gaussian",
-        )  # fmt: skip
-    if data.name == "gaussian" and data.samples is None:
-        raise ConfigError(
-            "data.samples", None, "must be >= 1 with data=gaussian",
-            "For the limit of infinitely many samples use data=population",
-        )  # fmt: skip
-    if data.seed is not None and data.name == "population" and data.target != "random":
-        raise ConfigError(
-            "data.seed", data.seed, "must be null with data=population data.target=axis",
-            "Nothing is drawn there",
-        )  # fmt: skip
-    if (data.covariance == "file") != (data.covariance_path is not None):
-        allowed = "must be a path with data.covariance=file, and null without"
-        raise ConfigError("data.covariance_path", data.covariance_path, allowed)
-    if init.signs != "random" and data.outputs > 1:
-        raise ConfigError(
-            "init.signs", init.signs, f"must be random when data.outputs={data.outputs} > 1",
-            "Use init.signs=random: a pattern belongs to scalar output weights",
-        )  # fmt: skip
-    if init.scale_to is not None and config.replicas == 1:
-        raise ConfigError(
-            "init.scale_to", init.scale_to, "must be null with replicas=1",
-            "A range of scales needs a batch: set replicas",
-        )  # fmt: skip
-    if config.precision == "float32":
-        sizes = {f"init.{name}": getattr(init, name) for name in ("scale", "scale_to")}
-        sizes |= {"init.output_scale": init.output_scale, "data.target_norm": data.target_norm}
-        for name, value in sizes.items():
-            if value is not None and not 1e-15 <= value <= 1e15:
-                raise ConfigError(
-                    name, value, "must be between 1e-15 and 1e15 with precision=float32",
-                    "Use precision=float64",
-                )  # fmt: skip
 
 
 def _first_line(error: Exception) -> str:

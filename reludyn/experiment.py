@@ -1,7 +1,5 @@
-"""An experiment: the parts that a config names, put together and run.
-
-The one place where the rooms meet. `build` makes the parts, `run` trains them and leaves the files.
-"""
+"""An experiment: the parts that a config names (`reludyn.assembly`), run under the eyes of all
+instruments, and the files that it leaves."""
 
 from __future__ import annotations
 
@@ -10,104 +8,32 @@ import math
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-import torch
 from numpy.typing import NDArray
 from rich.console import Console
-from torch import Tensor
 
 from reludyn import __version__
-from reludyn.activation import LeakyReLU
-from reludyn.data.covariance import Covariance, covariance_from_file, power_law
-from reludyn.data.inputs import InputLaw, draw_samples
-from reludyn.errors import ConfigError
+from reludyn.assembly import Experiment, build
 from reludyn.files import claim
-from reludyn.initialization import draw_students, replica_scales
-from reludyn.memory import check_memory
+from reludyn.initialization import replica_scales
 from reludyn.notation import Loss
-from reludyn.optim.gradient_descent import GradientDescent
-from reludyn.phases import Outcome, PhaseRule, classify, contraction_rate
+from reludyn.phases import Outcome, classify, contraction_rate
 from reludyn.recording import run_files
 from reludyn.recording.look import Look, Observer
 from reludyn.recording.progress import ProgressReport
 from reludyn.recording.report import print_report
 from reludyn.recording.results import COLUMNS, Row, replica_rows, summarise
 from reludyn.recording.system import describe
-from reludyn.risk import AnisotropicRisk, EmpiricalRisk, PopulationRisk, Risk
 from reludyn.settings import Config
-from reludyn.student import InvariantSubspace, ReLUStudent
-from reludyn.teacher import LinearTeacher, axis_teacher, random_teacher
 from reludyn.training.checkpoint import save_checkpoint
-from reludyn.training.engine import Engine, State
+from reludyn.training.engine import State
 from reludyn.training.schedule import look_steps
 from reludyn.training.trainer import StoppedBecause, stopped_because, train
 
 log = logging.getLogger(__name__)
 MINIMUM = 1e-8  # times the loss of the zero student: a global minimum, whatever the tolerance
-
-
-@dataclass(frozen=True)
-class Experiment:
-    """The parts of a run, on the device and in the precision of the run."""
-
-    config: Config
-    seeds: range
-    teacher: LinearTeacher
-    student: ReLUStudent  # initial weights, in the coordinates of the run
-    subspace: InvariantSubspace | None  # None: the coordinates of the run are those of R^d
-    A: Tensor  # the teacher, in the coordinates of the run
-    risk: Risk
-    population: PopulationRisk | None  # closed form, if there is one, of the law of the inputs
-    engine: Engine
-
-    @property
-    def device(self) -> torch.device:
-        return self.A.device
-
-
-def build(config: Config) -> Experiment:
-    """The parts that the config names; raises ConfigError where they cannot be made."""
-    data, device, dtype = config.data, pick_device(config.device), _DTYPES[config.precision]
-    check_memory(config)
-    seeds = range(config.seed, config.seed + config.replicas)
-    activation = LeakyReLU(config.model.negative_slope)
-    teacher, covariance = make_teacher(config), make_covariance(config)
-    drawn = draw_students(config.init, seeds, config.model.width, teacher)
-    subspace = None
-    if data.name == "population" and covariance is None:
-        subspace = InvariantSubspace.spanned(teacher, drawn)
-        drawn = subspace.reduce(drawn)
-    student = drawn.to(device, dtype)
-    A = (teacher if subspace is None else subspace.teacher).A.to(device, dtype)
-
-    population: PopulationRisk | None = PopulationRisk(A, activation)
-    zero_loss = teacher.zero_loss
-    if covariance is not None:
-        population = AnisotropicRisk(A, covariance.colour, activation)
-        zero_loss = LinearTeacher(covariance.colour(teacher.A)).zero_loss
-    risk: Risk | None = population
-    if data.name == "gaussian":
-        sampled = seeds if data.seed is None else [data.seed]
-        law = InputLaw(data.law, data.freedom, covariance)
-        X, Y = draw_samples(teacher, data.samples, sampled, law, data.noise)
-        risk = EmpiricalRisk(X.to(device, dtype), Y.to(device, dtype), activation)
-        population = population if data.law == "gaussian" else None  # no other closed form
-    assert risk is not None
-    _check_tolerance(config, risk, zero_loss)
-    model = config.model
-    optimizer = GradientDescent(config.optimizer.lr, model.train_hidden, model.train_output)
-    trainer = config.trainer
-    engine = Engine(
-        risk,
-        optimizer,
-        PhaseRule(teacher, A, zero_loss),
-        trainer.tolerance,
-        trainer.gradient_tolerance,
-    )
-    return Experiment(config, seeds, teacher, student, subspace, A, risk, population, engine)
 
 
 def run(config: Config, digest: str, folder: Path) -> StoppedBecause:
@@ -116,6 +42,7 @@ def run(config: Config, digest: str, folder: Path) -> StoppedBecause:
     console = Console()
     claim(folder)
     parts = build(config)
+    config = parts.config
     log.info("reludyn %s, %s", __version__, describe(parts.device))
     state, reason, trajectory = follow(parts, folder, console)
     log.info("stopped after %d steps: %s", int(state.steps.max()), reason)
@@ -137,7 +64,7 @@ def run(config: Config, digest: str, folder: Path) -> StoppedBecause:
         "replicas": config.replicas,
         "stopped_because": reason,
         **summarise(rows),
-        "loss_resolution": parts.risk.resolution,
+        "loss_resolution": parts.objective.risk.resolution,
     }
     run_files.write_json(folder / "summary.json", summary)
     if reason != "interrupted":
@@ -152,8 +79,11 @@ def follow(
     """Train under the eyes of all instruments."""
     config, trainer = parts.config, parts.config.trainer
     looks = look_steps(trainer.steps, trainer.looks, trainer.spacing)
-    beside = None if parts.population is parts.risk else parts.population
-    observer = Observer(parts.risk, parts.A, trainer.keep_weights, beside)
+    objective = parts.objective
+    observer = Observer(
+        objective.risk, parts.A, parts.student, trainer.keep_weights, objective.beside,
+        trainer.observables == "full", objective.test,
+    )  # fmt: skip
     trajectory = run_files.Trajectory(len(looks), config.data.dim)
     with ExitStack() as stack:
         progress = ProgressReport(console, trainer.steps, config.replicas)
@@ -181,19 +111,20 @@ def results(
     parts: Experiment, state: State, reason: StoppedBecause, arrays: dict[str, NDArray[Any]]
 ) -> list[Row]:
     """The rows of replicas.csv."""
-    loss = parts.risk.loss(state.student)
+    objective = parts.objective
+    loss = objective.risk.loss(state.student)
     rate = contraction_rate(
-        arrays["step"], arrays["loss"], state.steps.cpu().numpy(), 2 * parts.engine.rule.zero_loss
+        arrays["step"], arrays["loss"], state.steps.cpu().numpy(), 2 * objective.zero_loss
     )
     given: dict[str, Sequence[object]] = {
         "seed": parts.seeds,
         "init_scale": replica_scales(parts.config.init, parts.config.replicas).tolist(),
         "stopped_because": stopped_because(state, reason),
     }
-    if parts.population is not None and parts.population is not parts.risk:
-        given["loss_population"] = parts.population.loss(state.student).total.tolist()
+    if objective.beside is not None:
+        given["loss_population"] = objective.beside.loss(state.student).total.tolist()
     return replica_rows(
-        state.student, parts.A, parts.risk.activation, loss, state.clocks,
+        state.student, parts.A, objective.risk.activation, loss, state.clocks,
         outcomes(parts, state, loss), rate, given,
     )  # fmt: skip
 
@@ -204,45 +135,16 @@ class Instrument(Protocol):
     def record(self, look: Look) -> None: ...
 
 
-def make_teacher(config: Config) -> LinearTeacher:
-    """The target of config.data; a random one depends on data.seed alone, so that all replicas and
-    all seeds learn the same A."""
-    data = config.data
-    if data.target == "axis":
-        return axis_teacher(data.outputs, data.dim, data.target_norm)
-    return random_teacher(data.outputs, data.dim, data.target_norm, data.seed or 0)
-
-
-def make_covariance(config: Config) -> Covariance | None:
-    """The covariance of config.data; None is the identity."""
-    data = config.data
-    if data.covariance == "identity":
-        return None
-    if data.covariance == "power_law":
-        return power_law(data.dim, data.covariance_exponent)
-    return covariance_from_file(data.covariance_path, data.dim)
-
-
-def pick_device(name: str) -> torch.device:
-    """auto is CUDA where there is one."""
-    if name == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("device", name, "there is no CUDA device here", "Use device=auto or cpu")
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(name)
-
-
 def outcomes(parts: Experiment, state: State, loss: Loss) -> list[Outcome]:
     """What each replica arrived at (`reludyn.phases.classify`)."""
-    converged = (state.clocks.converged >= 0) | (
-        loss.total <= MINIMUM * parts.engine.rule.zero_loss
-    )
+    objective = parts.objective
+    converged = (state.clocks.converged >= 0) | (loss.total <= MINIMUM * objective.zero_loss)
     samples = parts.config.data.samples
     sampling = 0.0 if samples is None else 3 * math.sqrt(parts.teacher.inputs / samples)
     return classify(
-        state.student, state.evaluation, loss, converged, state.diverged, parts.A,
-        parts.engine.rule.zero_loss, 1e-3 + sampling,
-        parts.risk.activation,
+        state.student, objective.risk.evaluate(state.student), loss, converged, state.diverged,
+        parts.A, objective.zero_loss, 1e-3 + sampling,
+        objective.risk.activation,
     )  # fmt: skip
 
 
@@ -262,25 +164,3 @@ def _lift(parts: Experiment, W: NDArray[Any]) -> NDArray[Any]:
     basis = parts.subspace.basis[: W.shape[1]].numpy().astype(W.dtype)
     lifted: NDArray[Any] = W @ basis.swapaxes(-1, -2)
     return lifted
-
-
-def _check_tolerance(config: Config, risk: Risk, zero_loss: float) -> None:
-    """Refuse a tolerance that rounding would never let happen, or that proves nothing."""
-    tolerance, activation = config.trainer.tolerance, risk.activation
-    if 0 < tolerance < risk.resolution:
-        raise ConfigError(
-            "trainer.tolerance", tolerance,
-            f"must be 0 or at least {risk.resolution:.1e}, below which rounding rules the loss",
-            "Use a larger tolerance, or 0 to go on until trainer.steps",
-        )  # fmt: skip
-    odd, even = activation.odd, activation.even
-    stuck = zero_loss * even**2 / (odd**2 + even**2) if even else zero_loss
-    if tolerance >= stuck:
-        raise ConfigError(
-            "trainer.tolerance", tolerance,
-            f"must be below {stuck:.3g}, the loss of a student that is stuck",
-            "With a small data.target_norm use a smaller tolerance",
-        )  # fmt: skip
-
-
-_DTYPES = {"float64": torch.float64, "float32": torch.float32}

@@ -3,29 +3,40 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
+from reludyn.combinations import stays_in_subspace
 from reludyn.errors import ConfigError
-from reludyn.settings import Config
+from reludyn.settings import Config, FileData, GaussianData
 
 COPIES = 10  # temporaries of a step that live at once
+CHUNK = 2**22  # numbers that a chunk of samples and what is made of it hold at once
+TEST_SAMPLES = 10_000  # fresh samples of loss_test, the same for all replicas
 
 
 def estimate(config: Config) -> int:
     """Bytes at the peak of a run, within a factor of two: weights and the basis of their subspace,
-    pairs of neurons, samples."""
-    data, R, k, r = config.data, config.replicas, config.model.width, config.data.outputs
-    m = data.dim
-    numbers = R * k * data.dim
-    if data.samples is None and data.covariance == "identity":
-        m = min(data.dim, k + r)
-        numbers += 4 * R * data.dim * m  # making the basis
-    elif data.samples is not None:
-        samples = R if data.seed is None else 1
-        numbers += data.samples * (samples * (data.dim + r) + 2 * R * (k + r))
+    pairs of neurons, samples that are held, a chunk of those that pass by."""
+    data, R, k = config.data, config.replicas, int(config.model.width)
+    if isinstance(data, FileData):  # its sizes are not known yet
+        size = Path(data.path).stat().st_size if Path(data.path).is_file() else 0
+        return 8 * (COPIES * R * k * k + CHUNK) + 3 * size
+    d, r = data.dim, data.outputs
+    m, numbers = d, R * k * d
+    if stays_in_subspace(config):
+        m = min(d, k + r)
+        numbers += 4 * R * d * m  # making the basis
+    if isinstance(data, GaussianData):
+        assert data.samples is not None
+        held = data.samples if data.name == "gaussian" else 1
+        numbers += held * (R if data.seed is None else 1) * (d + r)
+        numbers += min(CHUNK, data.samples * R * (d + 4 * k + 2 * r))
+        if config.trainer.observables == "full":
+            numbers += TEST_SAMPLES * (d + r)
     if data.covariance == "file":
-        numbers += 3 * data.dim**2
+        numbers += 3 * d**2
     numbers += COPIES * R * (k * (m + r) + k * k)
-    return int(8 * numbers)
+    return 8 * int(numbers)
 
 
 def check_memory(config: Config, available: int | None = None) -> None:
@@ -38,7 +49,7 @@ def check_memory(config: Config, available: int | None = None) -> None:
         size = {
             "replicas": config.replicas,
             "data.samples": data.samples or 0,
-            "data.dim": data.dim,
+            "data.dim": data.dim or 0,
             "model.width": width,
         }
         key = max(size, key=lambda name: size[name])
@@ -46,5 +57,6 @@ def check_memory(config: Config, available: int | None = None) -> None:
             key, size[key],
             f"the run needs about {needed / 2**30:,.0f} GiB, this machine has "
             f"{available / 2**30:,.0f} GiB",
-            "Reduce replicas, data.samples, data.dim or model.width",
+            "Reduce replicas, data.samples, data.dim or model.width"
+            + ("; data=stream holds no samples" if data.name == "gaussian" else ""),
         )  # fmt: skip

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from reludyn.activation import RELU, LeakyReLU
-from reludyn.kernels import angle, norm
+from reludyn.kernels import angle, norm, unit
 from reludyn.student import ReLUStudent
 
 
@@ -37,6 +37,31 @@ def angle_to_target(student: ReLUStudent, A: Tensor) -> Tensor:
 def imbalance(student: ReLUStudent) -> Tensor:
     """b_i = |w_i|^2 - |v_i|^2, (R, k): conserved by gradient flow (Lemma 3)."""
     return student.W.square().sum(-1) - student.V.square().sum(-2)
+
+
+def hidden_overlap(student: ReLUStudent) -> Tensor:
+    """Q = W W^T, (R, k, k)."""
+    return student.W @ student.W.mT
+
+
+def teacher_overlap(student: ReLUStudent, A: Tensor) -> Tensor:
+    """M = W A^T, (R, k, r)."""
+    return student.W @ A.mT
+
+
+def along_and_across(x: Tensor, direction: Tensor) -> tuple[Tensor, Tensor]:
+    """Component of x along a direction and length of the rest, over the last axis: (..., d) each
+    -> (...). A zero direction has no component along it."""
+    ray = unit(direction)
+    along = (x * ray).sum(-1)
+    return along, norm(x - along.unsqueeze(-1) * ray)
+
+
+def effective_weights(student: ReLUStudent, A: Tensor) -> tuple[Tensor, Tensor]:
+    """|v_i| w_i along and across A^T v_i, (R, k) each: (|a|, 0) for every neuron at a minimum of
+    k = 2, r = 1."""
+    weights = output_norms(student).unsqueeze(-1) * student.W
+    return along_and_across(weights, targets(student, A))
 
 
 def group_sums(student: ReLUStudent) -> tuple[Tensor, Tensor]:

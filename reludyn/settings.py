@@ -17,11 +17,17 @@ def key(
     at_least: float | None = None,
     above: float | None = None,
     at_most: float | None = None,
+    below: float | None = None,
     one_of: tuple[str, ...] = (),
 ) -> Any:
     """A dataclass field for a key: its meaning and the values it may take."""
-    limits = {"at_least": at_least, "above": above, "at_most": at_most, "one_of": one_of}
+    limits = {
+        "at_least": at_least, "above": above, "at_most": at_most, "below": below, "one_of": one_of
+    }  # fmt: skip
     return field(default=MISSING, metadata={"meaning": meaning, **limits})
+
+
+MATRIX = "an .npy, .npz, .csv, .parquet or .safetensors file"
 
 
 @dataclass
@@ -32,14 +38,16 @@ class PopulationData:
     dim: int = key("number d of inputs", at_least=1, at_most=1e9)
     outputs: int = key("number r of outputs, at most d", at_least=1)
     target: str = key(
-        "rows of A: the first r axes, or r random orthonormal rows", one_of=("axis", "random")
+        "rows of A: the first r axes, r random orthonormal rows, or from a file",
+        one_of=("axis", "random", "file"),
     )
     target_norm: float = key(
-        "norm |a| of the target (every singular value of A)",
+        "norm |a| of the target (every singular value of A); file: a factor on A",
         above=0,
         at_least=1e-100,
         at_most=1e100,
     )
+    target_path: str | None = key(f"target=file: the matrix A (r, d), {MATRIX}")
     covariance: str = key(
         "covariance of the inputs: the identity, diagonal with a power law, or from a file",
         one_of=("identity", "power_law", "file"),
@@ -54,7 +62,8 @@ class PopulationData:
         "number n of samples; null is the population limit", at_least=1, at_most=1e12
     )
     seed: int | None = key(
-        "null: each replica samples with its own seed; a number: one sample for all",
+        "null: each replica samples with its own seed; a number: one sample for all; a random "
+        "target is drawn from it (null: 0)",
         at_least=0,
         at_most=2**53,
     )
@@ -70,6 +79,24 @@ class GaussianData(PopulationData):
     )
     freedom: float = key("degrees of freedom of student_t", above=2)
     noise: float = key("standard deviation of the label noise", at_least=0)
+
+
+@dataclass
+class StreamData(GaussianData):
+    """The same samples, drawn anew from their seeds in every step and never held."""
+
+    fresh: bool = key("true: every step has n samples of its own (online SGD)")
+
+
+@dataclass
+class FileData:
+    """Samples from a file: X (n, d), and Y (n, r) or A (r, d)."""
+
+    name: str = key("the source of inputs")
+    path: str = key("an .npz, .npy, .csv, .parquet or .safetensors file with X, and Y or A")
+    dim: int | None = key("number d of inputs; null: that of the file", at_least=1)
+    outputs: int | None = key("number r of outputs; null: that of the file", at_least=1)
+    samples: int | None = key("the first n rows; null: all", at_least=1)
 
 
 @dataclass
@@ -128,11 +155,54 @@ class NearSaddleInit(Init):
 
 
 @dataclass
-class Optimizer:
+class UpdateRule:
     """How the weights are updated."""
 
     name: str = key("the update rule")
-    lr: float = key("step size mu of both layers", above=0)
+    lr: float = key("step size mu of both layers; of gradient_flow the time of a step", above=0)
+    output_lr: float | None = key("step size of the output layer; null: lr", above=0)
+
+
+@dataclass
+class Optimizer(UpdateRule):
+    """Gradient descent in steps."""
+
+    schedule: str = key(
+        "the step size: constant, or falling as a cosine to zero at trainer.steps",
+        one_of=("constant", "cosine"),
+    )
+    warmup: int = key("steps in which the step size rises linearly to lr", at_least=0)
+
+
+@dataclass
+class MomentumOptimizer(Optimizer):
+    """Gradient descent with momentum."""
+
+    momentum: float = key("factor beta of the earlier steps", at_least=0, below=1)
+
+
+@dataclass
+class AdamOptimizer(Optimizer):
+    """Adam (Kingma, Ba 2015)."""
+
+    beta1: float = key("decay of the mean of the gradient", at_least=0, below=1)
+    beta2: float = key("decay of the mean of its square", at_least=0, below=1)
+    eps: float = key("added to the root of the latter", above=0)
+
+
+@dataclass
+class SGDOptimizer(MomentumOptimizer):
+    """Mini-batches of the samples, reshuffled every epoch."""
+
+    batch: int = key("samples in a step", at_least=1)
+
+
+@dataclass
+class FlowOptimizer(UpdateRule):
+    """The limit of small steps."""
+
+    method: str = key("integrator of torchdiffeq", one_of=("dopri8", "dopri5", "bosh3"))
+    rtol: float = key("its error in a step, relative to the weights", at_least=1e-14, at_most=1e-2)
 
 
 @dataclass
@@ -149,6 +219,10 @@ class Trainer:
     spacing: str = key(
         "log: the first half of the looks dense, then log-spaced; linear: evenly spaced",
         one_of=("log", "linear"),
+    )
+    observables: str = key(
+        "core, or full: gradients, updates, distances, overlaps, activation patterns, test loss",
+        one_of=("core", "full"),
     )
     keep_weights: int = key("how many replicas leave their weights in trajectory.npz", at_least=0)
 

@@ -35,6 +35,10 @@ class ReLUStudent(NamedTuple):
         """The same change to both layers."""
         return ReLUStudent(change(self.W), change(self.V))
 
+    def map_hidden(self, change: Callable[[Tensor], Tensor]) -> ReLUStudent:
+        """A change to W alone."""
+        return ReLUStudent(change(self.W), self.V)
+
     def to(self, device: torch.device | str, dtype: torch.dtype) -> ReLUStudent:
         return self.map(lambda x: x.to(device=device, dtype=dtype))
 
@@ -77,8 +81,8 @@ class InvariantSubspace:
 
     def reduce(self, student: ReLUStudent) -> ReLUStudent:
         """W (R, k, d) -> W B (R, k, m)."""
-        return student._replace(W=student.W @ self.basis.to(student.W))
+        return student.map_hidden(lambda W: W @ self.basis.to(W))
 
     def lift(self, student: ReLUStudent) -> ReLUStudent:
         """W B (R, k, m) -> W (R, k, d); also of the first few replicas alone."""
-        return student._replace(W=student.W @ self.basis[: student.replicas].to(student.W).mT)
+        return student.map_hidden(lambda W: W @ self.basis[: len(W)].to(W).mT)

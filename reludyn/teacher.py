@@ -70,6 +70,11 @@ def axis_teacher(r: int, d: int, norm: float = 1.0) -> LinearTeacher:
     return LinearTeacher(norm * torch.eye(r, d, dtype=torch.float64))
 
 
+def least_squares_teacher(X: Tensor, Y: Tensor) -> LinearTeacher:
+    """The A that minimises |X A^T - Y|_F, of minimal norm: X (n, d), Y (n, r)."""
+    return LinearTeacher((torch.linalg.pinv(X) @ Y).mT.contiguous())
+
+
 def random_teacher(r: int, d: int, norm: float = 1.0, seed: int = 0) -> LinearTeacher:
     """norm times r orthonormal rows, uniform (Haar) among all frames."""
     gaussian = stream(seed, "target").standard_normal((d, r))

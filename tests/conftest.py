@@ -26,10 +26,13 @@ from torch import Tensor
 
 os.environ.pop("HYDRA_FULL_ERROR", None)  # read when reludyn.cli is imported
 
+from reludyn.activation import RELU, LeakyReLU
 from reludyn.cli import main
 from reludyn.config import OPTIONS
-from reludyn.data.inputs import InputLaw, draw_samples
+from reludyn.data.inputs import InputLaw
+from reludyn.data.samples import Resident, Source
 from reludyn.initialization import draw_students
+from reludyn.risk import EmpiricalRisk
 from reludyn.settings import Init
 from reludyn.student import ReLUStudent
 from reludyn.teacher import LinearTeacher, axis_teacher
@@ -183,7 +186,14 @@ def drawn(
 
 
 def sampled(
-    teacher: LinearTeacher, n: int, seeds: Sequence[int], **others: Any
-) -> tuple[Tensor, Tensor]:
+    teacher: LinearTeacher, n: int, seeds: Sequence[int], law: InputLaw | None = None,
+    noise: float = 0.0,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
     """X and Y of standard Gaussian inputs, or of another law."""
-    return draw_samples(teacher, n, seeds, **{"law": InputLaw()} | others)
+    samples = Source(teacher, law or InputLaw(), seeds, noise).draw(n)
+    return samples.X, samples.Y
+
+
+def empirical_risk(X: Tensor, Y: Tensor, activation: LeakyReLU = RELU) -> EmpiricalRisk:
+    """Of samples in memory."""
+    return EmpiricalRisk(Resident(X, Y), activation)

@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 import torch
-from conftest import drawn, sampled
+from conftest import drawn, empirical_risk, sampled
 
 from reludyn import order_parameters
 from reludyn.activation import LeakyReLU
 from reludyn.phases import classify
-from reludyn.risk import EmpiricalRisk, PopulationRisk
+from reludyn.risk import PopulationRisk
 from reludyn.student import ReLUStudent
 from reludyn.teacher import axis_teacher, random_teacher
 
@@ -56,7 +56,7 @@ def test_population_loss_equals_monte_carlo(slope: float) -> None:
 def test_empirical_gradient_equals_autograd(slope: float) -> None:
     teacher, student = random_teacher(2, 5), drawn("theorem", [1], 3, 5, 2, 1.5)
     X, Y = sampled(teacher, 40, [2])
-    risk = EmpiricalRisk(X, Y, LeakyReLU(slope))
+    risk = empirical_risk(X, Y, LeakyReLU(slope))
     leaves = student.map(lambda x: x.clone().requires_grad_())
     hidden = torch.nn.functional.leaky_relu(X @ leaves.W.mT, slope)
     loss = (hidden @ leaves.V.mT - Y).square().sum() / 80

@@ -18,6 +18,8 @@ from reludyn.settings import Config
 CONF = conf_directory()
 EXPERIMENTS = sorted(path.stem for path in CONF.glob("experiment/*.yaml"))
 ALL_OPTIONS = [(group, option) for group, options in OPTIONS.items() for option in options]
+# what an option cannot do without
+NEEDS = {("data", "file"): ["data.path=x.npz"], ("optimizer", "sgd"): ["data=gaussian"]}
 NAMED = "name=test"  # the default takes the name from Hydra's own config, which is not here
 
 Composer = Callable[..., DictConfig]
@@ -29,6 +31,11 @@ def composed() -> Iterator[Composer]:
     prepare_hydra()
     with initialize_config_dir(str(CONF), version_base="1.3"):
         yield lambda *overrides: compose("config", [NAMED, *overrides])
+
+
+def choose(group: str, option: str) -> list[str]:
+    """The overrides that choose an option."""
+    return [f"{group}={option}", *NEEDS.get((group, option), [])]
 
 
 def keys_of(schema: type) -> set[str]:
@@ -55,14 +62,14 @@ def test_a_file_holds_no_key_that_its_schema_lacks(group: str, option: str) -> N
 def test_an_option_gives_every_key_of_its_schema_a_value(
     composed: Composer, group: str, option: str
 ) -> None:
-    config = composed(f"{group}={option}")
+    config = composed(*choose(group, option))
     assert set(config[group]) == keys_of(OPTIONS[group][option])
     assert OmegaConf.missing_keys(config) == set()
 
 
 @pytest.mark.parametrize(("group", "option"), ALL_OPTIONS)
 def test_an_option_is_parsed_into_its_schema(composed: Composer, group: str, option: str) -> None:
-    part = getattr(parse(composed(f"{group}={option}")), group)
+    part = getattr(parse(composed(*choose(group, option))), group)
     assert type(part) is OPTIONS[group][option]
     assert getattr(part, "name", option) == option
 
@@ -112,6 +119,8 @@ class Limited(NamedTuple):
             yield from (math.nan, math.inf, -math.inf)
         if self.limits["above"] is not None:
             yield float(self.limits["above"])
+        if self.limits["below"] is not None:
+            yield float(self.limits["below"])
         for name, side in (("at_least", -1), ("at_most", 1)):
             if self.limits[name] is not None:
                 edge = self.kind(self.limits[name])
@@ -120,7 +129,7 @@ class Limited(NamedTuple):
 
 
 def _limited() -> Iterator[Limited]:
-    places = [([], "", Config), *(([f"{g}={o}"], f"{g}.", OPTIONS[g][o]) for g, o in ALL_OPTIONS)]
+    places = [([], "", Config), *((choose(g, o), f"{g}.", OPTIONS[g][o]) for g, o in ALL_OPTIONS)]
     for choice, prefix, schema in places:
         hints = get_type_hints(schema)
         for field in fields(schema):

@@ -83,7 +83,7 @@ def test_noise_is_added_to_the_same_labels() -> None:
     error = noisy - Y
     assert float(error.std()) == pytest.approx(0.3, rel=0.01)
     assert abs(float((error[..., 0] * X[..., 0]).mean())) < 0.3 * 5 / math.sqrt(200_000)
-    assert not torch.isclose(error[0], error[1]).any()
+    assert abs(float((error[0] * error[1]).mean())) < 0.09 * 5 / math.sqrt(200_000)
     _, louder = sampled(teacher, 100_000, [7, 8], noise=0.6)
     torch.testing.assert_close(louder - Y, 2 * error)
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import reference
 import torch
-from conftest import drawn, sampled
+from conftest import drawn, empirical_risk, sampled
 
-from reludyn.risk import EmpiricalRisk, PopulationRisk
+from reludyn.risk import PopulationRisk
 from reludyn.teacher import LinearTeacher, random_teacher
 
 SIZES = [(1, 1, 2), (2, 1, 5), (4, 2, 6), (7, 3, 4)]
@@ -17,7 +17,7 @@ SIZES = [(1, 1, 2), (2, 1, 5), (4, 2, 6), (7, 3, 4)]
 def test_value_and_gradient_equal_autograd_and_numpy(k: int, r: int, d: int, shared: bool) -> None:
     teacher, students = random_teacher(r, d, 1.3), drawn("theorem", range(3), k, d, r, 2.0)
     X, Y = sampled(teacher, 30, [9] if shared else range(3))
-    evaluation = EmpiricalRisk(X, Y).evaluate(students)
+    evaluation = empirical_risk(X, Y).evaluate(students)
     for j in range(3):
         x, y = X[0 if shared else j], Y[0 if shared else j]
         W, V = (layer[j].clone().requires_grad_() for layer in students)
@@ -38,7 +38,7 @@ def test_a_preactivation_of_zero_has_no_gradient() -> None:
     students = drawn("theorem", [0], 3, 4, 1, 1.0)
     zero = students._replace(W=torch.zeros_like(students.W))
     X, Y = sampled(random_teacher(1, 4), 10, [0])
-    evaluation = EmpiricalRisk(X, Y).evaluate(zero)
+    evaluation = empirical_risk(X, Y).evaluate(zero)
     assert not evaluation.gradient.W.any()
     assert not evaluation.gradient.V.any()
 
@@ -48,18 +48,18 @@ def test_parts_are_the_odd_and_the_even_error() -> None:
     teacher, students = random_teacher(2, 5), drawn("theorem", range(4), 3, 5, 2, 1.0)
     X, _ = sampled(teacher, 40, [1])
     both = torch.cat([X, -X], 1)
-    loss = EmpiricalRisk(both, teacher(both)).loss(students)
+    loss = empirical_risk(both, teacher(both)).loss(students)
     torch.testing.assert_close(loss.linear + loss.rectification, loss.total, rtol=1e-13, atol=0)
     linear = (X @ (teacher.A - students.V @ students.W / 2).mT).square().sum((1, 2)) / 80
     torch.testing.assert_close(loss.linear, linear, rtol=1e-12, atol=0)
-    evaluated = EmpiricalRisk(both, teacher(both)).evaluate(students).loss
+    evaluated = empirical_risk(both, teacher(both)).evaluate(students).loss
     torch.testing.assert_close(evaluated, loss.total, rtol=1e-13, atol=0)
 
 
 def test_many_samples_approach_the_population() -> None:
     teacher, students = random_teacher(1, 3), drawn("theorem", [5], 2, 3, 1, 1.0)
     X, Y = sampled(teacher, 400_000, [2])
-    empirical, exact = EmpiricalRisk(X, Y).evaluate(students), PopulationRisk(teacher.A)
+    empirical, exact = empirical_risk(X, Y).evaluate(students), PopulationRisk(teacher.A)
     per_sample = (students(X) - Y).square().sum(-1) / 2
     error = float(per_sample.std()) / 400_000**0.5
     assert abs(float(empirical.loss - exact.evaluate(students).loss)) < 4 * error

@@ -109,7 +109,7 @@ def test_completion_can_be_installed(reludyn: Command) -> None:
 @pytest.mark.parametrize(
     ("typed", "offered"),
     [
-        ("data=", {"data=gaussian", "data=population"}),
+        ("data=", {f"data={option}" for option in OPTIONS["data"]}),
         ("init.sc", {"init.scale=", "init.scale_to="}),
     ],
 )

@@ -9,12 +9,13 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "reludyn"
 
-# design.md section 3, with the small rooms that everyone uses on top
+# in the order of design.md, with the small rooms that everyone uses on top
 ROOMS = [
-    "errors", "settings", "files", "memory", "randomness", "notation", "activation", "kernels",
-    "compensated", "teacher", "student", "initialization", "data", "risk", "optim",
-    "order_parameters", "theory", "phases", "training", "recording", "figures", "experiment",
-    "config", "messages", "help", "cli", "__main__",
+    "errors", "settings", "combinations", "files", "memory", "randomness", "notation",
+    "activation", "kernels", "compensated", "teacher", "student", "initialization", "data", "risk",
+    "optim", "order_parameters", "theory", "phases", "training", "recording", "figures",
+    "objective", "assembly", "experiment", "config", "messages", "help", "reference", "cli",
+    "__main__",
 ]  # fmt: skip
 SCIENCE = ROOMS[: ROOMS.index("training")]
 INSTRUMENTS = {"hydra", "omegaconf", "tensorboard", "matplotlib", "rich"}

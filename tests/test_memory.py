@@ -55,7 +55,7 @@ def test_the_estimate_is_of_the_right_size(overrides: list[str]) -> None:
         "import sys\n"
         "from hydra import compose, initialize_config_dir\n"
         "from reludyn.config import conf_directory, parse, prepare_hydra\n"
-        "from reludyn.experiment import build\n"
+        "from reludyn.assembly import build\n"
         "prepare_hydra()\n"
         "with initialize_config_dir(str(conf_directory()), version_base='1.3'):\n"
         "    config = parse(compose('config', overrides=['name=x', *sys.argv[1:]]))\n"

@@ -10,6 +10,7 @@ from conftest import drawn
 
 from reludyn import order_parameters
 from reludyn.notation import Loss
+from reludyn.optim import StepSizes
 from reludyn.optim.gradient_descent import GradientDescent
 from reludyn.phases import Clocks, PhaseRule, classify, contraction_rate
 from reludyn.risk import PopulationRisk
@@ -92,7 +93,7 @@ def test_the_verdict_at_the_start_of_a_plateau_is_what_becomes_of_it(
     theta, teacher = 0.05, axis_teacher(1, 2)
     student, risk = near_ray(theta / ratio, theta), PopulationRisk(teacher.A)
     assert (outcome(student, teacher.A) == "non_strict_saddle") is stays
-    engine = Engine(risk, GradientDescent(0.5), PhaseRule(teacher, teacher.A), 1e-4)
+    engine = Engine(risk, GradientDescent(StepSizes(0.5)), PhaseRule(teacher, teacher.A), 1e-4)
     state = engine.advance(engine.start(student), 6_000)
     W, v = state.student.W[0, 1], float(state.student.V[0, 0, 1])
     assert v > 0
@@ -202,8 +203,8 @@ def test_the_slowest_direction_contracts_by_one_minus_half_mu() -> None:
     teacher = axis_teacher(1, 6)
     student = drawn("theorem", [0], 2, 6, 1, 0.5, "alternating")
     steps, losses = [], []
-    engine = Engine(PopulationRisk(teacher.A), GradientDescent(0.1), PhaseRule(teacher, teacher.A),
-                    1e-20)  # fmt: skip
+    descent, rule = GradientDescent(StepSizes(0.1)), PhaseRule(teacher, teacher.A)
+    engine = Engine(PopulationRisk(teacher.A), descent, rule, 1e-20)
 
     def look(state) -> None:  # type: ignore[no-untyped-def]
         steps.append(int(state.steps.max()))

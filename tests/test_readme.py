@@ -105,19 +105,37 @@ def test_tensorboard_finds_the_runs(folder: Path) -> None:
         server.wait()
 
 
-def test_the_table_of_overrides_names_every_key() -> None:
+def test_the_reference_is_current() -> None:
+    from reludyn.reference import reference_text
+
+    written = (ROOT / "docs" / "reference.md").read_text()
+    assert written == reference_text(), "run: make reference"
+
+
+def test_the_reference_names_every_key() -> None:
     from dataclasses import fields
 
     from reludyn.config import OPTIONS
     from reludyn.settings import Config
 
-    table = (ROOT / "README.md").read_text().split("## Overrides")[1]
-    keys = {f.name for f in fields(Config)} | {"experiment"}
+    rows = [
+        line for line in (ROOT / "docs" / "reference.md").read_text().splitlines() if "|" in line
+    ]
+    keys = [row.split("`")[1] for row in rows if row.startswith("| `")]
+    expected = {f.name for f in fields(Config)} - set(OPTIONS)
     for group, options in OPTIONS.items():
         names = {f.name for schema in options.values() for f in fields(schema)}
-        keys |= {f"{group}.{name}" for name in names - {"name"}}
-    keys -= {"trainer", "model"}  # one option each: their keys are listed
-    assert {key for key in keys if f"`{key}`" not in table} == set()
+        expected |= {f"{group}.{name}" for name in names - {"name"}}
+    assert set(keys) == expected
+    assert len(keys) == len(expected)
+
+
+def test_the_overrides_of_the_readme_are_in_the_reference() -> None:
+    table = (ROOT / "README.md").read_text().split("## Overrides")[1]
+    reference = (ROOT / "docs" / "reference.md").read_text()
+    mentioned = set(re.findall(r"`((?:data|model|init|optimizer|trainer|logger)\.\w+)`", table))
+    assert len(mentioned) > 15
+    assert {key for key in mentioned if f"| `{key}` |" not in reference} == set()
 
 
 def test_the_initialisation_of_contributing_works(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -39,7 +39,7 @@ KEYS_OF_SUMMARY = {
 }  # fmt: skip
 KEYS_OF_MEDIAN = {"T_align", "T_growth", "T_converged", "loss", "rate_measured"}
 ADDED_TO_SUMMARY = {"loss_resolution"}
-ADDED_TO_TRAJECTORY = {"loss_linear", "loss_rectification", "thinned"}
+ADDED_TO_TRAJECTORY = {"loss_linear", "loss_rectification", "thinned", "time"}
 OUTCOMES = {"global_minimum", "non_strict_saddle", "diverged", "unconverged"}
 
 
@@ -343,7 +343,8 @@ def thinned(T: int, R: int, k: int, limit: int, kept: int = 2) -> Arrays:
         per_replica = {name: draw.random(R) for name in ("loss", "loss_linear")}
         neurons = {name: draw.random((R, k)) for name in ("w_norm", "v_norm", "imbalance")}
         look = Look(
-            step=step, running=R, loss_rectification=draw.random(R), loss_population=None,
+            step=step, time=0.1 * step, running=R, full={}, loss_rectification=draw.random(R),
+            loss_population=None,
             angle_to_target=draw.random((R, k)), angle_between=draw.random((R, k, k)),
             phase=np.zeros(R), W=draw.random((kept, k, 3)), V=draw.random((kept, 1, k)),
             **per_replica, **neurons,

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 import reference
 import torch
-from conftest import drawn, sampled
+from conftest import drawn, empirical_risk, sampled
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from reludyn.optim import StepSizes
 from reludyn.optim.gradient_descent import GradientDescent
 from reludyn.phases import PhaseRule
 from reludyn.risk import EmpiricalRisk, PopulationRisk
@@ -27,7 +28,7 @@ def make_engine(
     tolerance: float = 0.0, train_output: bool = True, A: torch.Tensor | None = None,
 ) -> Engine:  # fmt: skip
     A = teacher.A if A is None else A
-    descent = GradientDescent(lr, train_output=train_output)
+    descent = GradientDescent(StepSizes(lr, train_output=train_output))
     return Engine(risk or PopulationRisk(A), descent, PhaseRule(teacher, A), tolerance)
 
 
@@ -64,7 +65,7 @@ def test_population_trajectory_equals_an_independent_descent(
 
 def test_a_frozen_hidden_layer_stays() -> None:
     teacher, student = axis_teacher(1, 4), drawn("theorem", [0], 3, 4, 1, 1.0)
-    engine = Engine(PopulationRisk(teacher.A), GradientDescent(0.1, train_hidden=False),
+    engine = Engine(PopulationRisk(teacher.A), GradientDescent(StepSizes(0.1, train_hidden=False)),
                     PhaseRule(teacher, teacher.A), 0.0)  # fmt: skip
     state = follow(engine, student, [0, 50])[0][-1]
     assert torch.equal(state.student.W, student.W)
@@ -74,7 +75,7 @@ def test_a_frozen_hidden_layer_stays() -> None:
 def test_empirical_trajectory_equals_an_independent_descent() -> None:
     teacher, student = axis_teacher(1, 8), drawn("theorem", [1], 3, 8, 1, 0.5)
     X, Y = sampled(teacher, 60, [1])
-    states, _ = follow(make_engine(teacher, EmpiricalRisk(X, Y)), student, list(range(301)))
+    states, _ = follow(make_engine(teacher, empirical_risk(X, Y)), student, list(range(301)))
     Ws, Vs = reference.descend(
         student.W[0].numpy(), student.V[0].numpy(),
         lambda W, V: reference.empirical_gradient(W, V, X[0].numpy(), Y[0].numpy()), 0.1, 300,
@@ -116,7 +117,7 @@ def test_a_replica_of_a_batch_equals_the_run_alone(empirical: bool) -> None:
     def last(student: ReLUStudent, seeds: list[int]) -> State:
         if empirical:
             engine = make_engine(
-                teacher, EmpiricalRisk(*sampled(teacher, 90, seeds)), tolerance=1e-12
+                teacher, empirical_risk(*sampled(teacher, 90, seeds)), tolerance=1e-12
             )
             return follow(engine, student, look_steps(500, 40))[0][-1]
         subspace = InvariantSubspace.spanned(teacher, student)
@@ -202,7 +203,7 @@ def test_divergence_is_a_millionfold_loss(size: float, diverged: bool) -> None:
     far = ReLUStudent(W, torch.tensor([[[v]]]).double())
     evaluation = engine.risk.evaluate(far)
     assert float(evaluation.loss) == pytest.approx(size * 0.5, rel=1e-3)
-    assert bool(engine._seen(state, far, evaluation, state.steps).diverged) is diverged
+    assert bool(engine._seen(state, far, evaluation).diverged) is diverged
 
 
 def test_float32_converges_only_where_its_own_loss_says_so() -> None:
@@ -266,7 +267,7 @@ def test_everything_stays_on_the_device(empirical: bool, tolerance: float) -> No
     with FakeTensorMode(allow_non_fake_inputs=False):
         cuda = {"device": "cuda", "dtype": torch.float64}
         A = torch.empty(1, 5, **cuda)
-        risk = EmpiricalRisk(torch.empty(1, 7, 5, **cuda), torch.empty(1, 7, 1, **cuda))
+        risk = empirical_risk(torch.empty(1, 7, 5, **cuda), torch.empty(1, 7, 1, **cuda))
         engine = make_engine(teacher, risk if empirical else PopulationRisk(A), A=A,
                              tolerance=tolerance)  # fmt: skip
         student = ReLUStudent(torch.empty(4, 2, 5, **cuda), torch.empty(4, 1, 2, **cuda))
@@ -293,7 +294,7 @@ def test_a_replica_stops_where_its_gradient_vanishes() -> None:
     teacher = axis_teacher(1, 6)
     students = drawn("xavier_normal", range(8), 2, 6, 1, 1e-3)
     rule = PhaseRule(teacher, teacher.A)
-    engine = Engine(PopulationRisk(teacher.A), GradientDescent(0.1), rule, 1e-8, 1e-6)
+    engine = Engine(PopulationRisk(teacher.A), GradientDescent(StepSizes(0.1)), rule, 1e-8, 1e-6)
     states, reason = follow(engine, students, [0, 20, 5000])
     final = states[-1]
     assert reason == "converged"

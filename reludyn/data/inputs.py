@@ -1,19 +1,15 @@
-"""Input laws: x = Sigma^{1/2} z with z of unit covariance, labelled by the teacher."""
+"""Input laws: x = Sigma^{1/2} z with z of unit covariance."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from reludyn.data.covariance import Covariance
-from reludyn.randomness import stream
-from reludyn.teacher import LinearTeacher
 
 Array = NDArray[np.float64]
 
@@ -62,20 +58,3 @@ LAWS: dict[str, Callable[[np.random.Generator, int, int, float], Array]] = {
     "student_t": _student_t,
     "uniform_sphere": _uniform_sphere,
 }
-
-
-def draw_samples(
-    teacher: LinearTeacher, n: int, seeds: Sequence[int], law: InputLaw, noise: float = 0.0
-) -> tuple[Tensor, Tensor]:
-    """X (R, n, d) of the law and Y = X A^T + noise N(0, 1), (R, n, r): one sample a seed, float64,
-    CPU. Labels without noise are the same for every value of `noise`."""
-    X = np.empty((len(seeds), n, teacher.inputs))
-    for sample, seed in zip(X, seeds, strict=True):
-        sample[:] = law.sample(stream(seed, "data"), n, teacher.inputs)
-    inputs = torch.from_numpy(X)
-    Y = teacher(inputs)
-    if noise > 0:
-        shape = (n, teacher.outputs)
-        errors = [stream(seed, "noise").standard_normal(shape) for seed in seeds]
-        Y = Y + noise * torch.from_numpy(np.stack(errors))
-    return inputs, Y

@@ -1,1 +1,48 @@
-"""Update rules."""
+"""Update rules: how the weights move, given the gradient."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from reludyn.notation import Gradient
+from reludyn.student import ReLUStudent
+
+Memory = dict[str, Any] | None  # what later steps depend on besides weights and gradient
+
+
+@dataclass(frozen=True)
+class StepSizes:
+    """Step size lr of the hidden layer, output_lr of the output layer (None: the same), and which
+    layers are trained: the others stay as they are."""
+
+    lr: float
+    output_lr: float | None = None
+    train_hidden: bool = True
+    train_output: bool = True
+
+    @property
+    def output(self) -> float:
+        return self.lr if self.output_lr is None else self.output_lr
+
+    def trained(self, student: ReLUStudent, moved: ReLUStudent) -> ReLUStudent:
+        """The moved layers that are trained, the others as they were."""
+        W = moved.W if self.train_hidden else student.W
+        return ReLUStudent(W, moved.V if self.train_output else student.V)
+
+
+class UpdateRule(Protocol):
+    """What the engine asks of an update rule: it acts on each replica alone."""
+
+    @property
+    def lr(self) -> float:
+        """Step size of the next iteration, of the hidden layer: the time that it takes."""
+
+    def step(self, student: ReLUStudent, gradient: Gradient) -> ReLUStudent:
+        """One update of all replicas."""
+
+    def snapshot(self) -> Memory:
+        """A copy of the memory, of tensors and plain numbers."""
+
+    def restore(self, memory: Memory) -> None:
+        """Go on from a snapshot."""

@@ -5,22 +5,30 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from reludyn.notation import Gradient
+from reludyn.optim import Memory, StepSizes
 from reludyn.student import ReLUStudent
 
 
 @dataclass(frozen=True)
 class GradientDescent:
-    """W <- W - mu grad_W L(W, V),  V <- V - mu grad_V L(W, V), both from the same iterate.
+    """W <- W - mu grad_W L(W, V),  V <- V - mu' grad_V L(W, V), both from the same iterate."""
 
-    lr is the step size mu of both layers. A layer that is not trained stays as it is.
-    """
+    sizes: StepSizes  # mu = lr, mu' = output_lr
 
-    lr: float
-    train_hidden: bool = True
-    train_output: bool = True
+    @property
+    def lr(self) -> float:
+        """mu."""
+        return self.sizes.lr
 
     def step(self, student: ReLUStudent, gradient: Gradient) -> ReLUStudent:
         """One update of all replicas."""
-        W = student.W - self.lr * gradient.W if self.train_hidden else student.W
-        V = student.V - self.lr * gradient.V if self.train_output else student.V
-        return ReLUStudent(W, V)
+        W = student.W - self.sizes.lr * gradient.W
+        V = student.V - self.sizes.output * gradient.V
+        return self.sizes.trained(student, ReLUStudent(W, V))
+
+    def snapshot(self) -> Memory:
+        """Gradient descent remembers nothing."""
+        return None
+
+    def restore(self, memory: Memory) -> None:
+        """Nothing to do."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,12 +11,12 @@ from torch import Tensor
 
 from reludyn import order_parameters
 from reludyn.kernels import pairwise_angle
+from reludyn.recording.observables import FULL, WIDEST, Moment
 from reludyn.risk import PopulationRisk, Risk
 from reludyn.student import ReLUStudent
 from reludyn.training.engine import State
 
 Array = NDArray[Any]
-WIDEST = 16  # the width up to which angles between all neurons are kept
 
 
 @dataclass(frozen=True)
@@ -23,11 +24,12 @@ class Look:
     """R replicas at one iteration; a replica that has stopped keeps its last values.
 
     Losses (R,); norms, angles in radians and imbalance (R, k); angle_between (R, k, k) for k <= 16;
-    phase (R,) indexes `reludyn.phases.PHASES`; W, V the weights of the first replicas, in the
-    coordinates of the run.
+    phase (R,) indexes `reludyn.phases.PHASES`; `full` holds the observables of the full tier by
+    name, each (R, ...); W, V the weights of the first replicas, in the coordinates of the run.
     """
 
     step: int
+    time: float  # mu step, or the sum of the step sizes where they change
     running: int  # how many replicas go on
     loss: Array
     loss_linear: Array
@@ -39,25 +41,31 @@ class Look:
     angle_between: Array | None
     imbalance: Array
     phase: Array
+    full: Mapping[str, Array]
     W: Array
     V: Array
 
 
+@dataclass(frozen=True)
 class Observer:
     """Turns states into looks: the one place where results leave the device."""
 
-    def __init__(
-        self, risk: Risk, A: Tensor, keep_weights: int, population: PopulationRisk | None = None
-    ) -> None:
-        self.risk, self.A, self.keep_weights, self.population = risk, A, keep_weights, population
+    risk: Risk
+    A: Tensor
+    initial: ReLUStudent
+    keep_weights: int
+    population: PopulationRisk | None = None  # logged beside the risk
+    full: bool = False  # whether the observables of the full tier are measured
+    test: Risk | None = None  # for loss_test, one of them
 
     def look(self, state: State) -> Look:
         student, loss = state.student, self.risk.loss(state.student)
         population = None if self.population is None else self.population.loss(student).total
         narrow = student.width <= WIDEST
-        kept = ReLUStudent(student.W[: self.keep_weights], student.V[: self.keep_weights])
+        kept = student.map(lambda layer: layer[: self.keep_weights])
         return Look(
             step=int(state.steps.max()),
+            time=float(state.time.max()),
             running=int(state.running.sum()),
             loss=_host(loss.total),
             loss_linear=_host(loss.linear),
@@ -69,9 +77,17 @@ class Observer:
             angle_between=_host(pairwise_angle(student.W)) if narrow else None,
             imbalance=_host(order_parameters.imbalance(student)),
             phase=_host(state.clocks.phase),
+            full=self._full(state),
             W=_host(kept.W),
             V=_host(kept.V),
         )
+
+    def _full(self, state: State) -> dict[str, Array]:
+        if not self.full:
+            return {}
+        moment = Moment(state, self.initial, self.A, self.risk, self.test)
+        measured = {name: observable.measure(moment) for name, observable in FULL.items()}
+        return {name: _host(value) for name, value in measured.items() if value is not None}
 
 
 def _host(x: Tensor) -> Array:

@@ -71,8 +71,8 @@ class Trajectory:
         """How many replicas show their neurons and their weights: a quarter of the room each."""
         room = self.limit / min(self.expected, DENSE) / 4
         R, (kept, k, _) = len(first.loss), first.W.shape
-        losses = sum(a.nbytes for a in _present(first, _LOSSES).values())
-        neurons = sum(a.nbytes for a in _present(first, _NEURONS).values()) / R
+        losses = sum(a.nbytes for a in _of_replicas(first).values())
+        neurons = sum(a.nbytes for a in _of_neurons(first).values()) / R
         weights = first.W.itemsize * k * (self.inputs + first.V.shape[1])
         self.replicas = int(min(R, max(1, room // neurons)))  # the pictures need one
         self.weights = int(min(kept, room // weights))
@@ -83,9 +83,19 @@ class Trajectory:
             self.left_out.append(f"weights of {self.weights} of {kept} replicas")
 
     def _row(self, look: Look) -> dict[str, Array]:
-        row = {"step": np.array(look.step), **_present(look, _LOSSES)}
-        row |= {name: a[: self.replicas].copy() for name, a in _present(look, _NEURONS).items()}
+        row = {"step": np.array(look.step), "time": np.array(look.time), **_of_replicas(look)}
+        row |= {name: a[: self.replicas].copy() for name, a in _of_neurons(look).items()}
         return row | {"W": look.W[: self.weights].copy(), "V": look.V[: self.weights].copy()}
+
+
+def _of_replicas(look: Look) -> dict[str, Array]:
+    """What has one number a replica."""
+    return _present(look, _LOSSES) | {name: a for name, a in look.full.items() if a.ndim == 1}
+
+
+def _of_neurons(look: Look) -> dict[str, Array]:
+    """What has several."""
+    return _present(look, _NEURONS) | {name: a for name, a in look.full.items() if a.ndim > 1}
 
 
 def _present(look: Look, names: Sequence[str]) -> dict[str, Array]:

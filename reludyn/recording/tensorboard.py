@@ -17,7 +17,8 @@ from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
-from reludyn.recording.look import WIDEST, Look
+from reludyn.recording.look import Look
+from reludyn.recording.observables import FULL, WIDEST
 
 PAIRS_UP_TO = 6  # the width up to which every pair of neurons has a curve
 LARGEST = float(np.finfo(np.float32).max)  # event files hold float32
@@ -64,6 +65,11 @@ def replica_scalars(look: Look, j: int) -> Scalars:
         for i in range(k):
             for h in range(i):
                 yield f"angle/between/{h + 1}-{i + 1}", look.angle_between[j, h, i]
+    for name, array in look.full.items():
+        if array.ndim < 3 or k <= PAIRS_UP_TO:
+            for place in np.ndindex(array.shape[1:]):
+                if max(place, default=0) < WIDEST:
+                    yield "/".join([FULL[name].tag, *_numbered(place)]), array[j][place]
     yield "phase/index", float(look.phase[j])
 
 
@@ -83,6 +89,7 @@ def ensemble_scalars(look: Look) -> Scalars:
         quantities["angle/largest_between"] = look.angle_between.max((1, 2))
     if look.loss_population is not None:
         quantities["loss/population"] = look.loss_population
+    quantities |= {FULL[name].tag: a for name, a in look.full.items() if a.ndim == 1}
     for tag, values in quantities.items():
         finite = values[np.isfinite(values)]
         if len(finite):
@@ -93,6 +100,11 @@ def ensemble_scalars(look: Look) -> Scalars:
     yield "fraction/aligned", (look.phase >= 1).mean()
     yield "fraction/grown", (look.phase >= 2).mean()
     yield "fraction/stopped", 1 - look.running / len(look.loss)
+
+
+def _numbered(place: Sequence[int]) -> list[str]:
+    """Neurons and outputs counted from 1: (0, 1) is 1-2."""
+    return ["-".join(str(i + 1) for i in place)] if place else []
 
 
 def _log10(loss: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -1,13 +1,16 @@
-"""Risks: what gradient descent minimises, with value and gradient in closed form."""
+"""Risks: what descent minimises, and estimates of their gradient from a part of the samples."""
 
 from __future__ import annotations
 
 from typing import Protocol
 
+from torch import Tensor
+
 from reludyn.activation import LeakyReLU
 from reludyn.notation import Evaluation, Loss
 from reludyn.risk.empirical import EmpiricalRisk
 from reludyn.risk.population import AnisotropicRisk, PopulationRisk
+from reludyn.risk.stochastic import FreshSamples, MiniBatches
 from reludyn.student import ReLUStudent
 
 
@@ -26,5 +29,28 @@ class Risk(Protocol):
     def loss(self, student: ReLUStudent) -> Loss:
         """Value with its two parts, never negative."""
 
+    def switched(self, before: ReLUStudent, after: ReLUStudent) -> Tensor:
+        """Probability, for each neuron (R, k), that an input activates it in one student and not in
+        the other."""
 
-__all__ = ["AnisotropicRisk", "EmpiricalRisk", "PopulationRisk", "Risk"]
+
+class Batches(Protocol):
+    """What stochastic descent follows instead of the gradient of the whole risk."""
+
+    @property
+    def period(self) -> int:
+        """Iterations between two checks of the risk itself against the tolerance."""
+
+    def evaluate(self, student: ReLUStudent, step: int) -> Evaluation:
+        """Value (R,) and gradient on the rows of an iteration."""
+
+
+__all__ = [
+    "AnisotropicRisk",
+    "Batches",
+    "EmpiricalRisk",
+    "FreshSamples",
+    "MiniBatches",
+    "PopulationRisk",
+    "Risk",
+]

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from reludyn.activation import RELU, LeakyReLU
+from reludyn.kernels import angle
 from reludyn.notation import Evaluation, Gradient, Loss
 from reludyn.risk import decomposition
 from reludyn.student import ReLUStudent
@@ -66,6 +67,11 @@ class PopulationRisk:
         """Value and parts (R,) to full relative precision (r = 1), never negative."""
         return decomposition.decompose(student, self.A, self.activation)
 
+    def switched(self, before: ReLUStudent, after: ReLUStudent) -> Tensor:
+        """P(sign(w_i.x) != sign(w'_i.x)) = angle(w_i, w'_i) / pi, (R, k)."""
+        same = (before.W == after.W).all(-1)  # the angle of zero with itself is not zero
+        return angle(before.W, after.W).masked_fill(same, 0.0) / math.pi
+
 
 class AnisotropicRisk(PopulationRisk):
     """The population risk over x ~ N(0, Sigma).
@@ -84,9 +90,13 @@ class AnisotropicRisk(PopulationRisk):
 
     def evaluate(self, student: ReLUStudent) -> Evaluation:
         """Value (R,) and gradient."""
-        loss, gradient = super().evaluate(student._replace(W=self.colour(student.W)))
+        loss, gradient = super().evaluate(student.map_hidden(self.colour))
         return Evaluation(loss, gradient._replace(W=self.colour(gradient.W)))
 
     def loss(self, student: ReLUStudent) -> Loss:
         """Value and parts (R,), never negative."""
-        return super().loss(student._replace(W=self.colour(student.W)))
+        return super().loss(student.map_hidden(self.colour))
+
+    def switched(self, before: ReLUStudent, after: ReLUStudent) -> Tensor:
+        """P(sign(w_i.x) != sign(w'_i.x)), (R, k)."""
+        return super().switched(before.map_hidden(self.colour), after.map_hidden(self.colour))

@@ -14,8 +14,9 @@ VERSION = 1
 
 
 def save_checkpoint(path: Path, state: State, basis: Tensor | None, digest: str) -> None:
-    """W (R, k, m), V (R, r, k), steps, flags and clocks, in the coordinates of the run:
-    the weights in R^d are W basis^T, with basis (R, d, m); W itself where basis is None.
+    """W (R, k, m), V (R, r, k), steps, flags, clocks and the memory of the update rule, in the
+    coordinates of the run: the weights in R^d are W basis^T, with basis (R, d, m); W itself where
+    basis is None.
 
     `torch.load(path, weights_only=True)` reads it; config_hash is that of DONE.
     """
@@ -25,6 +26,9 @@ def save_checkpoint(path: Path, state: State, basis: Tensor | None, digest: str)
         "W": state.student.W,
         "V": state.student.V,
         "basis": basis,
+        "step": state.step,
+        "time": state.time,
+        "memory": state.memory,
         "steps": state.steps,
         "running": state.running,
         "diverged": state.diverged,

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from reludyn.notation import Evaluation
-from reludyn.optim.gradient_descent import GradientDescent
+from reludyn.optim import Memory, UpdateRule
 from reludyn.phases import Clocks, PhaseRule
-from reludyn.risk import Risk
+from reludyn.risk import Batches, Risk
 from reludyn.student import ReLUStudent
 
 DIVERGED = 1e6  # times the initial loss or |A|^2 / 2, whichever is larger
@@ -22,8 +22,12 @@ class State:
     """R replicas after some iterations: every tensor lives on the device of the run."""
 
     student: ReLUStudent
-    evaluation: Evaluation  # of the risk at `student`
+    previous: ReLUStudent  # one iteration earlier; `student` itself where a replica did not move
+    evaluation: Evaluation  # of the risk at `student`, or of the batch of this iteration
+    step: int  # iterations made by the replicas that are running
+    memory: Memory  # of the update rule
     steps: Tensor  # (R,) iterations made by each replica
+    time: Tensor  # (R,) the sum of their step sizes, t = mu step for a constant one; float64
     running: Tensor  # (R,) false once a replica has stopped: it no longer moves
     diverged: Tensor  # (R,)
     stationary: Tensor  # (R,)
@@ -32,76 +36,89 @@ class State:
 
 
 class Engine:
-    """Gradient descent on one risk, with its stopping rule.
+    """Descent on one risk by one update rule, with its stopping rule.
 
     A replica stops at the first iterate whose loss is below `tolerance` (0: never), or above its
     ceiling, or not a number, or whose gradient has a norm below `gradient_tolerance` (0: never).
-    Events are detected at every iteration, so they are exact whatever
-    the spacing of the looks.
+    Events are detected at every iteration, so they are exact whatever the spacing of the looks;
+    where descent follows batches, the loss of the whole risk is compared with the tolerance every
+    `batches.period` iterations.
     """
 
     def __init__(
         self,
         risk: Risk,
-        optimizer: GradientDescent,
+        optimizer: UpdateRule,
         rule: PhaseRule,
         tolerance: float,
         gradient_tolerance: float = 0.0,
+        batches: Batches | None = None,
     ) -> None:
-        self.risk, self.optimizer, self.rule = risk, optimizer, rule
+        self.risk, self.optimizer, self.rule, self.batches = risk, optimizer, rule, batches
         self.tolerance, self.gradient_tolerance = tolerance, gradient_tolerance
-        self.coarse = tolerance >= COARSE * torch.finfo(rule.A.dtype).eps * rule.zero_loss
+        self.coarse = (
+            batches is None and tolerance >= COARSE * torch.finfo(rule.A.dtype).eps * rule.zero_loss
+        )
 
     def start(self, student: ReLUStudent) -> State:
         """Iteration 0."""
         R, device = student.replicas, student.W.device
-        evaluation = self.risk.evaluate(student)
+        evaluation = self._evaluate(student, 0)
         never = torch.full((R,), -1, device=device)
         state = State(
             student,
+            student,
             evaluation,
+            step=0,
+            memory=self.optimizer.snapshot(),
             steps=torch.zeros(R, dtype=torch.int64, device=device),
+            time=torch.zeros(R, dtype=torch.float64, device=device),
             running=torch.ones(R, dtype=torch.bool, device=device),
             diverged=torch.zeros(R, dtype=torch.bool, device=device),
             stationary=torch.zeros(R, dtype=torch.bool, device=device),
             clocks=Clocks(never, never, never),
             ceiling=DIVERGED * evaluation.loss.clamp_min(self.rule.zero_loss),
         )
-        return self._seen(state, student, evaluation, state.steps)
+        return self._seen(state, student, evaluation)
 
     def advance(self, state: State, steps: int) -> State:
         """The state after `steps` further iterations of every replica that is still running."""
+        self.optimizer.restore(state.memory)
         for _ in range(steps):
             running = state.running.view(-1, 1, 1)
+            time = torch.where(state.running, state.time + self.optimizer.lr, state.time)
             moved = self.optimizer.step(state.student, state.evaluation.gradient)
             student = ReLUStudent(
                 torch.where(running, moved.W, state.student.W),
                 torch.where(running, moved.V, state.student.V),
             )
-            state = self._seen(
-                state, student, self.risk.evaluate(student), state.steps + state.running
-            )
-        return state
+            made = state.steps + state.running
+            state = replace(state, step=state.step + 1, steps=made, time=time)
+            state = self._seen(state, student, self._evaluate(student, state.step))
+        return replace(state, memory=self.optimizer.snapshot())
 
-    def _seen(
-        self, state: State, student: ReLUStudent, evaluation: Evaluation, steps: Tensor
-    ) -> State:
-        diverged = (evaluation.loss <= state.ceiling).logical_not()  # true for NaN
-        converged = self._converged(student, evaluation)
-        stationary = evaluation.gradient.norm() < self.gradient_tolerance
-        return State(
-            student,
-            evaluation,
-            steps,
+    def _evaluate(self, student: ReLUStudent, step: int) -> Evaluation:
+        if self.batches is None:
+            return self.risk.evaluate(student)
+        return self.batches.evaluate(student, step)
+
+    def _seen(self, state: State, student: ReLUStudent, evaluation: Evaluation) -> State:
+        diverged = state.running & (evaluation.loss <= state.ceiling).logical_not()  # or NaN
+        converged = state.running & self._converged(student, evaluation, state.step)
+        stationary = state.running & (evaluation.gradient.norm() < self.gradient_tolerance)
+        return replace(
+            state,
+            student=student,
+            previous=state.student,
+            evaluation=evaluation,
             running=state.running & (converged | diverged | stationary).logical_not(),
-            diverged=diverged,
-            stationary=stationary & converged.logical_not(),
-            clocks=self.rule.tick(state.clocks, steps, student, converged),
-            ceiling=state.ceiling,
+            diverged=state.diverged | diverged,
+            stationary=state.stationary | (stationary & converged.logical_not()),
+            clocks=self.rule.tick(state.clocks, state.steps, student, converged),
         )
 
-    def _converged(self, student: ReLUStudent, evaluation: Evaluation) -> Tensor:
-        if self.tolerance == 0:
+    def _converged(self, student: ReLUStudent, evaluation: Evaluation, step: int) -> Tensor:
+        if self.tolerance == 0 or (self.batches is not None and step % self.batches.period):
             return torch.zeros_like(evaluation.loss, dtype=torch.bool)
         loss = evaluation.loss if self.coarse else self.risk.loss(student).total
         return loss < self.tolerance

@@ -1,0 +1,158 @@
+"""What settings mean together: those that exclude each other are refused with the reason."""
+
+from __future__ import annotations
+
+import re
+
+from reludyn.errors import ConfigError
+from reludyn.settings import (
+    AdamOptimizer,
+    Config,
+    FileData,
+    FlowOptimizer,
+    Optimizer,
+    PopulationData,
+    SGDOptimizer,
+    StreamData,
+)
+
+
+def check_combinations(config: Config) -> None:
+    """Raise ConfigError for values that are each allowed, but not together."""
+    if not re.fullmatch(r"[\w-][\w.-]*(/[\w-][\w.-]*)*", config.name):
+        raise ConfigError(
+            "name", config.name, "must be letters, digits, - _ . and / within: it names a folder"
+        )
+    _check_model(config)
+    if not isinstance(config.data, FileData):
+        _check_data(config.data)
+    _check_init(config)
+    _check_optimizer(config)
+    if config.precision == "float32":
+        _check_single(config)
+
+
+def is_stochastic(config: Config) -> bool:
+    """Whether descent follows a part of the samples, another one in every step."""
+    data = config.data
+    return isinstance(config.optimizer, SGDOptimizer) or (
+        isinstance(data, StreamData) and data.fresh
+    )
+
+
+def stays_in_subspace(config: Config) -> bool:
+    """Whether descent stays in the span of A and W(0): the population risk of isotropic inputs has
+    its gradient there, and all update rules but Adam, whose steps depend on the axes, combine
+    gradients linearly."""
+    data = config.data
+    isotropic: bool = data.name == "population" and data.covariance == "identity"
+    return isotropic and not isinstance(config.optimizer, AdamOptimizer)
+
+
+def _check_model(config: Config) -> None:
+    model = config.model
+    if model.bias:
+        raise ConfigError(
+            "model.bias", True, "must be false: the linear teacher, the closed forms and the "
+            "invariances of the paper are those of networks without biases",
+        )  # fmt: skip
+    if not (model.train_hidden or model.train_output):
+        raise ConfigError(
+            "model.train_hidden", False, "one layer must be trained and model.train_output=false"
+        )
+
+
+def _check_data(data: PopulationData) -> None:
+    if data.outputs > data.dim:
+        raise ConfigError("data.outputs", data.outputs, f"must be at most data.dim={data.dim}")
+    if data.name == "population" and data.samples is not None:
+        raise ConfigError(
+            "data.samples", data.samples, "must be null with data=population",
+            "For an empirical risk use data=gaussian",
+        )  # fmt: skip
+    if data.name != "population" and data.samples is None:
+        raise ConfigError(
+            "data.samples", None, f"must be >= 1 with data={data.name}",
+            "For the limit of infinitely many samples use data=population",
+        )  # fmt: skip
+    if data.seed is not None and data.name == "population" and data.target != "random":
+        raise ConfigError(
+            "data.seed", data.seed,
+            f"must be null with data=population data.target={data.target}",
+            "Nothing is drawn there",
+        )  # fmt: skip
+    for name, used in (("covariance", data.covariance), ("target", data.target)):
+        path = getattr(data, f"{name}_path")
+        if (used == "file") != (path is not None):
+            allowed = f"must be a path with data.{name}=file, and null without"
+            raise ConfigError(f"data.{name}_path", path, allowed)
+
+
+def _check_init(config: Config) -> None:
+    data, init = config.data, config.init
+    if init.signs != "random" and data.outputs is not None and data.outputs > 1:
+        raise ConfigError(
+            "init.signs", init.signs, f"must be random when data.outputs={data.outputs} > 1",
+            "Use init.signs=random: a pattern belongs to scalar output weights",
+        )  # fmt: skip
+    if init.scale_to is not None and config.replicas == 1:
+        raise ConfigError(
+            "init.scale_to", init.scale_to, "must be null with replicas=1",
+            "A range of scales needs a batch: set replicas",
+        )  # fmt: skip
+
+
+def _check_optimizer(config: Config) -> None:
+    optimizer, data, trainer = config.optimizer, config.data, config.trainer
+    if optimizer.output_lr is not None and not config.model.train_output:
+        raise ConfigError(
+            "optimizer.output_lr", optimizer.output_lr,
+            "must be null with model.train_output=false: the output layer does not move",
+        )  # fmt: skip
+    if isinstance(optimizer, Optimizer) and optimizer.warmup >= trainer.steps:
+        raise ConfigError(
+            "optimizer.warmup", optimizer.warmup, f"must be below trainer.steps={trainer.steps}"
+        )
+    if isinstance(optimizer, SGDOptimizer):
+        if data.name in ("population", "stream"):
+            raise ConfigError(
+                "optimizer", optimizer.name, f"needs samples in memory; data={data.name} has none",
+                "Use data=gaussian or data=file, or new samples in every step with data=stream "
+                "data.fresh=true optimizer=gd",
+            )  # fmt: skip
+        if data.samples is not None and optimizer.batch > data.samples:
+            raise ConfigError(
+                "optimizer.batch", optimizer.batch, f"must be at most data.samples={data.samples}"
+            )
+    if not is_stochastic(config):
+        return
+    if isinstance(optimizer, FlowOptimizer):
+        raise ConfigError(
+            "optimizer", optimizer.name, "needs the gradient of one risk; with data.fresh=true "
+            "every step has its own", "Use optimizer=gd, or data.fresh=false",
+        )  # fmt: skip
+    if trainer.gradient_tolerance > 0:
+        raise ConfigError(
+            "trainer.gradient_tolerance", trainer.gradient_tolerance,
+            "must be 0 where steps follow a part of the samples: its gradient is not that of the "
+            "risk", "Use trainer.tolerance",
+        )  # fmt: skip
+
+
+def _check_single(config: Config) -> None:
+    init = config.init
+    sizes = {f"init.{name}": getattr(init, name) for name in ("scale", "scale_to", "output_scale")}
+    if isinstance(config.data, PopulationData):
+        sizes["data.target_norm"] = config.data.target_norm
+    for name, value in sizes.items():
+        if value is not None and not 1e-15 <= value <= 1e15:
+            raise ConfigError(
+                name, value, "must be between 1e-15 and 1e15 with precision=float32",
+                "Use precision=float64",
+            )  # fmt: skip
+    optimizer = config.optimizer
+    if isinstance(optimizer, FlowOptimizer) and optimizer.rtol < 1e-6:
+        raise ConfigError(
+            "optimizer.rtol", optimizer.rtol, "must be at least 1e-6 with precision=float32",
+            "Use precision=float64 or a larger optimizer.rtol",
+        )  # fmt: skip

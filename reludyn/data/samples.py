@@ -1,0 +1,115 @@
+"""Samples (X, Y): drawn in blocks from seeds, held in memory or drawn anew in every pass.
+
+Axes: S samples, one a replica or one for all (S = R or 1), n rows, d inputs, r outputs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from reludyn.data.inputs import InputLaw
+from reludyn.randomness import Purpose, stream
+from reludyn.teacher import LinearTeacher
+
+BLOCK = 4096  # rows that share a generator: part of what a seed means
+
+
+@dataclass(frozen=True)
+class Source:
+    """Rows x of a law with labels y = A x + noise N(0, I_r), for each of S seeds.
+
+    Row i of a seed depends on (seed, i) alone, however many rows are drawn and in what pieces; with
+    a step, on (seed, step, i). Labels without noise are the same for every value of `noise`.
+    """
+
+    teacher: LinearTeacher
+    law: InputLaw
+    seeds: Sequence[int]
+    noise: float = 0.0
+    purpose: Purpose = "data"
+
+    def rows(
+        self, n: int, at_once: int = BLOCK, step: int | None = None
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Rows 0 to n in pieces of at most at_once: X (S, c, d), Y (S, c, r), float64, CPU."""
+        for block, start in enumerate(range(0, n, BLOCK)):
+            index = (block,) if step is None else (block, step)
+            inputs = [stream(seed, self.purpose, *index) for seed in self.seeds]
+            errors = [stream(seed, "noise", *index) for seed in self.seeds] if self.noise else []
+            count = min(BLOCK, n - start)
+            for first in range(0, count, at_once):
+                yield self._draw(inputs, errors, min(at_once, count - first))
+
+    def _draw(
+        self, inputs: Sequence[np.random.Generator], errors: Sequence[np.random.Generator], c: int
+    ) -> tuple[Tensor, Tensor]:
+        d, r = self.teacher.inputs, self.teacher.outputs
+        X = torch.from_numpy(np.stack([self.law.sample(rng, c, d) for rng in inputs]))
+        Y = self.teacher(X)
+        if errors:
+            noise = np.stack([rng.standard_normal((c, r)) for rng in errors])
+            Y = Y + self.noise * torch.from_numpy(noise)
+        return X, Y
+
+    def draw(self, n: int) -> Resident:
+        """All rows at once, float64, CPU."""
+        S, d, r = len(self.seeds), self.teacher.inputs, self.teacher.outputs
+        X = torch.empty(S, n, d, dtype=torch.float64)
+        Y = torch.empty(S, n, r, dtype=torch.float64)
+        start = 0
+        for x, y in self.rows(n):
+            X[:, start : start + x.shape[1]], Y[:, start : start + x.shape[1]] = x, y
+            start += x.shape[1]
+        return Resident(X, Y)
+
+
+class Samples(Protocol):
+    """n rows a replica, on the device and in the precision of the run."""
+
+    @property
+    def n(self) -> int: ...
+
+    def chunks(self, at_once: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """All rows, in pieces of at most at_once: X (S, c, d), Y (S, c, r)."""
+
+
+@dataclass(frozen=True)
+class Resident:
+    """Samples in memory: X (S, n, d), Y (S, n, r)."""
+
+    X: Tensor
+    Y: Tensor
+
+    @property
+    def n(self) -> int:
+        return self.X.shape[1]
+
+    def chunks(self, at_once: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Views, without copies."""
+        return zip(self.X.split(at_once, 1), self.Y.split(at_once, 1), strict=True)
+
+    def to(self, like: Tensor) -> Resident:
+        """On the device and in the precision of another tensor."""
+        return Resident(self.X.to(like), self.Y.to(like))
+
+
+@dataclass(frozen=True)
+class Streamed:
+    """Samples that are drawn anew in every pass and never held; with a step, those of that step."""
+
+    source: Source
+    n: int
+    device: torch.device
+    dtype: torch.dtype
+    step: int | None = None
+
+    def chunks(self, at_once: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """At most BLOCK rows at once."""
+        for X, Y in self.source.rows(self.n, min(at_once, BLOCK), self.step):
+            yield X.to(self.device, self.dtype), Y.to(self.device, self.dtype)

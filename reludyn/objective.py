@@ -1,0 +1,183 @@
+"""The objective: what is learned from what, made from the settings of the data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from reludyn.activation import LeakyReLU
+from reludyn.data.covariance import Covariance, covariance_from_file, power_law
+from reludyn.data.files import read_matrix, read_samples
+from reludyn.data.inputs import InputLaw
+from reludyn.data.samples import Resident, Source, Streamed
+from reludyn.errors import ConfigError
+from reludyn.memory import TEST_SAMPLES
+from reludyn.risk import (
+    AnisotropicRisk,
+    Batches,
+    EmpiricalRisk,
+    FreshSamples,
+    MiniBatches,
+    PopulationRisk,
+    Risk,
+)
+from reludyn.settings import (
+    Config,
+    FileData,
+    GaussianData,
+    PopulationData,
+    SGDOptimizer,
+    StreamData,
+)
+from reludyn.teacher import LinearTeacher, axis_teacher, least_squares_teacher, random_teacher
+
+TEST_SEED = 0  # the fresh samples of loss_test are the same for all replicas
+
+
+@dataclass(frozen=True)
+class Target:
+    """What is learned; where a file holds the samples, they come with it."""
+
+    teacher: LinearTeacher
+    samples: Resident | None = None  # float64, CPU
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What is minimised, and what is looked at beside it."""
+
+    risk: Risk
+    population: PopulationRisk | None  # closed form, if there is one, of the law of the inputs
+    zero_loss: float  # the risk of the zero student: the unit of losses
+    batches: Batches | None = None  # what a step follows instead of the whole risk
+    test: Risk | None = None  # of fresh samples without label noise, where it is looked at
+
+    @property
+    def beside(self) -> PopulationRisk | None:
+        """The population risk, where it is not what is minimised."""
+        return None if self.population is self.risk else self.population
+
+
+def make_target(config: Config) -> tuple[Config, Target]:
+    """The target of config.data, and the config with the sizes that a file decided.
+
+    A random target depends on data.seed alone, so that all replicas and all seeds learn the same A.
+    That of samples without A is the solution of least squares of minimal norm.
+    """
+    data = config.data
+    if isinstance(data, FileData):
+        target = _read(data)
+        assert target.samples is not None
+        r, d = target.teacher.A.shape
+        data = replace(data, dim=d, outputs=r, samples=target.samples.n)
+        return replace(config, data=data), target
+    if data.target == "axis":
+        return config, Target(axis_teacher(data.outputs, data.dim, data.target_norm))
+    if data.target == "random":
+        seed = data.seed or 0
+        return config, Target(random_teacher(data.outputs, data.dim, data.target_norm, seed))
+    shape = (data.outputs, data.dim)
+    A = torch.from_numpy(read_matrix(data.target_path, "data.target_path", "A", shape))
+    teacher = LinearTeacher(data.target_norm * A)
+    _check_nonzero(teacher, "data.target_path", data.target_path)
+    return config, Target(teacher)
+
+
+def make_objective(config: Config, target: Target, A: Tensor, seeds: Sequence[int]) -> Objective:
+    """Risk and batches that config.data and config.optimizer ask for, on the device and in the
+    precision of A, which is the target in the coordinates of the run."""
+    data, activation = config.data, LeakyReLU(config.model.negative_slope)
+    if target.samples is not None:
+        zero_loss = float(target.samples.Y.square().sum(-1).mean()) / 2
+        samples = target.samples.to(A)
+        of_file = _mini_batches(config, samples, seeds, activation)
+        return Objective(EmpiricalRisk(samples, activation), None, zero_loss, of_file)
+    covariance = make_covariance(data)
+    population, zero_loss = PopulationRisk(A, activation), target.teacher.zero_loss
+    if covariance is not None:
+        population = AnisotropicRisk(A, covariance.colour, activation)
+        zero_loss = LinearTeacher(covariance.colour(target.teacher.A)).zero_loss
+    if not isinstance(data, GaussianData):
+        return Objective(population, population, zero_loss)
+
+    law = InputLaw(data.law, data.freedom, covariance)
+    closed = population if data.law == "gaussian" else None  # no other closed form
+    test = None
+    if config.trainer.observables == "full" or (closed is None and _is_fresh(data)):
+        unseen = Source(target.teacher, law, [TEST_SEED], purpose="test").draw(TEST_SAMPLES)
+        test = EmpiricalRisk(unseen.to(A), activation)
+    source = Source(target.teacher, law, seeds if data.seed is None else [data.seed], data.noise)
+    risk, batches = _drawn(config, source, closed or test, A, seeds, activation)
+    return Objective(risk, closed, zero_loss, batches, test)
+
+
+def make_covariance(data: PopulationData) -> Covariance | None:
+    """The covariance of the inputs; None is the identity."""
+    if data.covariance == "identity":
+        return None
+    if data.covariance == "power_law":
+        return power_law(data.dim, data.covariance_exponent)
+    assert data.covariance_path is not None
+    return covariance_from_file(data.covariance_path, data.dim)
+
+
+def _drawn(
+    config: Config, source: Source, unseen: Risk | None, A: Tensor, seeds: Sequence[int],
+    activation: LeakyReLU,
+) -> tuple[Risk, Batches | None]:  # fmt: skip
+    """The risk of samples of a source; of new ones in every step, what stands for their limit."""
+    data = config.data
+    assert data.samples is not None
+    if not isinstance(data, StreamData):
+        samples = source.draw(data.samples).to(A)
+        batches = _mini_batches(config, samples, seeds, activation)
+        return EmpiricalRisk(samples, activation), batches
+    streamed = Streamed(source, data.samples, A.device, A.dtype)
+    if not data.fresh:
+        return EmpiricalRisk(streamed, activation), None
+    assert unseen is not None
+    period = 1 if data.law == "gaussian" else max(1, TEST_SAMPLES // data.samples)
+    return unseen, FreshSamples(streamed, activation, period)
+
+
+def _mini_batches(
+    config: Config, samples: Resident, seeds: Sequence[int], activation: LeakyReLU
+) -> MiniBatches | None:
+    optimizer = config.optimizer
+    if not isinstance(optimizer, SGDOptimizer):
+        return None
+    if optimizer.batch > samples.n:
+        allowed = f"must be at most {samples.n}, the number of samples"
+        raise ConfigError("optimizer.batch", optimizer.batch, allowed)
+    return MiniBatches(samples, optimizer.batch, seeds, activation)
+
+
+def _is_fresh(data: object) -> bool:
+    return isinstance(data, StreamData) and data.fresh
+
+
+def _read(data: FileData) -> Target:
+    inputs, labels, matrix = read_samples(data.path, data.outputs)
+    n, d = inputs.shape
+    if data.dim not in (None, d):
+        raise ConfigError("data.dim", data.dim, f"must be null or {d}, as in {data.path}")
+    if data.samples is not None and data.samples > n:
+        raise ConfigError("data.samples", data.samples, f"must be at most {n}, as in {data.path}")
+    X = torch.from_numpy(inputs)[: data.samples]
+    if matrix is not None:
+        teacher = LinearTeacher(torch.from_numpy(matrix))
+        Y = teacher(X) if labels is None else torch.from_numpy(labels)[: data.samples]
+    else:
+        assert labels is not None
+        Y = torch.from_numpy(labels)[: data.samples]
+        teacher = least_squares_teacher(X, Y)
+    _check_nonzero(teacher, "data.path", data.path)
+    return Target(teacher, Resident(X.unsqueeze(0), Y.unsqueeze(0)))
+
+
+def _check_nonzero(teacher: LinearTeacher, key: str, path: str | None) -> None:
+    if not teacher.A.any():
+        raise ConfigError(key, path, "the target A must not be zero: there is nothing to learn")

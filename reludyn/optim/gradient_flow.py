@@ -1,0 +1,84 @@
+"""Gradient flow: the limit of small steps, by an adaptive integrator."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torchdiffeq import odeint
+
+from reludyn.errors import ConfigError
+from reludyn.notation import Gradient
+from reludyn.optim import Memory, StepSizes
+from reludyn.risk import Risk
+from reludyn.student import ReLUStudent
+
+MOST_STEPS = 1000  # of the integrator within one iteration
+
+
+@dataclass(frozen=True)
+class GradientFlow:
+    """dW/dt = -grad_W L, dV/dt = -(output_lr/lr) grad_V L; an iteration is the flow over time lr.
+
+    So iteration s of the flow belongs beside iteration s of gradient descent, at t = lr s. Every
+    iteration ends on a step of the integrator, nothing is interpolated. The error of a step is
+    at most rtol times the weights of its replica (root mean square); all replicas share the steps,
+    those of the one that needs the smallest.
+    """
+
+    risk: Risk
+    sizes: StepSizes
+    rtol: float = 1e-10
+    method: str = "dopri8"
+
+    @property
+    def lr(self) -> float:
+        """Time of an iteration."""
+        return self.sizes.lr
+
+    def step(self, student: ReLUStudent, gradient: Gradient) -> ReLUStudent:
+        """The flow map over time lr. Raises ConfigError where the flow is too stiff."""
+        size = student.W[0].numel()
+        start = torch.cat([student.W.flatten(1), student.V.flatten(1)], 1)
+        finite = start.isfinite().all(1, keepdim=True)
+        start = torch.where(finite, start, 0.0)  # a replica that diverged holds up nobody
+        speeds = (self.sizes.train_hidden, self.sizes.train_output * self.sizes.output / self.lr)
+
+        def weights(y: Tensor) -> ReLUStudent:
+            return ReLUStudent(y[:, :size].view_as(student.W), y[:, size:].view_as(student.V))
+
+        def velocity(_: Tensor, y: Tensor) -> Tensor:
+            W, V = self.risk.evaluate(weights(y)).gradient
+            return -torch.cat([speeds[0] * W.flatten(1), speeds[1] * V.flatten(1)], 1)
+
+        times = start.new_tensor([0.0, self.lr])
+        options: dict[str, Any] = {
+            "first_step": times[1],
+            "step_t": times[1:],
+            "max_num_steps": MOST_STEPS,
+            "norm": lambda error: error.square().mean(1).sqrt().max(),
+        }
+        floor = self.rtol * start.square().mean(1, keepdim=True).sqrt()
+        floor = floor.clamp_min(torch.finfo(floor.dtype).tiny)
+        try:
+            path = odeint(
+                velocity, start, times, rtol=self.rtol, atol=floor, method=self.method,
+                options=options,
+            )  # fmt: skip
+        except AssertionError as error:  # too many steps, or too small ones
+            raise ConfigError(
+                "optimizer.rtol", self.rtol,
+                f"the flow is too stiff for {self.method}: {error}",
+                "Use a smaller init.scale or optimizer.lr, or a larger optimizer.rtol",
+            ) from error  # fmt: skip
+        end = weights(torch.where(finite, path[-1], torch.nan))
+        return self.sizes.trained(student, end)  # exactly: the path is interpolated at its end
+
+    def snapshot(self) -> Memory:
+        """The flow remembers nothing."""
+        return None
+
+    def restore(self, memory: Memory) -> None:
+        """Nothing to do."""
