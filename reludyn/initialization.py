@@ -10,20 +10,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
+from reludyn.arrays import Array, read_arrays
 from reludyn.errors import ConfigError
-from reludyn.files import UNREADABLE
 from reludyn.randomness import stream
 from reludyn.settings import DominatedInit, ExplicitInit, Init, NearSaddleInit
 from reludyn.student import ReLUStudent
 from reludyn.teacher import LinearTeacher
-
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -119,13 +115,16 @@ def dominated(draw: Draw) -> tuple[Array, Array]:
 
 @initialization("explicit")
 def explicit(draw: Draw) -> tuple[Array, Array]:
-    """W and V as given, in lists or in the arrays W (k, d), V (r, k) of an .npz file. Rows of W
-    that are shorter than d go on with zeros."""
+    """W and V as given, in lists or in the arrays W (k, d), V (r, k) of a file. Rows of W that are
+    shorter than d go on with zeros."""
     settings = draw.settings
     assert isinstance(settings, ExplicitInit)
     given: Mapping[str, object] = {"W": settings.W, "V": settings.V}
     if settings.path is not None:
-        given = _arrays(Path(settings.path))
+        given, _ = read_arrays(settings.path, "init.path")
+        if not {"W", "V"} <= set(given):
+            allowed = "must be an .npz or .safetensors file with the arrays W (k, d) and V (r, k)"
+            raise ConfigError("init.path", settings.path, allowed)
     W = _matrix("W", given.get("W"), draw.k, draw.d, shorter=True)
     return W, _matrix("V", given.get("V"), draw.r, draw.k)
 
@@ -200,15 +199,6 @@ def _haar(draw: Draw, rows: int, columns: int) -> Array:
     Q, triangle = np.linalg.qr(draw.normal(max(rows, columns), min(rows, columns)))
     Q = Q * np.sign(np.diag(triangle))
     return Q if rows >= columns else Q.T
-
-
-def _arrays(path: Path) -> dict[str, Array]:
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files}
-    except UNREADABLE as error:
-        allowed = "must be an .npz file with the arrays W (k, d) and V (r, k)"
-        raise ConfigError("init.path", path, allowed) from error
 
 
 def _matrix(name: str, given: object, rows: int, columns: int, shorter: bool = False) -> Array:

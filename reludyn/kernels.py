@@ -16,8 +16,6 @@ import math
 import torch
 from torch import Tensor
 
-_BLOCK = 2**23  # numbers held at once by a pairwise computation
-
 
 def norm(p: Tensor) -> Tensor:
     """Euclidean norm over the last axis: (..., d) -> (...)."""
@@ -44,11 +42,15 @@ def angle(p: Tensor, q: Tensor) -> Tensor:
 
 
 def pairwise_angle(w: Tensor) -> Tensor:
-    """Angles between all rows: (..., k, d) -> (..., k, k), zero on the diagonal."""
-    k = w.shape[-2]
-    rows = max(1, _BLOCK // max(1, w.numel()))  # memory stays bounded for wide networks
-    theta = torch.cat([angle(b.unsqueeze(-2), w.unsqueeze(-3)) for b in w.split(rows, -2)], -2)
-    return theta.masked_fill(torch.eye(k, dtype=torch.bool, device=w.device), 0.0)
+    """Angles between all rows, as `angle`: (..., k, d) -> (..., k, k), zero on the diagonal."""
+    u = unit(w)
+    exact = "donot_use_mm_for_euclid_dist"  # products would lose small differences
+    theta = 2 * torch.atan2(
+        torch.cdist(u, u, compute_mode=exact), torch.cdist(u, -u, compute_mode=exact)
+    )
+    zero = norm(w) == 0
+    theta = theta.masked_fill(zero.unsqueeze(-1) | zero.unsqueeze(-2), math.pi / 2)
+    return theta.masked_fill(torch.eye(w.shape[-2], dtype=torch.bool, device=w.device), 0.0)
 
 
 def relu_kernel(p: Tensor, q: Tensor) -> Tensor:

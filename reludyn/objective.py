@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from reludyn.activation import LeakyReLU
+from reludyn.arrays import read_matrix
 from reludyn.data.covariance import Covariance, covariance_from_file, power_law
-from reludyn.data.files import read_matrix, read_samples
+from reludyn.data.files import read_samples
 from reludyn.data.inputs import InputLaw
 from reludyn.data.samples import Resident, Source, Streamed
 from reludyn.errors import ConfigError

@@ -57,7 +57,7 @@ class PopulationData:
         at_least=0,
         at_most=100,
     )
-    covariance_path: str | None = key("file: an .npy file with the matrix (d, d)")
+    covariance_path: str | None = key(f"covariance=file: the matrix Sigma (d, d), {MATRIX}")
     samples: int | None = key(
         "number n of samples; null is the population limit", at_least=1, at_most=1e12
     )
@@ -143,7 +143,7 @@ class ExplicitInit(Init):
 
     W: list[Any] | None = key("rows w_i of the hidden layer; shorter ones go on with zeros")
     V: list[Any] | None = key("rows of the output layer, k numbers each")
-    path: str | None = key("an .npz file with W and V instead")
+    path: str | None = key("an .npz or .safetensors file with W and V instead")
 
 
 @dataclass

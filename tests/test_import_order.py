@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).parent.parent / "reludyn"
 
 # in the order of design.md, with the small rooms that everyone uses on top
 ROOMS = [
-    "errors", "settings", "combinations", "files", "memory", "randomness", "notation",
+    "errors", "settings", "combinations", "files", "arrays", "memory", "randomness", "notation",
     "activation", "kernels", "compensated", "teacher", "student", "initialization", "data", "risk",
     "optim", "order_parameters", "theory", "phases", "training", "recording", "figures",
     "objective", "assembly", "experiment", "config", "messages", "help", "reference", "cli",

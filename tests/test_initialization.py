@@ -157,8 +157,14 @@ def test_a_file_that_holds_no_weights_is_refused(tmp_path: Path, content: bytes 
     path = tmp_path / "w.npz"
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(ConfigError, match=r"init.path=.*: must be an .npz file with the arrays W"):
+    with pytest.raises(ConfigError, match=r"init.path=.*(cannot be read|there is no such file)"):
         drawn("explicit", [0], 2, 3, 1, 1.0, W=None, V=None, path=str(path))
+
+
+def test_a_file_with_other_arrays_is_refused(tmp_path: Path) -> None:
+    np.savez(tmp_path / "w.npz", W=np.ones((2, 3)))
+    with pytest.raises(ConfigError, match=r"init.path=.*: must be .* with the arrays W .* and V"):
+        drawn("explicit", [0], 2, 3, 1, 1.0, W=None, V=None, path=str(tmp_path / "w.npz"))
 
 
 def test_a_file_with_pickled_objects_is_not_loaded(tmp_path: Path) -> None:

@@ -64,12 +64,13 @@ def test_singular_geometry_is_decided() -> None:
     assert float(angle(p, -p)) == math.pi
 
 
-def test_pairwise_angles_are_the_angles_of_all_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pairwise_angles_are_the_angles_of_all_pairs() -> None:
+    """Also of vectors that are zero, parallel, antiparallel or 1e-9 apart."""
     w = torch.randn(3, 7, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    w[0, 3], w[1, 2], w[1, 4] = 0, 2 * w[1, 1], -w[1, 0]
+    w[2, 6] = w[2, 5] + 1e-9 * w[2, 4]
     expected = torch.zeros(3, 7, 7, dtype=torch.float64)
     for j, i, h in product(range(3), range(7), range(7)):
         expected[j, i, h] = angle(w[j, i], w[j, h]) if i != h else 0
-    whole = pairwise_angle(w)
-    monkeypatch.setattr("reludyn.kernels._BLOCK", 1)  # a row at a time
-    assert torch.equal(whole, pairwise_angle(w))
-    torch.testing.assert_close(whole, expected, rtol=1e-15, atol=0)
+    assert 0 < float(expected[2, 5, 6]) < 1e-8
+    torch.testing.assert_close(pairwise_angle(w), expected, rtol=1e-14, atol=0)

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from reludyn.arrays import Array, read_matrix
 from reludyn.errors import ConfigError
-from reludyn.files import UNREADABLE
 
-Array = NDArray[np.float64]
 Rows = TypeVar("Rows", Array, Tensor)
 
 
@@ -40,18 +37,13 @@ def power_law(d: int, exponent: float) -> Covariance:
 
 
 def covariance_from_file(path: str, d: int) -> Covariance:
-    """Sigma (d, d) from an .npy file: finite, symmetric, positive definite; raises ConfigError."""
-    allowed = f"must be an .npy file with a symmetric positive definite matrix ({d}, {d})"
-    try:
-        matrix = np.load(Path(path), allow_pickle=False).astype(np.float64)
-    except UNREADABLE as error:
-        raise ConfigError("data.covariance_path", path, f"{allowed}; it cannot be read") from error
-    if matrix.shape != (d, d):
-        raise ConfigError("data.covariance_path", path, f"{allowed}; its shape is {matrix.shape}")
-    if not np.isfinite(matrix).all() or not np.allclose(matrix, matrix.T, rtol=1e-10, atol=0):
-        raise ConfigError("data.covariance_path", path, f"{allowed}; it is not symmetric")
+    """Sigma (d, d): finite, symmetric, positive definite; raises ConfigError."""
+    key = "data.covariance_path"
+    matrix = read_matrix(path, key, "Sigma", (d, d))
+    if not np.allclose(matrix, matrix.T, rtol=1e-10, atol=0):
+        raise ConfigError(key, path, "Sigma must be symmetric")
     eigenvalues, vectors = np.linalg.eigh(matrix)
     if eigenvalues[0] <= 0:
         least = f"its smallest eigenvalue is {eigenvalues[0]:.2e}"
-        raise ConfigError("data.covariance_path", path, f"{allowed}; {least}")
+        raise ConfigError(key, path, f"Sigma must be positive definite; {least}")
     return Covariance((vectors * np.sqrt(eigenvalues)) @ vectors.T)
