@@ -70,8 +70,8 @@ class GradientFlow:
         except AssertionError as error:  # too many steps, or too small ones
             raise ConfigError(
                 "optimizer.rtol", self.rtol,
-                f"{self.method} does not get on: {error}. The flow is too stiff, or, on samples, its "
-                "gradient jumps back and forth where a neuron rests on a sample",
+                f"{self.method} does not get on: {error}. The flow is too stiff, or, on samples, "
+                "its gradient jumps back and forth where a neuron rests on a sample",
                 "Use a larger optimizer.rtol (1e-5), or a smaller optimizer.lr or init.scale",
             ) from error  # fmt: skip
         end = weights(torch.where(finite, path[-1], torch.nan))
