@@ -16,6 +16,8 @@ import math
 import torch
 from torch import Tensor
 
+from reludyn.memory import BLOCK
+
 
 def norm(p: Tensor) -> Tensor:
     """Euclidean norm over the last axis: (..., d) -> (...)."""
@@ -41,16 +43,28 @@ def angle(p: Tensor, q: Tensor) -> Tensor:
     return torch.where(nonzero, theta, torch.full_like(theta, math.pi / 2))
 
 
-def pairwise_angle(w: Tensor) -> Tensor:
-    """Angles between all rows, as `angle`: (..., k, d) -> (..., k, k), zero on the diagonal."""
-    u = unit(w)
+def angles(p: Tensor, q: Tensor) -> Tensor:
+    """Angles between all rows of p and all of q, as `angle`: (..., a, d), (..., b, d) ->
+    (..., a, b)."""
+    u, v = unit(p), unit(q)
     exact = "donot_use_mm_for_euclid_dist"  # products would lose small differences
-    theta = 2 * torch.atan2(
-        torch.cdist(u, u, compute_mode=exact), torch.cdist(u, -u, compute_mode=exact)
-    )
-    zero = norm(w) == 0
-    theta = theta.masked_fill(zero.unsqueeze(-1) | zero.unsqueeze(-2), math.pi / 2)
-    return theta.masked_fill(torch.eye(w.shape[-2], dtype=torch.bool, device=w.device), 0.0)
+    difference = torch.cdist(u, v, compute_mode=exact)
+    theta = 2 * torch.atan2(difference, torch.cdist(u, -v, compute_mode=exact))
+    zero = (norm(p) == 0).unsqueeze(-1) | (norm(q) == 0).unsqueeze(-2)
+    return theta.masked_fill(zero, math.pi / 2)
+
+
+def pairwise_angle(w: Tensor) -> Tensor:
+    """Angles between all rows: (..., k, d) -> (..., k, k), zero on the diagonal."""
+    diagonal = torch.eye(w.shape[-2], dtype=torch.bool, device=w.device)
+    return angles(w, w).masked_fill(diagonal, 0.0)
+
+
+def rows_at_once(W: Tensor) -> int:
+    """How many of the k rows of W (R, k, d) to compare with all of them at once, (R, b, k) numbers,
+    so that the cache holds these; at least 64."""
+    R, k, _ = W.shape
+    return max(64, BLOCK // (R * k))
 
 
 def relu_kernel(p: Tensor, q: Tensor) -> Tensor:

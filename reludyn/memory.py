@@ -11,6 +11,7 @@ from reludyn.settings import Config, FileData, GaussianData
 
 COPIES = 10  # temporaries of a step that live at once
 CHUNK = 2**22  # numbers that a chunk of samples and what is made of it hold at once
+BLOCK = 2**20  # numbers of pairs of neurons that a cache holds
 TEST_SAMPLES = 10_000  # fresh samples of loss_test, the same for all replicas
 
 
@@ -18,9 +19,10 @@ def estimate(config: Config) -> int:
     """Bytes at the peak of a run, within a factor of two: weights and the basis of their subspace,
     pairs of neurons, samples that are held, a chunk of those that pass by."""
     data, R, k = config.data, config.replicas, int(config.model.width)
+    pairs = min(R * k * k, max(BLOCK, 64 * R * k))  # of neurons, compared at once
     if isinstance(data, FileData):  # its sizes are not known yet
         size = Path(data.path).stat().st_size if Path(data.path).is_file() else 0
-        return 8 * (COPIES * R * k * k + CHUNK) + 3 * size
+        return 8 * (COPIES * pairs + CHUNK) + 3 * size
     d, r = data.dim, data.outputs
     m, numbers = d, R * k * d
     if stays_in_subspace(config):
@@ -35,7 +37,7 @@ def estimate(config: Config) -> int:
             numbers += TEST_SAMPLES * (d + r)
     if data.covariance == "file":
         numbers += 3 * d**2
-    numbers += COPIES * R * (k * (m + r) + k * k)
+    numbers += COPIES * (R * k * (m + r) + pairs)
     return 8 * int(numbers)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
+from inspect import getdoc
 from itertools import takewhile
 from typing import Any, get_args, get_type_hints
 
@@ -12,6 +13,7 @@ from omegaconf import OmegaConf
 
 from reludyn.config import OPTIONS, conf_directory, prepare_hydra
 from reludyn.errors import show
+from reludyn.recording.observables import FULL
 from reludyn.settings import MISSING, Config
 
 _HEAD = """\
@@ -42,6 +44,9 @@ def reference_text() -> str:
             }
             about = [f"- `{group}={name}`: {_comment(group, name)}" for name in options]
             sections.append("\n".join([f"## {group}", "", *about, "", *_table(group, options)]))
+    sections.append(
+        "\n".join(["## Observables of `trainer.observables=full`", "", *_observables()])
+    )
     return "\n\n".join(sections) + "\n"
 
 
@@ -49,6 +54,18 @@ def _composed(*overrides: str) -> dict[str, Any]:
     config = compose("config", overrides=["experiment=default", "name=default", *overrides])
     values: dict[str, Any] = OmegaConf.to_container(config)  # type: ignore[assignment]
     return values
+
+
+def _observables() -> Iterator[str]:
+    yield "| array in trajectory.npz | in TensorBoard | meaning; each has the axes (T, R, ...) |"
+    yield "|---|---|---|"
+    for name, (tag, measure) in FULL.items():
+        meaning = " ".join((getdoc(measure) or "").split())
+        yield _cells(f"`{name}`", f"`{tag}`", meaning)
+
+
+def _cells(*cells: str) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
 def _comment(group: str, option: str) -> str:
@@ -77,15 +94,14 @@ def _row(path: str, key: str, options: Options) -> str:
         if key in {field.name for field in fields(schema)}
     }
     limits = {name: _limits(schema, key) for name, (schema, _) in having.items()}
-    cells = [
+    return _cells(
         f"`{path}`",
         _each({name: _type(schema, key) for name, (schema, _) in having.items()}),
         _each({name: _shown(value) for name, (_, value) in having.items()}),
         _each({name: _values(limit) for name, limit in limits.items()}),
         _each({name: limit["meaning"] for name, limit in limits.items()})
         + ("" if len(having) == len(options) else f" *(of {', '.join(having)})*"),
-    ]
-    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+    )
 
 
 def _each(cells: Mapping[str, str]) -> str:

@@ -24,7 +24,7 @@ def config(*overrides: str) -> Config:
     [
         (["data=gaussian", "data.samples=1000000000000"], "data.samples"),
         (["replicas=1000000000"], "replicas"),
-        (["model.width=1000000"], "model.width"),
+        (["model.width=1000000", "data.dim=10000"], "model.width"),
         (["data.dim=1000000000", "replicas=1000"], "data.dim"),
     ],
 )
@@ -45,7 +45,7 @@ def test_what_fits_is_let_through() -> None:
     [
         ["data=gaussian", "data.samples=200000"],
         ["replicas=200000"],
-        ["model.width=3000"],
+        ["model.width=6000", "data.dim=50"],
         ["data.dim=200000", "replicas=100"],
     ],
 )

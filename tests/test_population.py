@@ -240,3 +240,23 @@ def test_blocks_of_replicas_do_not_change_the_loss(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr("reludyn.risk.decomposition._BLOCK", 1)
     for a, b in zip(risk.loss(students), whole, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-14, atol=0)
+
+
+def test_blocks_of_neurons_do_not_change_value_and_gradient(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A network of 150 neurons, all at once or 64 at a time."""
+    teacher, students = random_teacher(2, 5), drawn("theorem", range(2), 150, 5, 2, 0.5)
+    risk, found = PopulationRisk(teacher.A), []
+    for block in (10**9, 1):
+        monkeypatch.setattr("reludyn.kernels.BLOCK", block)
+        found.append((risk.evaluate(students), torch.stack(risk.loss(students))))
+    (whole, loss), (blocks, loss_of_blocks) = found
+    torch.testing.assert_close(blocks.loss, whole.loss, rtol=1e-12, atol=0)
+    torch.testing.assert_close(blocks.gradient, whole.gradient, rtol=1e-10, atol=1e-13)
+    torch.testing.assert_close(loss_of_blocks, loss, rtol=1e-12, atol=0)
+    gW, gV = reference.population_gradient(
+        students.W[0].numpy(), students.V[0].numpy(), teacher.A.numpy()
+    )
+    np.testing.assert_allclose(blocks.gradient.W[0], gW, rtol=1e-9, atol=1e-11)
+    np.testing.assert_allclose(blocks.gradient.V[0], gV, rtol=1e-9, atol=1e-11)

@@ -28,7 +28,7 @@ from torch import Tensor
 
 from reludyn.activation import LeakyReLU
 from reludyn.compensated import sum_of_products, two_product, two_sum
-from reludyn.kernels import bend, norm, pairwise_angle
+from reludyn.kernels import angles, bend, norm, rows_at_once
 from reludyn.notation import Loss
 from reludyn.student import ReLUStudent
 
@@ -38,7 +38,7 @@ _BLOCK = 2**23  # numbers held at once
 def decompose(student: ReLUStudent, A: Tensor, activation: LeakyReLU) -> Loss:
     """Population risk and its parts, each (R,), for the teacher A (r, d); x ~ N(0, I)."""
     _, k, d = student.W.shape
-    cost = k * d * A.shape[0] + k * k
+    cost = k * d * A.shape[0] + 64 * k
     blocks = student.split(max(1, _BLOCK // cost))
     parts = [
         (_linear(block, A, activation.odd), _rectification(block, A, activation.even))
@@ -70,18 +70,20 @@ def _linear(student: ReLUStudent, A: Tensor, odd: float) -> Tensor:
 
 def _rectification(student: ReLUStudent, A: Tensor, even: float) -> Tensor:
     W, V = student
-    gram, length = W @ W.mT, norm(W)
-    S = V.mT @ V
-    along = (W @ A.mT).sum(-1)
+    length, along = norm(W), (W @ A.mT).sum(-1)
     s = torch.where(along < 0, -1.0, 1.0).to(W.dtype)
-
     high, low = _product(V * s.unsqueeze(-2), W)
-    mismatched = s.unsqueeze(-1) * s.unsqueeze(-2) * gram < 0
-    correction = 2 * torch.where(mismatched, S * gram.abs(), torch.zeros_like(S))
-    theta = pairwise_angle(W)
-    acute = torch.minimum(theta, math.pi - theta)
-    curvature = (2 / math.pi) * S * length.unsqueeze(-1) * length.unsqueeze(-2) * bend(acute)
-    total = (high + low).square().sum((-2, -1)) + (correction + curvature).sum((-2, -1))
+    total = (high + low).square().sum((-2, -1))
+    layers = ((W, 1), (V, 2), (s, 1), (length, 1))
+    blocks = (x.split(rows_at_once(W), axis) for x, axis in layers)
+    for w, v, sign, size in zip(*blocks, strict=True):
+        gram, S = w @ W.mT, v.mT @ V
+        mismatched = sign.unsqueeze(-1) * s.unsqueeze(-2) * gram < 0
+        correction = 2 * torch.where(mismatched, S * gram.abs(), torch.zeros_like(S))
+        theta = angles(w, W)
+        acute = torch.minimum(theta, math.pi - theta)
+        area = size.unsqueeze(-1) * length.unsqueeze(-2)
+        total = total + (correction + (2 / math.pi) * S * area * bend(acute)).sum((-2, -1))
     # an expectation of squares: rounding alone makes it negative
     return total.clamp_min(0) * (even**2 / 2)
 

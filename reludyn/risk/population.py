@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from reludyn.activation import RELU, LeakyReLU
-from reludyn.kernels import angle
+from reludyn.kernels import angle, norm, rows_at_once
 from reludyn.notation import Evaluation, Gradient, Loss
 from reludyn.risk import decomposition
 from reludyn.student import ReLUStudent
@@ -44,23 +44,12 @@ class PopulationRisk:
         the sine taken from the same cosine: to first order the two errors cancel in J and in the
         gradient."""
         W, V = student
-        gram = W @ W.mT  # (R, k, k)
-        length = gram.diagonal(dim1=-2, dim2=-1).sqrt()  # (R, k)
-        area = length.unsqueeze(-1) * length.unsqueeze(-2)
-        tiny = torch.finfo(W.dtype).tiny
-        cosine = (gram / area.clamp_min(tiny)).clamp(-1, 1)
-        sine = (1 - cosine * cosine).sqrt()
-        complement = torch.asin(cosine)  # pi/2 - t
-
-        S = V.mT @ V
         odd, even = self.activation.odd, self.activation.even
+        turn, kernel, quadratic = _all_pairs(student)
         residual = self.A - odd * (V @ W)  # (R, r, d)
-        J = (2 / math.pi) * (area * sine + complement * gram)
-        radial = (S * sine) @ length.unsqueeze(-1) / length.clamp_min(tiny).unsqueeze(-1)
-        turn = (2 * even**2 / math.pi) * ((S * complement) @ W + radial * W)
-        grad_W = turn - odd * (V.mT @ residual)
-        grad_V = even**2 * (V @ J) - odd * (residual @ W.mT)
-        loss = residual.square().sum((-2, -1)) / 2 + even**2 / 2 * (S * J).sum((-2, -1))
+        grad_W = (2 * even**2 / math.pi) * turn - odd * (V.mT @ residual)
+        grad_V = even**2 * kernel - odd * (residual @ W.mT)
+        loss = residual.square().sum((-2, -1)) / 2 + even**2 / 2 * quadratic
         return Evaluation(loss, Gradient(grad_W, grad_V))
 
     def loss(self, student: ReLUStudent) -> Loss:
@@ -100,3 +89,39 @@ class AnisotropicRisk(PopulationRisk):
     def switched(self, before: ReLUStudent, after: ReLUStudent) -> Tensor:
         """P(sign(w_i.x) != sign(w'_i.x)), (R, k)."""
         return super().switched(before.map_hidden(self.colour), after.map_hidden(self.colour))
+
+
+def _all_pairs(student: ReLUStudent) -> tuple[Tensor, Tensor, Tensor]:
+    """`_pairs` of all neurons with all, in blocks of rows: (R, k, d), (R, r, k), (R,)."""
+    W, V = student
+    length, rows = norm(W), rows_at_once(W)
+    if rows >= student.width:
+        return _pairs(W, V, length, student, length)
+    turn, kernel, quadratic = torch.empty_like(W), torch.empty_like(V), torch.zeros_like(W[:, 0, 0])
+    blocks = zip(*(x.split(rows, 1) for x in (turn, W, length)), strict=True)
+    layers = zip(*(x.split(rows, 2) for x in (kernel, V)), strict=True)
+    for (out_w, w, size), (out_v, v) in zip(blocks, layers, strict=True):
+        one, other, sums = _pairs(w, v, size, student, length)
+        out_w.copy_(one)
+        out_v.copy_(other)
+        quadratic += sums
+    return turn, kernel, quadratic
+
+
+def _pairs(
+    w: Tensor, v: Tensor, size: Tensor, student: ReLUStudent, length: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """What some neurons i, w (R, b, d), v (R, r, b) and |w_i| (R, b), share with all j:
+    sum_j S_ij (|w_j| sin t_ij u_i + (pi/2 - t_ij) w_j), (R, b, d); sum_j J_ij v_j, (R, r, b);
+    sum_ij S_ij J_ij, (R,)."""
+    W, V = student
+    tiny = torch.finfo(W.dtype).tiny
+    gram = w @ W.mT  # (R, b, k)
+    area = size.unsqueeze(-1) * length.unsqueeze(-2)
+    cosine = (gram / area.clamp_min(tiny)).clamp(-1, 1)
+    sine = (1 - cosine * cosine).sqrt()
+    complement = torch.asin(cosine)  # pi/2 - t
+    S = v.mT @ V
+    J = (2 / math.pi) * (area * sine + complement * gram)
+    radial = (S * sine) @ length.unsqueeze(-1) / size.clamp_min(tiny).unsqueeze(-1)
+    return (S * complement) @ W + radial * w, V @ J.mT, (S * J).sum((-2, -1))
