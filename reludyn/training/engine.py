@@ -79,7 +79,7 @@ class Engine:
             clocks=Clocks(never, never, never),
             ceiling=DIVERGED * evaluation.loss.clamp_min(self.rule.zero_loss),
         )
-        return self._seen(state, student, evaluation)
+        return self._seen(state, student, evaluation, 0, state.steps, state.time)
 
     def advance(self, state: State, steps: int) -> State:
         """The state after `steps` further iterations of every replica that is still running."""
@@ -92,9 +92,8 @@ class Engine:
                 torch.where(running, moved.W, state.student.W),
                 torch.where(running, moved.V, state.student.V),
             )
-            made = state.steps + state.running
-            state = replace(state, step=state.step + 1, steps=made, time=time)
-            state = self._seen(state, student, self._evaluate(student, state.step))
+            step, made = state.step + 1, state.steps + state.running
+            state = self._seen(state, student, self._evaluate(student, step), step, made, time)
         return replace(state, memory=self.optimizer.snapshot())
 
     def _evaluate(self, student: ReLUStudent, step: int) -> Evaluation:
@@ -102,19 +101,31 @@ class Engine:
             return self.risk.evaluate(student)
         return self.batches.evaluate(student, step)
 
-    def _seen(self, state: State, student: ReLUStudent, evaluation: Evaluation) -> State:
+    def _seen(
+        self,
+        state: State,
+        student: ReLUStudent,
+        evaluation: Evaluation,
+        step: int,
+        steps: Tensor,
+        time: Tensor,
+    ) -> State:
+        """The state at a new iterate, with the events that hold there."""
         diverged = state.running & (evaluation.loss <= state.ceiling).logical_not()  # or NaN
-        converged = state.running & self._converged(student, evaluation, state.step)
+        converged = state.running & self._converged(student, evaluation, step)
         stationary = state.running & (evaluation.gradient.norm() < self.gradient_tolerance)
         return replace(
             state,
             student=student,
             previous=state.student,
             evaluation=evaluation,
+            step=step,
+            steps=steps,
+            time=time,
             running=state.running & (converged | diverged | stationary).logical_not(),
             diverged=state.diverged | diverged,
             stationary=state.stationary | (stationary & converged.logical_not()),
-            clocks=self.rule.tick(state.clocks, state.steps, student, converged),
+            clocks=self.rule.tick(state.clocks, steps, student, converged),
         )
 
     def _converged(self, student: ReLUStudent, evaluation: Evaluation, step: int) -> Tensor:
