@@ -6,15 +6,16 @@ a ConfigError that names the file and what is wrong with it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import textwrap
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
 from reludyn.errors import ConfigError
-from reludyn.files import UNREADABLE
 
 Array = NDArray[np.float64]
 Arrays = dict[str, NDArray[Any]]
@@ -27,8 +28,7 @@ def read_matrix(path: str, key: str, name: str, shape: tuple[int, int]) -> Array
     arrays, _ = read_arrays(path, key)
     array = arrays.get(TABLE, arrays.get(name))
     if array is None:
-        has = ", ".join(sorted(arrays)) or "nothing"
-        raise ConfigError(key, path, f"must hold the array {name}; it has {has}")
+        raise ConfigError(key, path, f"must hold the array {name}; it has {listed(arrays)}")
     matrix = finite_matrix(np.atleast_2d(array) if array.ndim == 1 else array, name, path, key)
     if matrix.shape != shape:
         raise ConfigError(key, path, f"{name} must have the shape {shape}, it has {matrix.shape}")
@@ -40,21 +40,38 @@ def read_arrays(path: str, key: str) -> tuple[Arrays, list[str] | None]:
     suffix = Path(path).suffix.lower()
     if suffix not in _READERS:
         raise ConfigError(key, path, f"must end in one of {', '.join(_READERS)}")
-    if not Path(path).is_file():
-        raise ConfigError(key, path, "there is no such file")
     try:
+        if not Path(path).is_file():
+            kind = "is a folder, not a file" if Path(path).is_dir() else "there is no such file"
+            raise ConfigError(key, path, kind)
         return _READERS[suffix](Path(path))
+    except ConfigError:
+        raise
     except ImportError as error:
         remedy = "Install it: pip install 'reludyn[files]'"
         raise ConfigError(key, path, f"{suffix} needs {error.name}", remedy) from error
-    except (*UNREADABLE, MemoryError, KeyError, RecursionError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+    except Exception as error:  # a broken file makes its parser raise nearly anything
+        reason = textwrap.shorten(str(error), 200, placeholder=" ...") or type(error).__name__
         raise ConfigError(key, path, f"cannot be read: {reason}") from error
 
 
+def listed(names: Iterable[str]) -> str:
+    """Names of arrays for a message, in one line."""
+    return ", ".join(sorted(" ".join(name.split()) for name in names)) or "nothing"
+
+
 def _read_npz(path: Path) -> tuple[Arrays, None]:
-    with np.load(path, allow_pickle=False) as file:
-        return {name: file[name] for name in file.files}, None
+    arrays: Arrays = {}
+    with ZipFile(path) as archive:
+        for member in archive.infolist():
+            name = member.filename.removesuffix(".npy")
+            if name == TABLE:
+                raise ValueError("an array has no name")
+            if name in arrays:
+                raise ValueError(f"two arrays are called {name}")
+            with archive.open(member) as file:
+                arrays[name] = np.lib.format.read_array(file, allow_pickle=False)
+    return arrays, None
 
 
 def _read_safetensors(path: Path) -> tuple[Arrays, None]:
@@ -62,35 +79,60 @@ def _read_safetensors(path: Path) -> tuple[Arrays, None]:
     from safetensors.numpy import load_file
 
     try:
-        return load_file(path), None
+        arrays = load_file(path)
     except SafetensorError as error:
         raise ValueError(str(error)) from error
+    except (TypeError, AttributeError) as error:
+        reason = "its numbers are of a type that NumPy lacks, such as bfloat16; store float32"
+        raise ValueError(reason) from error
+    if TABLE in arrays:
+        raise ValueError("an array has no name")
+    return arrays, None
 
 
 def _read_npy(path: Path) -> tuple[Arrays, None]:
-    table = np.load(
-        path, mmap_mode="r", allow_pickle=False
-    )  # a header cannot claim what is not there
-    return {TABLE: np.array(table)}, None
+    # mapped: a header cannot claim what is not there
+    return {TABLE: np.array(np.lib.format.open_memmap(path, mode="r"))}, None
 
 
 def _read_csv(path: Path) -> tuple[Arrays, list[str] | None]:
     with path.open(encoding="utf-8-sig") as file:
-        first = next((line for line in file if line.strip()), "")
-        cells = [cell.strip().strip('"') for cell in first.split(",")]
-        try:
-            [float(cell) for cell in cells]
-            names = None
-            file.seek(0)
-        except ValueError:
-            names = cells
-        rows = [line for line in file if line.strip()]
+        lines = [(i, line) for i, line in enumerate(file, 1) if line.strip()]
+    first, line = lines[0] if lines else (1, "")
+    cells = [cell.strip().strip('"') for cell in line.split(",")]
+    names = None if any(_is_number(cell) for cell in cells) else cells
+    rows = lines if names is None else lines[1:]
     if not rows:
         raise ValueError("it has no rows")
-    table = np.loadtxt(rows, delimiter=",", ndmin=2, comments=None)
-    if names is not None and table.shape[1] != len(names):
-        raise ValueError(f"{len(names)} names, {table.shape[1]} columns")
+    if names is not None and "" in names:
+        raise ValueError(f"line {first}: column {names.index('')} (counted from 0) has no name")
+    try:
+        table = np.loadtxt([line for _, line in rows], delimiter=",", ndmin=2, comments=None)
+        if table.shape[1] != len(cells):
+            raise ValueError(f"{len(cells)} names, {table.shape[1]} columns")
+    except ValueError as error:
+        raise ValueError(_fault(rows, len(cells)) or str(error)) from error
     return {TABLE: table}, names
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return cell.isascii() and "_" not in cell
+
+
+def _fault(rows: list[tuple[int, str]], width: int) -> str:
+    """The first line that is no row of `width` numbers, and why."""
+    for i, line in rows:
+        cells = line.split(",")
+        if len(cells) != width:
+            return f"line {i} has {len(cells)} cells, not {width}"
+        for cell in cells:
+            if not _is_number(cell):
+                return f"line {i}: {cell.strip()!r} is no number"
+    return ""
 
 
 def _read_parquet(path: Path) -> tuple[Arrays, list[str]]:
@@ -126,7 +168,8 @@ def finite_matrix(array: NDArray[Any], name: str, path: str, key: str) -> Array:
         raise ConfigError(key, path, f"{name} must be real numbers, not {array.dtype}")
     if array.ndim != 2 or 0 in array.shape:
         raise ConfigError(key, path, f"{name} must be a matrix, its shape is {array.shape}")
-    matrix = array.astype(np.float64)
+    with np.errstate(over="ignore"):
+        matrix = array.astype(np.float64)
     broken = ~np.isfinite(matrix)
     if broken.any():
         row, column = np.argwhere(broken)[0]

@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import os
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
-from zipfile import BadZipFile
 
 from reludyn.errors import ConfigError
-
-# what NumPy raises for a file that is not what it should be
-UNREADABLE = (OSError, ValueError, EOFError, TypeError, AttributeError, BadZipFile, zlib.error)
 
 
 @contextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from reludyn.arrays import TABLE, Array, Arrays, finite_matrix, read_arrays
+from reludyn.arrays import TABLE, Array, Arrays, finite_matrix, listed, read_arrays
 from reludyn.errors import ConfigError
 
 KEY = "data.path"
@@ -23,12 +23,11 @@ def read_samples(path: str, outputs: int | None) -> tuple[Array, Array | None, A
     if TABLE in arrays:
         table = finite_matrix(arrays[TABLE], "the table", path, KEY)
         return *_split(table, names or [], outputs, path), None
-    unknown = sorted(set(arrays) - set(NAMES))
+    unknown = set(arrays) - set(NAMES)
     if unknown:
-        raise ConfigError(KEY, path, f"holds X, Y and A; it has {', '.join(unknown)}")
+        raise ConfigError(KEY, path, f"holds X, Y and A; it has {listed(unknown)}")
     if "X" not in arrays or len(arrays) < 2:
-        has = ", ".join(sorted(arrays)) or "nothing"
-        raise ConfigError(KEY, path, f"must hold X, and Y or A; it has {has}")
+        raise ConfigError(KEY, path, f"must hold X, and Y or A; it has {listed(arrays)}")
     X = finite_matrix(arrays["X"], "X", path, KEY)
     Y = _named(arrays, "Y", path, column=True)
     A = _named(arrays, "A", path, column=False)
