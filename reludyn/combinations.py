@@ -10,6 +10,7 @@ from reludyn.settings import (
     Config,
     FileData,
     FlowOptimizer,
+    GaussianData,
     Optimizer,
     PopulationData,
     SGDOptimizer,
@@ -47,6 +48,19 @@ def stays_in_subspace(config: Config) -> bool:
     data = config.data
     isotropic: bool = data.name == "population" and data.covariance == "identity"
     return isotropic and not isinstance(config.optimizer, AdamOptimizer)
+
+
+def has_theory(config: Config) -> bool:
+    """Whether the small-initialisation theory speaks of this run, or of its limit of infinitely
+    many samples: one output, isotropic Gaussian inputs, gradient descent with one constant step
+    size on both layers of a network that is not linear."""
+    data, optimizer, model = config.data, config.optimizer, config.model
+    if isinstance(data, FileData) or data.outputs > 1 or data.covariance != "identity":
+        return False
+    gaussian = not isinstance(data, GaussianData) or data.law == "gaussian"
+    trained = model.train_hidden and model.train_output and model.negative_slope < 1
+    constant = optimizer.name == "gd" and (optimizer.schedule, optimizer.warmup) == ("constant", 0)
+    return bool(gaussian and trained and constant and optimizer.output_lr in (None, optimizer.lr))
 
 
 def _check_model(config: Config) -> None:

@@ -11,29 +11,31 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any, Protocol
 
+import torch
 from numpy.typing import NDArray
 from rich.console import Console
 
 from reludyn import __version__
 from reludyn.assembly import Experiment, build
+from reludyn.combinations import has_theory
 from reludyn.files import claim
 from reludyn.initialization import replica_scales
 from reludyn.notation import Loss
-from reludyn.phases import Outcome, classify, contraction_rate
+from reludyn.phases import MINIMUM, Outcome, classify, contraction_rate
 from reludyn.recording import run_files
 from reludyn.recording.look import Look, Observer
 from reludyn.recording.progress import ProgressReport
 from reludyn.recording.report import print_report
-from reludyn.recording.results import COLUMNS, Row, replica_rows, summarise
+from reludyn.recording.results import COLUMNS, Row, predicted_columns, replica_rows, summarise
 from reludyn.recording.system import describe
 from reludyn.settings import Config
+from reludyn.theory.predictions import Prediction, predict
 from reludyn.training.checkpoint import save_checkpoint
 from reludyn.training.engine import State
 from reludyn.training.schedule import look_steps
 from reludyn.training.trainer import StoppedBecause, stopped_because, train
 
 log = logging.getLogger(__name__)
-MINIMUM = 1e-8  # times the loss of the zero student: a global minimum, whatever the tolerance
 
 
 def run(config: Config, digest: str, folder: Path) -> StoppedBecause:
@@ -123,10 +125,20 @@ def results(
     }
     if objective.beside is not None:
         given["loss_population"] = objective.beside.loss(state.student).total.tolist()
+    if has_theory(parts.config):
+        given |= predicted_columns(_predict(parts))
     return replica_rows(
         state.student, parts.A, objective.risk.activation, loss, state.clocks,
         outcomes(parts, state, loss), rate, given,
     )  # fmt: skip
+
+
+def _predict(parts: Experiment) -> Prediction:
+    """What theory says of the population limit, from the initial weights alone."""
+    student, A = parts.student.to("cpu", torch.float64), parts.A.to("cpu", torch.float64)
+    trainer, lr = parts.config.trainer, parts.config.optimizer.lr
+    activation = parts.objective.risk.activation
+    return predict(student, A, lr, trainer.tolerance, trainer.steps, activation)
 
 
 class Instrument(Protocol):

@@ -25,6 +25,7 @@ from reludyn.teacher import LinearTeacher
 
 ALIGNED = math.pi / 20  # the largest angle at which alignment counts as done, Lemma 6
 GROWN = 1 / 4  # |v_i| / sqrt|a| at which growth counts as done, Lemma 7
+MINIMUM = 1e-8  # times the loss of the zero student: a global minimum, whatever the tolerance
 PHASES = ("alignment", "growth", "refinement")
 
 Outcome = Literal["global_minimum", "non_strict_saddle", "diverged", "unconverged"]
@@ -102,7 +103,8 @@ def classify(
     if A.shape[0] == 1:
         a, scale = A[0], float(norm(A[0]))
         to_ray = angle(student.W, a)
-        same_ray = _into_ray(student, to_ray) | _into_ray(student, math.pi - to_ray)
+        squares = student.V.square().sum(-2), student.W.square().sum(-1)
+        same_ray = into_ray(*squares, to_ray) | into_ray(*squares, math.pi - to_ray)
         size = evaluation.gradient.norm()
         odd, even = activation.odd, activation.even
         value = zero_loss * even**2 / (odd**2 + even**2)
@@ -117,9 +119,9 @@ def classify(
     return names
 
 
-def _into_ray(student: ReLUStudent, theta: Tensor) -> Tensor:
-    """Whether all neurons, at angles theta (R, k) to a ray, end in it: (R,)."""
-    w, v = student.W.square().sum(-1), student.V.square().sum(-2)  # squares
+def into_ray(v: Tensor, w: Tensor, theta: Tensor) -> Tensor:
+    """Whether all neurons, with squares v = v_i^2, w = |w_i|^2 and at angles theta to a ray, (R, k)
+    each, end in it: (R,) (see `classify`)."""
     c = 1 - w / (w + v).sum(-1, keepdim=True)
     return ((theta <= ALIGNED) & (v >= c * w * theta.square() / 3)).all(-1)
 

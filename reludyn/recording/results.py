@@ -15,6 +15,7 @@ from reludyn.activation import LeakyReLU
 from reludyn.notation import Loss
 from reludyn.phases import Clocks, Outcome
 from reludyn.student import ReLUStudent
+from reludyn.theory.predictions import Prediction
 
 COLUMNS = (
     "replica", "seed", "outcome", "loss", "loss_linear", "loss_rectification",
@@ -70,6 +71,17 @@ def replica_rows(
     }
     empty = [None] * R
     return [{name: columns.get(name, empty)[j] for name in COLUMNS} for j in range(R)]
+
+
+def predicted_columns(prediction: Prediction) -> dict[str, Sequence[object]]:
+    """The columns of a prediction; an event that is not expected within the steps is None."""
+    clocks = {
+        "T_align": prediction.T_align,
+        "T_growth": prediction.T_growth,
+        "T_converged": prediction.T_converged,
+    }
+    columns: dict[str, Sequence[object]] = {"predicted_outcome": prediction.outcome}
+    return columns | {f"predicted_{name}": _iterations(clock) for name, clock in clocks.items()}
 
 
 def summarise(rows: Sequence[Row]) -> dict[str, object]:

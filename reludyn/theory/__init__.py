@@ -1,0 +1,1 @@
+"""Theory: what is known of a trajectory without training."""

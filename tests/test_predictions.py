@@ -1,0 +1,237 @@
+"""The theory's predictions: against training, against closed forms, in the files of a run."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import reference
+import torch
+from conftest import Finished, drawn, reludyn_in
+
+from reludyn.activation import RELU, LeakyReLU
+from reludyn.optim import StepSizes
+from reludyn.optim.gradient_descent import GradientDescent
+from reludyn.phases import PhaseRule
+from reludyn.risk import PopulationRisk
+from reludyn.student import InvariantSubspace, ReLUStudent
+from reludyn.teacher import LinearTeacher, axis_teacher, random_teacher
+from reludyn.theory.predictions import Rays, Theory, curves, effective_sign, predict
+from reludyn.training.engine import Engine, State
+
+Command = Callable[..., Finished]
+STEPS = 800
+
+
+def trained(
+    teacher: LinearTeacher, student: ReLUStudent, lr: float, tolerance: float, steps: int,
+    activation: LeakyReLU = RELU,
+) -> State:  # fmt: skip
+    """What descent does, in the invariant subspace."""
+    subspace = InvariantSubspace.spanned(teacher, student)
+    A = subspace.teacher.A
+    rule = PhaseRule(teacher, A)
+    risk = PopulationRisk(A, activation)
+    engine = Engine(risk, GradientDescent(StepSizes(lr)), rule, tolerance)
+    return engine.advance(engine.start(subspace.reduce(student)), steps)
+
+
+# --- Against training -------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("sigma", "lr", "tolerance", "norm", "slope"),
+    [
+        (1e-2, 0.1, 1e-4, 1.0, 0.0),
+        (1e-4, 0.1, 1e-4, 1.0, 0.0),
+        (1e-8, 0.1, 1e-12, 1.0, 0.0),
+        (1e-3, 0.05, 1e-3, 2.5, 0.0),
+        (1e-3, 0.1, 1e-4, 1.0, 0.3),
+    ],
+)
+def test_phase_times_are_exact_to_one_iteration(
+    sigma: float, lr: float, tolerance: float, norm: float, slope: float
+) -> None:
+    """k = 2, of those with opposite effective signs; the outcomes of all."""
+    teacher, activation = random_teacher(1, 100, norm), LeakyReLU(slope)
+    students = drawn("xavier_normal", range(300), 2, 100, 1, sigma, teacher=teacher)
+    signs = effective_sign(students, teacher.A)
+    opposite = signs[:, 0] != signs[:, 1]
+    assert 100 < int(opposite.sum()) < 200
+    said = predict(students, teacher.A, lr, tolerance, STEPS, activation)
+    clocks = trained(teacher, students, lr, tolerance, STEPS, activation).clocks
+    for name in ("align", "growth", "converged"):
+        measured = getattr(clocks, name)[opposite]
+        predicted = getattr(said, f"T_{name}")[opposite]
+        assert (measured >= 0).all()
+        assert int((predicted - measured).abs().max()) <= 1
+    reached = [outcome == "global_minimum" for outcome in said.outcome]
+    assert reached == (clocks.converged >= 0).tolist()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("k", [2, 3, 4, 6])
+def test_the_basin_rule_at_small_scale(k: int) -> None:
+    """Stuck exactly where all effective signs agree; the sign of v alone often says otherwise."""
+    teacher = axis_teacher(1, 100)
+    students = drawn("xavier_normal", range(200), k, 100, 1, 1e-8)
+    state = trained(teacher, students, 0.1, 1e-2, 700)
+    stuck = state.clocks.converged < 0
+    agree = [signs.abs().sum(-1) == k for signs in
+             (effective_sign(students, teacher.A).sum(-1, keepdim=True),
+              students.V[:, 0].sign().sum(-1, keepdim=True))]  # fmt: skip
+    assert torch.equal(agree[0], stuck)
+    assert int((agree[1] != stuck).sum()) > 1
+    said = predict(students, teacher.A, 0.1, 1e-2, 700)
+    expected = ["non_strict_saddle" if s else "global_minimum" for s in stuck]
+    assert said.outcome == expected
+
+
+def test_curves_follow_the_trajectory() -> None:
+    teacher, looks = axis_teacher(1, 50), list(range(0, 400, 10))
+    students = drawn("xavier_normal", range(4), 2, 50, 1, 1e-4, "alternating")
+    opposite = effective_sign(students, teacher.A).sum(-1) == 0
+    students = students.map(lambda x: x[opposite])
+    said = curves(students, teacher.A, 0.1, looks)
+    Ws, Vs = reference.descend(
+        students.W[0].numpy(), students.V[0].numpy(),
+        lambda W, V: reference.population_gradient(W, V, teacher.A.numpy()), 0.1, looks[-1],
+    )  # fmt: skip
+    np.testing.assert_array_equal(said.step, looks)
+    for t, look in enumerate(looks):
+        W, V = Ws[look], Vs[look]
+        np.testing.assert_allclose(said.w_norm[t, 0], np.linalg.norm(W, axis=1), rtol=1e-3)
+        np.testing.assert_allclose(said.v_norm[t, 0], np.abs(V[0]), rtol=1e-3)
+        angle = reference.angle_to_target(W, V, teacher.A.numpy())
+        np.testing.assert_allclose(said.angle_to_target[t, 0], angle, rtol=1e-3, atol=1e-3)
+        loss = reference.population_loss(W, V, teacher.A.numpy())
+        np.testing.assert_allclose(said.loss[t, 0], loss, rtol=2e-2, atol=1e-12)
+
+
+# --- The formulas -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("slope", [0.0, 0.3])
+def test_a_step_is_exact_where_all_others_are_on_their_rays(slope: float) -> None:
+    """A step of one neuron in any direction, the others on the two rays: against the gradient."""
+    activation, rng = LeakyReLU(slope), np.random.default_rng(3)
+    teacher = axis_teacher(1, 3, 1.7)
+    for _ in range(20):
+        W, v = np.zeros((4, 3)), rng.uniform(0.2, 1.2, 4) * [1, 1, -1, -1]
+        W[:, 0] = rng.uniform(0.1, 1.0, 4) * np.sign(v)
+        W[0] = rng.standard_normal(3)
+        student = ReLUStudent(torch.from_numpy(W)[None], torch.from_numpy(v)[None, None])
+        gradient = PopulationRisk(teacher.A, activation).evaluate(student).gradient
+        lr = 1e-3
+        theory = Theory(1.7, lr, activation)
+        before = theory.rays(student, teacher.A)
+        after = theory.step(before)
+        unit = math.sqrt(1.7)
+        along = -lr * gradient.W[0, 0, 0] / unit
+        torch.testing.assert_close(after.along[0, 0] - before.along[0, 0], along, rtol=1e-9, atol=0)
+        dV = -lr * gradient.V[0, 0, 0] / unit
+        torch.testing.assert_close(after.v[0, 0] - before.v[0, 0], dV, rtol=1e-9, atol=0)
+        across = student.W[0, 0, 1:] - lr * gradient.W[0, 0, 1:]
+        torch.testing.assert_close(after.across[0, 0], across.norm() / unit, rtol=1e-12, atol=0)
+
+
+def test_linear_dynamics_are_those_of_small_steps() -> None:
+    """The closed form against 100 steps from 1e-9: squares of 1e-7 are left out."""
+    students = drawn("xavier_normal", range(20), 3, 10, 1, 1e-9)
+    theory = Theory(1.0, 0.1)
+    rays = start = theory.rays(students, axis_teacher(1, 10).A)
+    for _ in range(100):
+        rays = theory.step(rays)
+    jumped = theory.linear(start, torch.full((20,), 100))
+    for one, other in zip(rays, jumped, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-20)
+
+
+@pytest.mark.parametrize("slope", [0.0, 0.4])
+def test_the_loss_is_exact_on_the_rays(slope: float) -> None:
+    activation, teacher = LeakyReLU(slope), axis_teacher(1, 4, 0.7)
+    rng = np.random.default_rng(1)
+    v = rng.standard_normal((6, 5))
+    W = np.zeros((6, 5, 4))
+    W[..., 0] = np.sign(v) * rng.uniform(0, 1, (6, 5))
+    student = ReLUStudent(torch.from_numpy(W), torch.from_numpy(v)[:, None])
+    theory = Theory(0.7, 0.1, activation)
+    exact = PopulationRisk(teacher.A, activation).loss(student).total
+    torch.testing.assert_close(
+        theory.loss(theory.rays(student, teacher.A)), exact, rtol=1e-12, atol=0
+    )
+
+
+@pytest.mark.parametrize("slope", [0.0, 0.3])
+def test_the_rate_is_that_of_the_hessian(slope: float) -> None:
+    """Smallest eigenvalue that is not zero of the Hessian of the closed form, by autograd of the
+    gradient, a little away from the minimum of k = 2."""
+    activation, teacher = LeakyReLU(slope), axis_teacher(1, 3)
+    x, y = 0.8, 1.1
+    share = 1 / (1 + slope)
+    W = torch.zeros(2, 3, dtype=torch.float64)
+    W[0, 0], W[1, 0] = share / x, -share / y
+    W[:, 1] = 1e-7  # the closed form is not smooth where the neurons are antiparallel
+    flat = torch.cat([W.flatten(), torch.tensor([x, -y], dtype=torch.float64)])
+
+    def gradient(z: torch.Tensor) -> torch.Tensor:
+        student = ReLUStudent(z[:6].view(1, 2, 3), z[6:].view(1, 1, 2))
+        g = PopulationRisk(teacher.A, activation).evaluate(student).gradient
+        return torch.cat([g.W.flatten(), g.V.flatten()])
+
+    h, columns = 1e-4, []
+    for i in range(8):
+        shift = torch.zeros(8, dtype=torch.float64)
+        shift[i] = h
+        columns.append((gradient(flat + shift) - gradient(flat - shift)) / (2 * h))
+    hessian = torch.stack(columns)
+    eigenvalues = torch.linalg.eigvalsh((hessian + hessian.mT) / 2)
+    smallest = float(eigenvalues[eigenvalues > 1e-2].min())
+    rays = Rays(*(torch.tensor([c]) for c in ([x, -y], [share / x, -share / y], [0.0, 0.0])))
+    assert float(Theory(1.0, 0.1, activation).rate(rays)) == pytest.approx(
+        1 - 0.1 * smallest, abs=1e-4
+    )
+
+
+# --- In the files of a run --------------------------------------------------------------------
+
+
+def test_a_run_writes_its_predictions(fig3: Finished) -> None:
+    (row,) = fig3.rows
+    for name in ("T_align", "T_growth", "T_converged", "outcome"):
+        assert row[f"predicted_{name}"] == row[name] != ""
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["data.outputs=2", "init.signs=random"],
+        ["data.covariance=power_law"],
+        ["optimizer=momentum"],
+        ["optimizer=gradient_flow"],
+        ["optimizer.schedule=cosine"],
+        ["optimizer.output_lr=0.2"],
+        ["model.train_output=false"],
+        ["model.negative_slope=1"],
+        ["data=gaussian", "data.law=rademacher", "data.samples=30"],
+    ],
+)
+def test_where_there_is_no_theory_the_columns_are_empty(
+    reludyn: Command, overrides: list[str]
+) -> None:
+    rows = reludyn_in(reludyn, "run", "data.dim=5", *overrides).rows
+    assert {row[name] for row in rows for name in row if name.startswith("predicted")} == {""}
+
+
+def test_samples_are_predicted_as_their_limit(reludyn: Command) -> None:
+    """The same weights: the prediction is that of the population run."""
+    names = ["predicted_T_align", "predicted_T_converged", "predicted_outcome"]
+    population = reludyn_in(reludyn, "a", "trainer.steps=300").rows
+    samples = reludyn_in(reludyn, "b", "trainer.steps=300", "data=gaussian", "data.samples=50").rows
+    assert [row[n] for row in population for n in names] == [
+        row[n] for row in samples for n in names
+    ]
+    assert population[0]["predicted_outcome"] == "global_minimum"
