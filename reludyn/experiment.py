@@ -21,7 +21,7 @@ from reludyn.combinations import has_theory
 from reludyn.files import claim
 from reludyn.initialization import replica_scales
 from reludyn.notation import Loss
-from reludyn.phases import MINIMUM, Outcome, classify, contraction_rate
+from reludyn.phases import classify, contraction_rate
 from reludyn.recording import run_files
 from reludyn.recording.look import Look, Observer
 from reludyn.recording.progress import ProgressReport
@@ -30,6 +30,7 @@ from reludyn.recording.results import COLUMNS, Row, predicted_columns, replica_r
 from reludyn.recording.system import describe
 from reludyn.settings import Config
 from reludyn.theory.predictions import Prediction, predict
+from reludyn.theory.rays import MINIMUM, Outcome
 from reludyn.training.checkpoint import save_checkpoint
 from reludyn.training.engine import State
 from reludyn.training.schedule import look_steps

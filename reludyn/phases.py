@@ -9,10 +9,9 @@ follows.
 from __future__ import annotations
 
 import math
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -22,13 +21,9 @@ from reludyn.notation import Evaluation, Loss
 from reludyn.order_parameters import output_norms, targets
 from reludyn.student import ReLUStudent
 from reludyn.teacher import LinearTeacher
+from reludyn.theory.rays import ALIGNED, GROWN, Outcome, first_time, into_ray
 
-ALIGNED = math.pi / 20  # the largest angle at which alignment counts as done, Lemma 6
-GROWN = 1 / 4  # |v_i| / sqrt|a| at which growth counts as done, Lemma 7
-MINIMUM = 1e-8  # times the loss of the zero student: a global minimum, whatever the tolerance
 PHASES = ("alignment", "growth", "refinement")
-
-Outcome = Literal["global_minimum", "non_strict_saddle", "diverged", "unconverged"]
 
 
 class Clocks(NamedTuple):
@@ -62,15 +57,13 @@ class PhaseRule:
 
     def tick(self, clocks: Clocks, step: Tensor, student: ReLUStudent, converged: Tensor) -> Clocks:
         """The clocks after the iterate `student` of iteration `step` (R,) has been seen."""
-        align = _first(clocks.align, step, self.aligned(student))
+        align = first_time(clocks.align, step, self.aligned(student))
         grown = (output_norms(student) >= self.grown).all(-1) & (align >= 0)
         return Clocks(
-            align, _first(clocks.growth, step, grown), _first(clocks.converged, step, converged)
+            align,
+            first_time(clocks.growth, step, grown),
+            first_time(clocks.converged, step, converged),
         )
-
-
-def _first(clock: Tensor, step: Tensor, event: Tensor) -> Tensor:
-    return torch.where(event & (clock < 0), step, clock)
 
 
 def classify(
@@ -87,17 +80,12 @@ def classify(
     """What each replica arrived at.
 
     global_minimum: `converged`. diverged: `diverged`. non_strict_saddle (r = 1, Theorem 1): every
-    w_i within pi/20 of one and the same ray +a or -a and on its way into it, the gradient at most
+    w_i within pi/20 of one and the same ray +a or -a and on its way into it (`into_ray`), the
+    gradient at most
     1e-3 |a|^{3/2} and the loss within the relative saddle_tolerance of its value there,
     zero_loss even^2/(odd^2 + even^2), with zero_loss = E(a.x)^2/2 (for ReLU and isotropic inputs
     |a|^2/4); a linear network has none.
     Everything else: unconverged.
-
-    On its way into the ray: near the saddle the residual -relu(-a.x) moves a neuron at a small
-    angle theta by v' = -c |w| |a| theta^3/(6 pi) and theta' = -v |a| theta^2/(2 pi |w|), where
-    c = 1 - |w|^2 / sum_j (v_j^2 + |w_j|^2) since the others take over what v gives up. So
-    v^2 - c |w|^2 theta^2/3 is conserved: where it is positive theta vanishes first; otherwise v
-    changes sign and the neuron leaves, however long the plateau. (Not in the paper.)
     """
     names: list[Outcome] = ["unconverged"] * student.replicas
     if A.shape[0] == 1:
@@ -117,13 +105,6 @@ def classify(
         elif converged[j]:
             names[j] = "global_minimum"
     return names
-
-
-def into_ray(v: Tensor, w: Tensor, theta: Tensor) -> Tensor:
-    """Whether all neurons, with squares v = v_i^2, w = |w_i|^2 and at angles theta to a ray, (R, k)
-    each, end in it: (R,) (see `classify`)."""
-    c = 1 - w / (w + v).sum(-1, keepdim=True)
-    return ((theta <= ALIGNED) & (v >= c * w * theta.square() / 3)).all(-1)
 
 
 def contraction_rate(

@@ -13,9 +13,10 @@ from torch import Tensor
 from reludyn import order_parameters
 from reludyn.activation import LeakyReLU
 from reludyn.notation import Loss
-from reludyn.phases import Clocks, Outcome
+from reludyn.phases import Clocks
 from reludyn.student import ReLUStudent
 from reludyn.theory.predictions import Prediction
+from reludyn.theory.rays import Outcome
 
 COLUMNS = (
     "replica", "seed", "outcome", "loss", "loss_linear", "loss_rectification",

@@ -36,8 +36,8 @@ from torch import Tensor
 from reludyn.activation import RELU, LeakyReLU
 from reludyn.kernels import norm
 from reludyn.order_parameters import along_and_across
-from reludyn.phases import ALIGNED, GROWN, MINIMUM, Outcome, into_ray
 from reludyn.student import ReLUStudent
+from reludyn.theory.rays import ALIGNED, GROWN, MINIMUM, Outcome, first_time, into_ray
 
 LINEAR = 1e-3  # the size, in units of sqrt|a|, up to which the dynamics count as linear
 EVERY = 32  # iterations after which replicas that are done are put aside
@@ -209,10 +209,10 @@ def predict(
     reached = max(tolerance, MINIMUM * theory.target_norm**2 / 2)
     for iteration in range(steps + 1):
         on, loss = (converged[left] < 0) & (t <= steps), theory.loss(rays)
-        align[left] = _first(align[left], t, on & (rays.angle <= ALIGNED).all(-1))
+        align[left] = first_time(align[left], t, on & (rays.angle <= ALIGNED).all(-1))
         grown = (rays.v.abs() >= GROWN).all(-1) & (align[left] >= 0)
-        growth[left] = _first(growth[left], t, on & grown)
-        converged[left] = _first(converged[left], t, on & (loss < tolerance))
+        growth[left] = first_time(growth[left], t, on & grown)
+        converged[left] = first_time(converged[left], t, on & (loss < tolerance))
         minimum[left] |= on & (loss < reached)
         if iteration % EVERY == 0:
             stuck[left] = theory.stuck(rays)
@@ -249,7 +249,3 @@ def curves(
         seen.append((theory.loss(rays), w, unit * rays.v.abs(), rays.angle))
     columns = (torch.stack(x).numpy() for x in zip(*seen, strict=True))
     return Curves(np.array(looks), *columns)
-
-
-def _first(clock: Tensor, t: Tensor, event: Tensor) -> Tensor:
-    return torch.where(event & (clock < 0), t, clock)
