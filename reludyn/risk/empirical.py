@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from functools import cached_property
+from collections.abc import Callable
+from functools import cached_property, reduce
 
 import torch
 from torch import Tensor
@@ -41,18 +41,16 @@ class EmpiricalRisk:
 
     def evaluate(self, student: ReLUStudent) -> Evaluation:
         """Value (R,) and gradient."""
-        W, V = student
-        grad_W, grad_V = torch.zeros_like(W), torch.zeros_like(V)
-        squares = W.new_zeros(len(W))
-        for X, Y in self._chunks(student):
-            Z = X @ W.mT  # (R, c, k)
+
+        def sums(X: Tensor, Y: Tensor) -> tuple[Tensor, ...]:
+            Z = X @ student.W.mT  # (R, c, k)
             hidden = self.activation(Z)
-            error = hidden @ V.mT - Y  # (R, c, r)
-            back = (error @ V) * self.activation.derivative(Z)
-            grad_V += error.mT @ hidden
-            grad_W += back.mT @ X
-            squares += error.square().sum((-2, -1))
+            error = hidden @ student.V.mT - Y  # (R, c, r)
+            back = (error @ student.V) * self.activation.derivative(Z)
+            return error.square().sum((-2, -1)), back.mT @ X, error.mT @ hidden
+
         n = self.samples.n
+        squares, grad_W, grad_V = self._over_chunks(student, sums)
         return Evaluation(squares / (2 * n), Gradient(grad_W / n, grad_V / n))
 
     def loss(self, student: ReLUStudent) -> Loss:
@@ -62,22 +60,30 @@ class EmpiricalRisk:
         On a finite sample odd and even functions are not orthogonal: total differs from the sum of
         the parts by their cross term, of order 1/sqrt(n).
         """
-        W, V = student
-        parts = W.new_zeros(3, len(W))
-        for X, Y in self._chunks(student):
-            Z = X @ W.mT
-            odd = self.activation.odd * (Z @ V.mT) - Y
-            even = self.activation.even * (Z.abs() @ V.mT)
-            parts += torch.stack([e.square().sum((-2, -1)) for e in (odd + even, odd, even)])
-        return Loss(*(parts / (2 * self.samples.n)))
+
+        def sums(X: Tensor, Y: Tensor) -> tuple[Tensor, ...]:
+            Z = X @ student.W.mT
+            odd = self.activation.odd * (Z @ student.V.mT) - Y
+            even = self.activation.even * (Z.abs() @ student.V.mT)
+            return tuple(e.square().sum((-2, -1)) for e in (odd + even, odd, even))
+
+        return Loss(*(x / (2 * self.samples.n) for x in self._over_chunks(student, sums)))
 
     def switched(self, before: ReLUStudent, after: ReLUStudent) -> Tensor:
         """Fraction of the samples whose activation differs between two students, (R, k)."""
-        count = torch.zeros_like(after.W[..., 0])
-        for X, _ in self._chunks(after):
-            count += ((X @ before.W.mT > 0) != (X @ after.W.mT > 0)).sum(-2)
-        return count / self.samples.n
 
-    def _chunks(self, student: ReLUStudent) -> Iterator[tuple[Tensor, Tensor]]:
+        def sums(X: Tensor, _: Tensor) -> tuple[Tensor, ...]:
+            on = (X @ one.W.mT > 0 for one in (before, after))
+            return (torch.ne(*on).sum(-2),)
+
+        (count,) = self._over_chunks(after, sums)
+        return count.to(after.W) / self.samples.n
+
+    def _over_chunks(
+        self, student: ReLUStudent, sums: Callable[[Tensor, Tensor], tuple[Tensor, ...]]
+    ) -> tuple[Tensor, ...]:
+        """Sums over all rows, from those over a chunk."""
         (R, k, d), r = student.W.shape, student.V.shape[1]
-        return self.samples.chunks(max(1, CHUNK // (R * (d + 4 * k + 2 * r))))
+        chunks = self.samples.chunks(max(1, CHUNK // (R * (d + 4 * k + 2 * r))))
+        parts = (sums(X, Y) for X, Y in chunks)
+        return reduce(lambda a, b: tuple(x + y for x, y in zip(a, b, strict=True)), parts)
