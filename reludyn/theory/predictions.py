@@ -40,6 +40,7 @@ from reludyn.student import ReLUStudent
 from reludyn.theory.rays import ALIGNED, GROWN, MINIMUM, Outcome, first_time, into_ray
 
 LINEAR = 1e-3  # the size, in units of sqrt|a|, up to which the dynamics count as linear
+HORIZON = 300.0  # the time, in units of 1/|a|, after the linear part, that is looked ahead
 EVERY = 32  # iterations after which replicas that are done are put aside
 
 
@@ -196,7 +197,8 @@ def predict(
     student: ReLUStudent, A: Tensor, lr: float, tolerance: float, steps: int,
     activation: LeakyReLU = RELU,
 ) -> Prediction:  # fmt: skip
-    """Phase times and outcomes from the initial weights W (R, k, d), V (R, 1, k) and A (1, d)."""
+    """Phase times and outcomes from the initial weights W (R, k, d), V (R, 1, k) and A (1, d): what
+    happens within the steps, and within the time 300/|a| after the linear part."""
     theory = Theory(float(norm(A[0])), lr, activation)
     rays = theory.rays(student, A)
     t = theory.linear_steps(rays, steps)
@@ -207,7 +209,8 @@ def predict(
     last = rays.map(torch.clone)  # where each replica came to
     left = torch.arange(len(t))  # the replicas that are still followed
     reached = max(tolerance, MINIMUM * theory.target_norm**2 / 2)
-    for iteration in range(steps + 1):
+    horizon = math.ceil(HORIZON / (lr * theory.target_norm))
+    for iteration in range(min(steps, horizon) + 1):
         on, loss = (converged[left] < 0) & (t <= steps), theory.loss(rays)
         align[left] = first_time(align[left], t, on & (rays.angle <= ALIGNED).all(-1))
         grown = (rays.v.abs() >= GROWN).all(-1) & (align[left] >= 0)
