@@ -17,12 +17,13 @@ from reludyn.optim import StepSizes, UpdateRule
 from reludyn.optim.gradient_descent import GradientDescent
 from reludyn.optim.torch_descent import Make, TorchDescent, schedule
 from reludyn.phases import PhaseRule
-from reludyn.risk import Risk
+from reludyn.risk import EmpiricalRisk, Risk
 from reludyn.settings import AdamOptimizer, Config, FlowOptimizer, MomentumOptimizer, Optimizer
 from reludyn.student import InvariantSubspace, ReLUStudent
 from reludyn.teacher import LinearTeacher
 from reludyn.training.engine import Engine
 
+EXACT, ON_SAMPLES = 1e-10, 1e-7  # relative errors of gradient flow, where none is given
 _DTYPES = {"float64": torch.float64, "float32": torch.float32}
 
 
@@ -86,7 +87,8 @@ def make_update_rule(config: Config, risk: Risk, student: ReLUStudent) -> Update
     if isinstance(settings, FlowOptimizer):
         from reludyn.optim.gradient_flow import GradientFlow  # imports scipy
 
-        return GradientFlow(risk, sizes, settings.rtol, settings.method)
+        rtol = settings.rtol or (ON_SAMPLES if isinstance(risk, EmpiricalRisk) else EXACT)
+        return GradientFlow(risk, sizes, rtol, settings.method)
     plan = schedule(settings.schedule, settings.warmup, config.trainer.steps)
     if settings.name == "gd" and plan is None:
         return GradientDescent(sizes)
@@ -98,7 +100,7 @@ def _torch_optimizer(settings: Optimizer) -> Make:
         betas = (settings.beta1, settings.beta2)
         return partial(torch.optim.Adam, betas=betas, eps=settings.eps)
     if isinstance(settings, MomentumOptimizer):
-        nesterov = settings.name == "nesterov"
+        nesterov = settings.name == "nesterov" and settings.momentum > 0
         return partial(torch.optim.SGD, momentum=settings.momentum, nesterov=nesterov)
     return torch.optim.SGD
 

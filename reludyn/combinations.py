@@ -165,7 +165,7 @@ def _check_single(config: Config) -> None:
                 "Use precision=float64",
             )  # fmt: skip
     optimizer = config.optimizer
-    if isinstance(optimizer, FlowOptimizer) and optimizer.rtol < 1e-6:
+    if isinstance(optimizer, FlowOptimizer) and (optimizer.rtol or 0) < 1e-6:
         raise ConfigError(
             "optimizer.rtol", optimizer.rtol, "must be at least 1e-6 with precision=float32",
             "Use precision=float64 or a larger optimizer.rtol",

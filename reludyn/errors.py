@@ -16,6 +16,10 @@ class ConfigError(ValueError):
         super().__init__(f"{setting}: {allowed}" + (f". {remedy}" if remedy else ""))
 
 
+class StuckError(ConfigError):
+    """An update rule cannot go on with these settings: what had been reached is kept."""
+
+
 def show(value: object) -> str:
     """A value as one would type it in an override."""
     if value is None:

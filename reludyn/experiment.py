@@ -28,8 +28,9 @@ from reludyn.recording.progress import ProgressReport
 from reludyn.recording.report import print_report
 from reludyn.recording.results import COLUMNS, Row, predicted_columns, replica_rows, summarise
 from reludyn.recording.system import describe
+from reludyn.risk import EmpiricalRisk
 from reludyn.settings import Config
-from reludyn.theory.predictions import Prediction, predict
+from reludyn.theory.predictions import Prediction, curves, predict
 from reludyn.theory.rays import MINIMUM, Outcome
 from reludyn.training.checkpoint import save_checkpoint
 from reludyn.training.engine import State
@@ -37,6 +38,8 @@ from reludyn.training.schedule import look_steps
 from reludyn.training.trainer import StoppedBecause, stopped_because, train
 
 log = logging.getLogger(__name__)
+Arrays = dict[str, NDArray[Any]]
+CURVES = 5000  # the longest run whose predicted curves are kept
 
 
 def run(config: Config, digest: str, folder: Path) -> StoppedBecause:
@@ -53,6 +56,8 @@ def run(config: Config, digest: str, folder: Path) -> StoppedBecause:
     basis = None if parts.subspace is None else parts.subspace.basis
     save_checkpoint(folder / "checkpoints" / "last.pt", state, basis, digest)
     arrays = trajectory.arrays(lambda W: _lift(parts, W), parts.teacher.A.numpy())
+    if has_theory(parts.config):
+        arrays |= _predicted_curves(parts, arrays)
     run_files.write_npz(folder / "trajectory.npz", arrays)
     rows = results(parts, state, reason, arrays)
     run_files.write_csv(folder / "replicas.csv", COLUMNS, rows)
@@ -110,9 +115,7 @@ def follow(
     return state, reason, trajectory
 
 
-def results(
-    parts: Experiment, state: State, reason: StoppedBecause, arrays: dict[str, NDArray[Any]]
-) -> list[Row]:
+def results(parts: Experiment, state: State, reason: StoppedBecause, arrays: Arrays) -> list[Row]:
     """The rows of replicas.csv."""
     objective = parts.objective
     loss = objective.risk.loss(state.student)
@@ -142,6 +145,18 @@ def _predict(parts: Experiment) -> Prediction:
     return predict(student, A, lr, trainer.tolerance, trainer.steps, activation)
 
 
+def _predicted_curves(parts: Experiment, arrays: Arrays) -> Arrays:
+    """predicted_loss (T, R'), _w_norm, _v_norm and _angle_to_target (T, R', k) of the replicas
+    whose weights are kept, in runs of at most CURVES iterations."""
+    steps, kept = arrays["step"], arrays["W"].shape[1]
+    if kept == 0 or steps[-1] > CURVES:
+        return {}
+    student, A = parts.student.to("cpu", torch.float64), parts.A.to("cpu", torch.float64)
+    first, lr = student.map(lambda layer: layer[:kept]), parts.config.optimizer.lr
+    found = curves(first, A, lr, steps.tolist(), parts.objective.risk.activation)
+    return {f"predicted_{name}": x for name, x in found._asdict().items() if name != "step"}
+
+
 class Instrument(Protocol):
     """Anything that takes looks."""
 
@@ -151,9 +166,11 @@ class Instrument(Protocol):
 def outcomes(parts: Experiment, state: State, loss: Loss) -> list[Outcome]:
     """What each replica arrived at (`reludyn.phases.classify`)."""
     objective = parts.objective
-    converged = (state.clocks.converged >= 0) | (loss.total <= MINIMUM * objective.zero_loss)
-    samples = parts.config.data.samples
-    sampling = 0.0 if samples is None else 3 * math.sqrt(parts.teacher.inputs / samples)
+    below = max(MINIMUM * objective.zero_loss, parts.config.trainer.tolerance)
+    converged = (state.clocks.converged >= 0) | (loss.total < below)
+    sampling, risk = 0.0, objective.risk
+    if isinstance(risk, EmpiricalRisk):
+        sampling = 3 * math.sqrt(parts.teacher.inputs / risk.samples.n)
     return classify(
         state.student, objective.risk.evaluate(state.student), loss, converged, state.diverged,
         parts.A, objective.zero_loss, 1e-3 + sampling,

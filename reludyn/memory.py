@@ -7,7 +7,7 @@ from pathlib import Path
 
 from reludyn.combinations import stays_in_subspace
 from reludyn.errors import ConfigError
-from reludyn.settings import Config, FileData, GaussianData
+from reludyn.settings import Config, FileData, GaussianData, SGDOptimizer
 
 COPIES = 10  # temporaries of a step that live at once
 CHUNK = 2**22  # numbers that a chunk of samples and what is made of it hold at once
@@ -32,7 +32,10 @@ def estimate(config: Config) -> int:
         assert data.samples is not None
         held = data.samples if data.name == "gaussian" else 1
         numbers += held * (R if data.seed is None else 1) * (d + r)
-        numbers += min(CHUNK, data.samples * R * (d + 4 * k + 2 * r))
+        numbers += 3 * min(CHUNK, data.samples * R * (d + 4 * k + 2 * r))  # drawn, labelled, used
+        if isinstance(config.optimizer, SGDOptimizer):
+            rows = min(CHUNK, R * config.optimizer.batch * (d + 4 * k + 2 * r))
+            numbers += R * data.samples + 2 * rows
         if config.trainer.observables == "full":
             numbers += TEST_SAMPLES * (d + r)
     if data.covariance == "file":

@@ -26,10 +26,6 @@ class Gradient(NamedTuple):
     W: Tensor
     V: Tensor
 
-    def norm(self) -> Tensor:
-        """sqrt(|W|_F^2 + |V|_F^2), (R,)."""
-        return (self.W.square().sum((-2, -1)) + self.V.square().sum((-2, -1))).sqrt()
-
 
 class Evaluation(NamedTuple):
     """Value (R,) and gradient of a risk at one point, from one pass.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -93,14 +94,16 @@ def make_objective(config: Config, target: Target, A: Tensor, seeds: Sequence[in
     data, activation = config.data, LeakyReLU(config.model.negative_slope)
     if target.samples is not None:
         zero_loss = float(target.samples.Y.square().sum(-1).mean()) / 2
+        if not 0 < zero_loss < math.inf:
+            raise ConfigError("data.path", data.path, "the labels Y vanish or overflow")
         samples = target.samples.to(A)
         of_file = _mini_batches(config, samples, seeds, activation)
         return Objective(EmpiricalRisk(samples, activation), None, zero_loss, of_file)
     covariance = make_covariance(data)
     population, zero_loss = PopulationRisk(A, activation), target.teacher.zero_loss
     if covariance is not None:
-        population = AnisotropicRisk(A, covariance.colour, activation)
-        zero_loss = LinearTeacher(covariance.colour(target.teacher.A)).zero_loss
+        population = AnisotropicRisk(A, covariance.on(A), activation)
+        zero_loss = LinearTeacher(covariance.on(target.teacher.A)(target.teacher.A)).zero_loss
     if not isinstance(data, GaussianData):
         return Objective(population, population, zero_loss)
 

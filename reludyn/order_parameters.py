@@ -24,7 +24,8 @@ def output_norms(student: ReLUStudent) -> Tensor:
 
 
 def targets(student: ReLUStudent, A: Tensor) -> Tensor:
-    """A^T v_i, the direction in which a small w_i is pulled: (R, k, d); v_i a for r = 1."""
+    """A^T v_i, the direction in which isotropic inputs pull a small w_i: (R, k, d); v_i a for
+    r = 1."""
     return student.V.mT @ A
 
 

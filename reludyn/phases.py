@@ -12,6 +12,7 @@ import math
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -93,7 +94,7 @@ def classify(
         to_ray = angle(student.W, a)
         squares = student.V.square().sum(-2), student.W.square().sum(-1)
         same_ray = into_ray(*squares, to_ray) | into_ray(*squares, math.pi - to_ray)
-        size = evaluation.gradient.norm()
+        size = torch.hypot(*(norm(layer.flatten(1)) for layer in evaluation.gradient))
         odd, even = activation.odd, activation.even
         value = zero_loss * even**2 / (odd**2 + even**2)
         plateau = (loss.total - value).abs() < saddle_tolerance * value

@@ -136,8 +136,7 @@ def overrides(row: Row) -> list[str]:
     r, k = 1 + ("data.outputs=2" in row), 2 + ("model.width=3" in row)
     found = ["experiment=default", "trainer.steps=20", "trainer.tolerance=1e-3", "figures=false"]
     found += [override for value in row for override in value.split()]
-    drawn = {"data=gaussian", "data=stream"} & set(found)
-    samples = ["data.samples=25"] if drawn else []
+    samples = ["data.samples=25"] if {"data=gaussian", "data=stream"} & set(found) else []
     needed = {
         "data=file": ["data.path=samples.npz"],
         "data.covariance=file": ["data.covariance_path=sigma.npy"],
@@ -146,8 +145,6 @@ def overrides(row: Row) -> list[str]:
         "optimizer=sgd": ["optimizer.batch=8"],
     }
     extra = [override for value, more in needed.items() if value in found for override in more]
-    if "optimizer=gradient_flow" in found and (drawn or "data=file" in found):
-        extra.append("optimizer.rtol=1e-5")  # the gradient jumps where a neuron meets a sample
     return [*found, *samples, *extra, "data.dim=5", "optimizer.lr=0.02"]
 
 

@@ -117,7 +117,8 @@ def anisotropic(diagonal: bool, slope: float, r: int) -> tuple[AnisotropicRisk, 
     values, vectors = np.linalg.eigh(SIGMA)
     full = Covariance((vectors * np.sqrt(values)) @ vectors.T)
     covariance = power_law(5, 1.3) if diagonal else full
-    return AnisotropicRisk(random_teacher(r, 5).A, covariance.colour, LeakyReLU(slope)), covariance
+    teacher = random_teacher(r, 5)
+    return AnisotropicRisk(teacher.A, covariance.on(teacher.A), LeakyReLU(slope)), covariance
 
 
 @pytest.mark.parametrize("diagonal", [True, False])
@@ -157,7 +158,7 @@ def test_anisotropic_loss_equals_monte_carlo(diagonal: bool, slope: float, r: in
 
 def test_the_identity_is_isotropic() -> None:
     teacher, student = random_teacher(2, 5), drawn("theorem", range(3), 4, 5, 2, 1.0)
-    flat = AnisotropicRisk(teacher.A, Covariance(np.ones(5)).colour)
+    flat = AnisotropicRisk(teacher.A, Covariance(np.ones(5)).on(teacher.A))
     isotropic = PopulationRisk(teacher.A)
     assert torch.equal(flat.evaluate(student).gradient.W, isotropic.evaluate(student).gradient.W)
     assert torch.equal(flat.loss(student).total, isotropic.loss(student).total)

@@ -44,6 +44,16 @@ def test_what_fits_is_let_through() -> None:
     "overrides",
     [
         ["data=gaussian", "data.samples=200000"],
+        ["data=gaussian", "data.samples=4096", "replicas=200"],
+        ["data=stream", "data.samples=4096", "replicas=200"],
+        [
+            "data=gaussian",
+            "data.samples=60000",
+            "data.seed=1",
+            "optimizer=sgd",
+            "replicas=40",
+            "optimizer.batch=60000",
+        ],
         ["replicas=200000"],
         ["model.width=6000", "data.dim=50"],
         ["data.dim=200000", "replicas=100"],

@@ -81,7 +81,7 @@ def test_pattern_changes_of_the_population_equal_monte_carlo(coloured: bool) -> 
     teacher, covariance = axis_teacher(1, 5), power_law(5, 1.5)
     before, after = (drawn(name, [0], 4, 5, 1, 1.0) for name in ("theorem", "balanced"))
     A = teacher.A
-    risk = AnisotropicRisk(A, covariance.colour) if coloured else PopulationRisk(A)
+    risk = AnisotropicRisk(A, covariance.on(A)) if coloured else PopulationRisk(A)
     rows = [s.W[0].numpy() * (covariance.root if coloured else 1) for s in (before, after)]
     fraction, error = oracle.pattern_change_monte_carlo(*rows, 400_000, np.random.default_rng(1))
     assert (np.abs(risk.switched(before, after)[0].numpy() - fraction) <= 4 * error).all()

@@ -302,13 +302,32 @@ def test_the_checkpoint_holds_the_memory(reludyn: Command) -> None:
     assert saved["memory"]["schedule"]["last_epoch"] == saved["step"] == 5
 
 
+def test_nesterov_without_momentum_is_gradient_descent(reludyn: Command) -> None:
+    plain = reludyn_in(reludyn, "gd", "data.dim=5").arrays
+    nesterov = ["optimizer=nesterov", "optimizer.momentum=0", "data.dim=5"]
+    found = reludyn_in(reludyn, "nesterov", *nesterov).arrays
+    np.testing.assert_allclose(found["W"], plain["W"], rtol=1e-13, atol=1e-18)
+
+
+@pytest.mark.slow
+def test_a_flow_on_samples_gets_on_and_conserves_the_imbalance(reludyn: Command) -> None:
+    """With the default tolerance, also where neurons cross samples."""
+    folder = "flow"
+    arrays = reludyn_in(
+        reludyn, folder, "optimizer=gradient_flow", "data=gaussian", "data.samples=100",
+        "data.dim=5", "init.scale=0.3", "trainer.steps=100", "trainer.tolerance=0",
+    ).arrays  # fmt: skip
+    assert arrays["step"][-1] == 100
+    assert np.abs(arrays["imbalance"] - arrays["imbalance"][0]).max() < 1e-6
+
+
 GAUSSIAN = ["data=gaussian", "data.samples=20", "data.dim=4"]
 REFUSED = [
     (["optimizer=sgd"], r"^optimizer=sgd: needs samples in memory; data=population has none. Use"),
     (["optimizer=sgd", "data=stream"], r"^optimizer=sgd: .*data=stream has none.*data.fresh=true"),
     (["optimizer=sgd", *GAUSSIAN, "optimizer.batch=21"], "^optimizer.batch=21: must be at most"),
     (["optimizer=gradient_flow", "data=stream", "data.fresh=true"], "^optimizer=gradient_flow: ne"),
-    (["optimizer=gradient_flow", "precision=float32"], "^optimizer.rtol=1e-10: must be at least"),
+    (["optimizer=gradient_flow", "precision=float32"], "^optimizer.rtol=null: must be at least"),
     (["optimizer.output_lr=1", "model.train_output=false"], "^optimizer.output_lr=1.0: must be n"),
     (["optimizer.warmup=5"], "^optimizer.warmup=5: must be below trainer.steps=5"),
     (["optimizer=sgd", *GAUSSIAN, "trainer.gradient_tolerance=1e-3", "optimizer.batch=2"],

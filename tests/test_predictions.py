@@ -205,6 +205,14 @@ def test_a_run_writes_its_predictions(fig3: Finished) -> None:
         assert row[f"predicted_{name}"] == row[name] != ""
 
 
+def test_a_run_keeps_the_predicted_curves(fig3: Finished) -> None:
+    arrays = fig3.arrays
+    for name in ("loss", "w_norm", "v_norm", "angle_to_target"):
+        predicted = arrays[f"predicted_{name}"]
+        assert predicted.shape == arrays[name].shape
+        np.testing.assert_allclose(predicted, arrays[name], rtol=0.02, atol=1e-3)
+
+
 @pytest.mark.parametrize(
     "overrides",
     [

@@ -40,6 +40,7 @@ KEYS_OF_SUMMARY = {
 KEYS_OF_MEDIAN = {"T_align", "T_growth", "T_converged", "loss", "rate_measured"}
 ADDED_TO_SUMMARY = {"loss_resolution"}
 ADDED_TO_TRAJECTORY = {"loss_linear", "loss_rectification", "thinned", "time"}
+PREDICTED = {f"predicted_{n}" for n in ("loss", "w_norm", "v_norm", "angle_to_target")}
 OUTCOMES = {"global_minimum", "non_strict_saddle", "diverged", "unconverged"}
 
 
@@ -91,13 +92,15 @@ def test_figures_and_logger_can_be_left_out(reludyn: Command) -> None:
 def test_arrays_of_one_replica(fig3: Finished) -> None:
     expected = shapes(T=fig3.summary["steps"] + 1, R=1, kept=1, k=2, d=100, r=1)
     assert {name: fig3.arrays[name].shape for name in expected} == expected
-    assert set(fig3.arrays) - set(expected) == ADDED_TO_TRAJECTORY
+    assert set(fig3.arrays) - set(expected) == ADDED_TO_TRAJECTORY | PREDICTED
 
 
 def test_arrays_of_an_ensemble(ensemble: Finished) -> None:
     expected = shapes(T=61, R=6, kept=4, k=3, d=20, r=1)
     assert {name: ensemble.arrays[name].shape for name in expected} == expected
-    assert set(ensemble.arrays) - set(expected) == ADDED_TO_TRAJECTORY
+    assert set(ensemble.arrays) - set(expected) == ADDED_TO_TRAJECTORY | PREDICTED
+    assert ensemble.arrays["predicted_loss"].shape == (61, 4)
+    assert ensemble.arrays["predicted_w_norm"].shape == (61, 4, 3)
 
 
 def test_arrays_on_samples(empirical: Finished) -> None:

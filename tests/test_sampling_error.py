@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
-from conftest import drawn
+from conftest import Finished, drawn
 
 from reludyn.activation import RELU
 from reludyn.data.inputs import InputLaw
@@ -23,7 +25,7 @@ from reludyn.risk import (
 )
 from reludyn.student import ReLUStudent
 from reludyn.teacher import axis_teacher
-from reludyn.training.engine import Engine
+from reludyn.training.engine import Engine, State
 
 TEACHER, REPLICAS, STEPS = axis_teacher(1, 5), 40, 100
 SIZES = [400, 1600, 6400]
@@ -88,3 +90,39 @@ def test_mini_batches_are_judged_once_an_epoch() -> None:
     checked = range(0, len(states), 4)  # ceil(40 / 12) iterations an epoch
     assert next(step for step in checked if losses[step] < 1e-3) == len(states) - 1
     assert states[-1].clocks.converged.tolist() == [len(states) - 1]
+
+
+def test_a_stopped_replica_keeps_its_last_evaluation() -> None:
+    """Also where the others go on with other batches: as in the run alone."""
+    sample = Source(TEACHER, InputLaw(), [0]).draw(40)
+    students = drawn("theorem", range(3), 2, 5, 1, 0.3, "alternating")
+
+    def last(student: ReLUStudent, seeds: list[int]) -> State:
+        batches = MiniBatches(sample, 12, seeds, RELU)
+        rule = PhaseRule(TEACHER, TEACHER.A)
+        descent = GradientDescent(StepSizes(0.05))
+        engine = Engine(EmpiricalRisk(sample), descent, rule, 5e-2, batches=batches)
+        return engine.advance(engine.start(student), 300)
+
+    together = last(students, [0, 1, 2])
+    assert len(set(together.steps.tolist())) == 3
+    for j, one in enumerate(students.split(1)):
+        alone = last(one, [j])
+        assert alone.steps[0] == together.steps[j]
+        torch.testing.assert_close(
+            together.evaluation.gradient.W[j],
+            alone.evaluation.gradient.W[0],
+            rtol=1e-10,
+            atol=1e-14,
+        )
+
+
+def test_a_loss_below_the_tolerance_is_a_minimum(reludyn: Callable[..., Finished]) -> None:
+    """Also between two checks of the whole risk."""
+    finished = reludyn(
+        "data=stream", "data.law=rademacher", "data.fresh=true", "data.samples=16", "data.dim=5",
+        "init.scale=0.5", "trainer.steps=200", "trainer.tolerance=1e-3", "logger=none",
+        "figures=false",
+    )  # fmt: skip
+    assert finished.rows[0]["outcome"] == "global_minimum"
+    assert float(finished.rows[0]["loss"]) < 1e-3

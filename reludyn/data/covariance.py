@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeVar
 
 import numpy as np
 import torch
@@ -12,8 +12,6 @@ from torch import Tensor
 from reludyn.arrays import Array, read_matrix
 from reludyn.errors import ConfigError
 
-Rows = TypeVar("Rows", Array, Tensor)
-
 
 @dataclass(frozen=True)
 class Covariance:
@@ -21,13 +19,14 @@ class Covariance:
 
     root: Array
 
-    def colour(self, rows: Rows) -> Rows:
-        """rows Sigma^{1/2}: (..., d) -> (..., d), an array or a tensor."""
-        root = self.root
-        if isinstance(rows, Tensor):
-            tensor = torch.from_numpy(root).to(rows)
-            return rows * tensor if tensor.ndim == 1 else rows @ tensor
-        return rows * root if root.ndim == 1 else rows @ root
+    def colour(self, rows: Array) -> Array:
+        """rows Sigma^{1/2}: (..., d) -> (..., d)."""
+        return rows * self.root if self.root.ndim == 1 else rows @ self.root
+
+    def on(self, like: Tensor) -> Callable[[Tensor], Tensor]:
+        """The same for tensors, on the device and in the precision of another tensor."""
+        root = torch.from_numpy(self.root).to(like)
+        return (lambda rows: rows * root) if root.ndim == 1 else (lambda rows: rows @ root)
 
 
 def power_law(d: int, exponent: float) -> Covariance:
@@ -40,9 +39,11 @@ def covariance_from_file(path: str, d: int) -> Covariance:
     """Sigma (d, d): finite, symmetric, positive definite; raises ConfigError."""
     key = "data.covariance_path"
     matrix = read_matrix(path, key, "Sigma", (d, d))
-    if not np.allclose(matrix, matrix.T, rtol=1e-10, atol=0):
-        raise ConfigError(key, path, "Sigma must be symmetric")
-    eigenvalues, vectors = np.linalg.eigh(matrix)
+    difference = np.abs(matrix - matrix.T).max()
+    if difference > 1e-10 * np.abs(matrix).max():
+        allowed = f"Sigma must be symmetric; it differs from its transpose by {difference:.1e}"
+        raise ConfigError(key, path, allowed)
+    eigenvalues, vectors = np.linalg.eigh((matrix + matrix.T) / 2)
     if eigenvalues[0] <= 0:
         least = f"its smallest eigenvalue is {eigenvalues[0]:.2e}"
         raise ConfigError(key, path, f"Sigma must be positive definite; {least}")

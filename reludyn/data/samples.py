@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from reludyn.data.inputs import InputLaw
+from reludyn.memory import CHUNK
 from reludyn.randomness import Purpose, stream
 from reludyn.teacher import LinearTeacher
 
@@ -33,6 +34,12 @@ class Source:
     seeds: Sequence[int]
     noise: float = 0.0
     purpose: Purpose = "data"
+
+    @property
+    def at_once(self) -> int:
+        """How many rows of all S samples make a chunk of bounded memory."""
+        width = self.teacher.inputs + self.teacher.outputs
+        return max(1, CHUNK // (len(self.seeds) * width))
 
     def rows(
         self, n: int, at_once: int = BLOCK, step: int | None = None
@@ -63,7 +70,7 @@ class Source:
         X = torch.empty(S, n, d, dtype=torch.float64)
         Y = torch.empty(S, n, r, dtype=torch.float64)
         start = 0
-        for x, y in self.rows(n):
+        for x, y in self.rows(n, self.at_once):
             X[:, start : start + x.shape[1]], Y[:, start : start + x.shape[1]] = x, y
             start += x.shape[1]
         return Resident(X, Y)
@@ -74,6 +81,10 @@ class Samples(Protocol):
 
     @property
     def n(self) -> int: ...
+
+    @property
+    def at_once(self) -> int:
+        """How many rows of all S samples make a chunk of bounded memory."""
 
     def chunks(self, at_once: int) -> Iterator[tuple[Tensor, Tensor]]:
         """All rows, in pieces of at most at_once: X (S, c, d), Y (S, c, r)."""
@@ -90,6 +101,10 @@ class Resident:
     def n(self) -> int:
         return self.X.shape[1]
 
+    @property
+    def at_once(self) -> int:
+        return self.n  # they are held anyhow
+
     def chunks(self, at_once: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Views, without copies."""
         return zip(self.X.split(at_once, 1), self.Y.split(at_once, 1), strict=True)
@@ -97,6 +112,29 @@ class Resident:
     def to(self, like: Tensor) -> Resident:
         """On the device and in the precision of another tensor."""
         return Resident(self.X.to(like), self.Y.to(like))
+
+
+@dataclass(frozen=True)
+class Selected:
+    """Some rows of samples in memory, other ones a replica: rows (R, b)."""
+
+    samples: Resident
+    rows: Tensor
+
+    @property
+    def n(self) -> int:
+        return self.rows.shape[1]
+
+    @property
+    def at_once(self) -> int:
+        return max(1, CHUNK // (len(self.rows) * self.samples.X.shape[2]))
+
+    def chunks(self, at_once: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Copies, a chunk at a time."""
+        X, Y = self.samples.X, self.samples.Y
+        sample = torch.arange(len(X), device=X.device).unsqueeze(-1)  # (S, 1) against (R, c)
+        for rows in self.rows.split(at_once, 1):
+            yield X[sample, rows], Y[sample, rows]
 
 
 @dataclass(frozen=True)
@@ -108,6 +146,10 @@ class Streamed:
     device: torch.device
     dtype: torch.dtype
     step: int | None = None
+
+    @property
+    def at_once(self) -> int:
+        return self.source.at_once
 
     def chunks(self, at_once: int) -> Iterator[tuple[Tensor, Tensor]]:
         """At most BLOCK rows at once."""

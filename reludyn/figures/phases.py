@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from reludyn.figures.style import BLACK, BLUE, GREEN, RED, STYLE, new_figure, save
+from reludyn.figures.style import BLACK, BLUE, GREEN, RED, SKY, STYLE, new_figure, save
 from reludyn.phases import PHASES
 
 Array = NDArray[Any]
@@ -24,7 +24,7 @@ def draw_phases(run: Path) -> list[Path]:
 
     L, |w_1| and |v_1| on the logarithmic left axis, the angle between w_1 and w_2 (the angle of w_1
     to its target where k = 1 or k > 16) on the right one, against iterations; shaded where the
-    phases were measured.
+    phases were measured. Thin dashed: what theory predicts from the initial weights.
     """
     with np.load(run / "trajectory.npz", allow_pickle=False) as file:
         data = {name: file[name] for name in file.files}
@@ -41,7 +41,7 @@ def draw_phases(run: Path) -> list[Path]:
         left.set(
             xlabel=_x_label(replica), ylabel="$L$, $\\|w_1\\|$, $|v_1|$", xlim=(0, max(1, step[-1]))
         )
-
+        _draw_theory(left, data)
         left.xaxis.set_major_locator(MaxNLocator(integer=True))
         right = left.twinx()
         right.spines["right"].set_visible(True)
@@ -57,6 +57,15 @@ def draw_phases(run: Path) -> list[Path]:
         shown = [line for line in handles if not str(line.get_label()).startswith("_")]
         figure.legend(handles=shown, loc="outside upper center", ncols=len(shown))
     return save(figure, run / "figures", "phases")
+
+
+def _draw_theory(axes: Axes, data: dict[str, Array]) -> None:
+    """The predictions for L, |w_1| and |v_1|, thin and pale above the measured curves."""
+    for name, label in (("loss", "theory"), ("w_norm", "_"), ("v_norm", "_")):
+        curve = data.get(f"predicted_{name}")
+        if curve is not None:
+            shown = _positive(curve.reshape(*curve.shape[:2], -1)[:, 0, 0])
+            axes.plot(data["step"], shown, color=SKY, lw=0.8, ls=(0, (3, 2)), label=label)
 
 
 def _angle(data: dict[str, Array]) -> tuple[Array, str]:

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import torch
+from torch import Tensor
+
 from reludyn.notation import Gradient
 from reludyn.student import ReLUStudent
 
@@ -25,6 +28,11 @@ class StepSizes:
     def output(self) -> float:
         return self.lr if self.output_lr is None else self.output_lr
 
+    def norm(self, gradient: Gradient) -> Tensor:
+        """Norm of the gradient of the layers that are trained, (R,)."""
+        layers = zip(gradient, (self.train_hidden, self.train_output), strict=True)
+        return torch.stack([x.square().sum((-2, -1)) for x, on in layers if on]).sum(0).sqrt()
+
     def trained(self, student: ReLUStudent, moved: ReLUStudent) -> ReLUStudent:
         """The moved layers that are trained, the others as they were."""
         W = moved.W if self.train_hidden else student.W
@@ -33,6 +41,10 @@ class StepSizes:
 
 class UpdateRule(Protocol):
     """What the engine asks of an update rule: it acts on each replica alone."""
+
+    @property
+    def sizes(self) -> StepSizes:
+        """Of the two layers."""
 
     @property
     def lr(self) -> float:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torchdiffeq import odeint
 
-from reludyn.errors import ConfigError
+from reludyn.errors import StuckError
 from reludyn.notation import Gradient
 from reludyn.optim import Memory, StepSizes
 from reludyn.risk import Risk
@@ -39,7 +39,7 @@ class GradientFlow:
         return self.sizes.lr
 
     def step(self, student: ReLUStudent, gradient: Gradient) -> ReLUStudent:
-        """The flow map over time lr. Raises ConfigError where the flow is too stiff."""
+        """The flow map over time lr. Raises StuckError where the flow is too stiff."""
         size = student.W[0].numel()
         start = torch.cat([student.W.flatten(1), student.V.flatten(1)], 1)
         finite = start.isfinite().all(1, keepdim=True)
@@ -68,7 +68,7 @@ class GradientFlow:
                 options=options,
             )  # fmt: skip
         except AssertionError as error:  # too many steps, or too small ones
-            raise ConfigError(
+            raise StuckError(
                 "optimizer.rtol", self.rtol,
                 f"{self.method} does not get on: {error}. The flow is too stiff, or, on samples, "
                 "its gradient jumps back and forth where a neuron rests on a sample",

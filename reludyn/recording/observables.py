@@ -133,7 +133,7 @@ def _(moment: Moment) -> Tensor | None:
 
 @observable("loss_test", "loss/test")
 def _(moment: Moment) -> Tensor | None:
-    """Loss on fresh samples without label noise, (R,)."""
+    """Loss on 10,000 fresh samples without label noise, (R,); not of data=population or file."""
     return None if moment.test is None else moment.test.loss(moment.state.student).total
 
 

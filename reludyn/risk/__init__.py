@@ -18,6 +18,7 @@ class Risk(Protocol):
     """What the trainer asks of a risk."""
 
     activation: LeakyReLU
+    exact: bool  # whether the value that comes with the gradient is as good as that of `loss`
 
     @property
     def resolution(self) -> float:

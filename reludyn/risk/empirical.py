@@ -27,6 +27,8 @@ class EmpiricalRisk:
     1e-16 |Y| / sqrt(n L).
     """
 
+    exact = True  # the value that comes with the gradient is that of `loss`
+
     def __init__(self, samples: Samples, activation: LeakyReLU = RELU) -> None:
         self.samples, self.activation = samples, activation
 
@@ -34,7 +36,7 @@ class EmpiricalRisk:
     def resolution(self) -> float:
         """The value below which rounding of the residuals rules: 16 eps^2 |Y|_F^2 / n."""
         squares, eps, S = 0.0, 0.0, 1
-        for _, Y in self.samples.chunks(CHUNK):
+        for _, Y in self.samples.chunks(self.samples.at_once):
             squares += float(Y.square().sum())
             eps, S = torch.finfo(Y.dtype).eps, len(Y)
         return 16 * eps**2 * squares / (S * self.samples.n)

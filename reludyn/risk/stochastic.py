@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from reludyn.activation import LeakyReLU
-from reludyn.data.samples import Resident, Streamed
+from reludyn.data.samples import Resident, Selected, Streamed
 from reludyn.notation import Evaluation
 from reludyn.randomness import stream
 from reludyn.risk.empirical import EmpiricalRisk
@@ -49,11 +49,7 @@ class MiniBatches:
             self._epoch = epoch
             self._order = torch.from_numpy(np.stack(orders)).to(self.samples.X.device)
         rows = self._order[:, place * self.batch : (place + 1) * self.batch]
-        X, Y = self.samples.X, self.samples.Y
-        sample = torch.arange(len(X), device=X.device).unsqueeze(-1)  # (S, 1) against rows (R, b)
-        return EmpiricalRisk(Resident(X[sample, rows], Y[sample, rows]), self.activation).evaluate(
-            student
-        )
+        return EmpiricalRisk(Selected(self.samples, rows), self.activation).evaluate(student)
 
 
 @dataclass(frozen=True)

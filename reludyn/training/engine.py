@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from reludyn.notation import Evaluation
+from reludyn.notation import Evaluation, Gradient
 from reludyn.optim import Memory, UpdateRule
 from reludyn.phases import Clocks, PhaseRule
 from reludyn.risk import Batches, Risk
@@ -56,8 +56,8 @@ class Engine:
     ) -> None:
         self.risk, self.optimizer, self.rule, self.batches = risk, optimizer, rule, batches
         self.tolerance, self.gradient_tolerance = tolerance, gradient_tolerance
-        self.coarse = (
-            batches is None and tolerance >= COARSE * torch.finfo(rule.A.dtype).eps * rule.zero_loss
+        self.exact = (
+            risk.exact or tolerance >= COARSE * torch.finfo(rule.A.dtype).eps * rule.zero_loss
         )
 
     def start(self, student: ReLUStudent) -> State:
@@ -93,7 +93,10 @@ class Engine:
                 torch.where(running, moved.V, state.student.V),
             )
             step, made = state.step + 1, state.steps + state.running
-            state = self._seen(state, student, self._evaluate(student, step), step, made, time)
+            evaluation = self._evaluate(student, step)
+            if self.batches is not None:  # a replica that has stopped keeps its last values
+                evaluation = _where(state.running, evaluation, state.evaluation)
+            state = self._seen(state, student, evaluation, step, made, time)
         return replace(state, memory=self.optimizer.snapshot())
 
     def _evaluate(self, student: ReLUStudent, step: int) -> Evaluation:
@@ -113,7 +116,8 @@ class Engine:
         """The state at a new iterate, with the events that hold there."""
         diverged = state.running & (evaluation.loss <= state.ceiling).logical_not()  # or NaN
         converged = state.running & self._converged(student, evaluation, step)
-        stationary = state.running & (evaluation.gradient.norm() < self.gradient_tolerance)
+        slope = self.optimizer.sizes.norm(evaluation.gradient)
+        stationary = state.running & (slope < self.gradient_tolerance)
         return replace(
             state,
             student=student,
@@ -131,5 +135,12 @@ class Engine:
     def _converged(self, student: ReLUStudent, evaluation: Evaluation, step: int) -> Tensor:
         if self.tolerance == 0 or (self.batches is not None and step % self.batches.period):
             return torch.zeros_like(evaluation.loss, dtype=torch.bool)
-        loss = evaluation.loss if self.coarse else self.risk.loss(student).total
-        return loss < self.tolerance
+        if self.batches is None and self.exact:
+            return evaluation.loss < self.tolerance
+        return self.risk.loss(student).total < self.tolerance
+
+
+def _where(running: Tensor, new: Evaluation, old: Evaluation) -> Evaluation:
+    on = running.view(-1, 1, 1)
+    layers = (torch.where(on, a, b) for a, b in zip(new.gradient, old.gradient, strict=True))
+    return Evaluation(torch.where(running, new.loss, old.loss), Gradient(*layers))

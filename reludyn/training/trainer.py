@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Callable, Iterable
 from itertools import pairwise
 from typing import Literal
 
+from reludyn.errors import StuckError
 from reludyn.student import ReLUStudent
 from reludyn.training.engine import Engine, State
 
 StoppedBecause = Literal[
-    "converged", "stationary", "diverged", "max_steps", "max_seconds", "interrupted"
+    "converged", "stationary", "diverged", "max_steps", "max_seconds", "stuck", "interrupted"
 ]
 
-
-STRETCH = 100  # iterations that Ctrl-C may lose
+log = logging.getLogger(__name__)
+STRETCH = 100  # iterations that Ctrl-C may lose, or as many as take a second
 
 
 def train(
@@ -28,24 +30,37 @@ def train(
 ) -> tuple[State, StoppedBecause]:
     """Descend from `student`, calling `look` at the given iterations (the first one is 0).
 
-    Ends once every replica has stopped, after the last look, at the first look later than
-    max_seconds, or with Ctrl-C: the state returned is that of the last completed stretch.
+    Ends once every replica has stopped, after the last look, after max_seconds, where the update
+    rule cannot go on, or with Ctrl-C: the state returned is that of the last completed stretch.
     """
-    began = time.monotonic()
+    began, pace = time.monotonic(), 1
     state = engine.start(student)
     look(state)
     try:
         for here, there in pairwise(looks):
+            step = here
+            while step < there and state.running.any():
+                if time.monotonic() - began > max_seconds:
+                    return state, "max_seconds"
+                stretch, clock = min(pace, there - step), time.monotonic()
+                state = engine.advance(state, stretch)
+                step += stretch
+                pace = _iterations_a_second(stretch, time.monotonic() - clock)
+            look(state)
             if not state.running.any():
                 break
-            if time.monotonic() - began > max_seconds:
-                return state, "max_seconds"
-            for step in range(here, there, STRETCH):
-                state = engine.advance(state, min(STRETCH, there - step))
-            look(state)
     except KeyboardInterrupt:
         return state, "interrupted"
+    except StuckError as error:
+        if state.step == 0:
+            raise
+        log.warning("stopped at step %d: %s", state.step, error)
+        return state, "stuck"
     return state, _reason(state)
+
+
+def _iterations_a_second(iterations: int, seconds: float) -> int:
+    return max(1, min(STRETCH, int(iterations / max(seconds, 1e-9))))
 
 
 def _reason(state: State) -> StoppedBecause:
