@@ -203,7 +203,7 @@ class FlowOptimizer(UpdateRule):
 
     method: str = key("integrator of torchdiffeq", one_of=("dopri8", "dopri5", "bosh3"))
     rtol: float | None = key(
-        "its error in a step, relative to the weights; null: 1e-10, and 1e-7 on samples, where the "
+        "its error in a step, relative to the weights; null: 1e-10, and 1e-5 on samples, where the "
         "gradient jumps",
         at_least=1e-14,
         at_most=1e-2,

@@ -72,7 +72,7 @@ class GradientFlow:
                 "optimizer.rtol", self.rtol,
                 f"{self.method} does not get on: {error}. The flow is too stiff, or, on samples, "
                 "its gradient jumps back and forth where a neuron rests on a sample",
-                "Use a larger optimizer.rtol (1e-5), or a smaller optimizer.lr or init.scale",
+                "Use a larger optimizer.rtol (1e-4), or a smaller optimizer.lr or init.scale",
             ) from error  # fmt: skip
         end = weights(torch.where(finite, path[-1], torch.nan))
         return self.sizes.trained(student, end)  # exactly: the path is interpolated at its end
