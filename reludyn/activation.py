@@ -26,6 +26,16 @@ class LeakyReLU:
     def even(self) -> float:
         return (1 - self.negative_slope) / 2
 
+    @property
+    def square(self) -> float:
+        """odd^2 + even^2 = E phi(z)^2 for z ~ N(0, 1)."""
+        return self.odd**2 + self.even**2
+
+    @property
+    def best_ray(self) -> float:
+        """odd / square, the slope of the multiple of phi(a.x) nearest to a.x: 1 for ReLU."""
+        return self.odd / self.square
+
     def __call__(self, z: Tensor) -> Tensor:
         return (
             z.relu() if self.negative_slope == 0 else torch.where(z > 0, z, self.negative_slope * z)

@@ -114,8 +114,8 @@ def _check_tolerance(tolerance: float, objective: Objective) -> None:
             f"must be 0 or at least {resolution:.1e}, below which rounding rules the loss",
             "Use a larger tolerance, or 0 to go on until trainer.steps",
         )  # fmt: skip
-    odd, even = activation.odd, activation.even
-    stuck = objective.zero_loss * (even**2 / (odd**2 + even**2) if even else 1)
+    even = activation.even
+    stuck = objective.zero_loss * (even**2 / activation.square if even else 1)
     if tolerance >= stuck:
         raise ConfigError(
             "trainer.tolerance", tolerance,

@@ -35,10 +35,12 @@ def check_combinations(config: Config) -> None:
 
 def is_stochastic(config: Config) -> bool:
     """Whether descent follows a part of the samples, another one in every step."""
-    data = config.data
-    return isinstance(config.optimizer, SGDOptimizer) or (
-        isinstance(data, StreamData) and data.fresh
-    )
+    return isinstance(config.optimizer, SGDOptimizer) or is_fresh(config)
+
+
+def is_fresh(config: Config) -> bool:
+    """Whether every step has samples of its own."""
+    return isinstance(config.data, StreamData) and config.data.fresh
 
 
 def stays_in_subspace(config: Config) -> bool:

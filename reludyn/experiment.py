@@ -171,8 +171,11 @@ def outcomes(parts: Experiment, state: State, loss: Loss) -> list[Outcome]:
     sampling, risk = 0.0, objective.risk
     if isinstance(risk, EmpiricalRisk):
         sampling = 3 * math.sqrt(parts.teacher.inputs / risk.samples.n)
+    evaluation = state.evaluation
+    if objective.batches is not None:  # that of the last batch
+        evaluation = risk.evaluate(state.student)
     return classify(
-        state.student, objective.risk.evaluate(state.student), loss, converged, state.diverged,
+        state.student, evaluation, loss, converged, state.diverged,
         parts.A, objective.zero_loss, 1e-3 + sampling,
         objective.risk.activation,
     )  # fmt: skip

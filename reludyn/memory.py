@@ -15,6 +15,11 @@ BLOCK = 2**20  # numbers of pairs of neurons that a cache holds
 TEST_SAMPLES = 10_000  # fresh samples of loss_test, the same for all replicas
 
 
+def numbers_a_row(k: int, d: int, r: int) -> int:
+    """What a row of samples, and what a step makes of it, hold for one replica."""
+    return d + 4 * k + 2 * r
+
+
 def estimate(config: Config) -> int:
     """Bytes at the peak of a run, within a factor of two: weights and the basis of their subspace,
     pairs of neurons, samples that are held, a chunk of those that pass by."""
@@ -32,9 +37,11 @@ def estimate(config: Config) -> int:
         assert data.samples is not None
         held = data.samples if data.name == "gaussian" else 1
         numbers += held * (R if data.seed is None else 1) * (d + r)
-        numbers += 3 * min(CHUNK, data.samples * R * (d + 4 * k + 2 * r))  # drawn, labelled, used
+        numbers += 3 * min(
+            CHUNK, data.samples * R * numbers_a_row(k, d, r)
+        )  # drawn, labelled, used
         if isinstance(config.optimizer, SGDOptimizer):
-            rows = min(CHUNK, R * config.optimizer.batch * (d + 4 * k + 2 * r))
+            rows = min(CHUNK, R * config.optimizer.batch * numbers_a_row(k, d, r))
             numbers += R * data.samples + 2 * rows
         if config.trainer.observables == "full":
             numbers += TEST_SAMPLES * (d + r)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from reludyn.activation import LeakyReLU
 from reludyn.arrays import read_matrix
+from reludyn.combinations import is_fresh
 from reludyn.data.covariance import Covariance, covariance_from_file, power_law
 from reludyn.data.files import read_samples
 from reludyn.data.inputs import InputLaw
@@ -110,7 +111,7 @@ def make_objective(config: Config, target: Target, A: Tensor, seeds: Sequence[in
     law = InputLaw(data.law, data.freedom, covariance)
     closed = population if data.law == "gaussian" else None  # no other closed form
     test = None
-    if config.trainer.observables == "full" or (closed is None and _is_fresh(data)):
+    if config.trainer.observables == "full" or (closed is None and is_fresh(config)):
         unseen = Source(target.teacher, law, [TEST_SEED], purpose="test").draw(TEST_SAMPLES)
         test = EmpiricalRisk(unseen.to(A), activation)
     source = Source(target.teacher, law, seeds if data.seed is None else [data.seed], data.noise)
@@ -140,7 +141,7 @@ def _drawn(
         batches = _mini_batches(config, samples, seeds, activation)
         return EmpiricalRisk(samples, activation), batches
     streamed = Streamed(source, data.samples, A.device, A.dtype)
-    if not data.fresh:
+    if not is_fresh(config):
         return EmpiricalRisk(streamed, activation), None
     assert unseen is not None
     period = 1 if data.law == "gaussian" else max(1, TEST_SAMPLES // data.samples)
@@ -157,10 +158,6 @@ def _mini_batches(
         allowed = f"must be at most {samples.n}, the number of samples"
         raise ConfigError("optimizer.batch", optimizer.batch, allowed)
     return MiniBatches(samples, optimizer.batch, seeds, activation)
-
-
-def _is_fresh(data: object) -> bool:
-    return isinstance(data, StreamData) and data.fresh
 
 
 def _read(data: FileData) -> Target:

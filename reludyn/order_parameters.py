@@ -99,8 +99,7 @@ def saddle_ratio(student: ReLUStudent, A: Tensor, activation: LeakyReLU = RELU) 
     p = odd / (odd^2 + even^2) is the best slope of one ray, 1 for ReLU.
     """
     _, negative = group_sums(student)
-    best = activation.odd / (activation.odd**2 + activation.even**2)
-    return negative @ A[0] / (best * A[0].square().sum())
+    return negative @ A[0] / (activation.best_ray * A[0].square().sum())
 
 
 def _share(A: Tensor, activation: LeakyReLU) -> Tensor:

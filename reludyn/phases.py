@@ -95,8 +95,7 @@ def classify(
         squares = student.V.square().sum(-2), student.W.square().sum(-1)
         same_ray = into_ray(*squares, to_ray) | into_ray(*squares, math.pi - to_ray)
         size = torch.hypot(*(norm(layer.flatten(1)) for layer in evaluation.gradient))
-        odd, even = activation.odd, activation.even
-        value = zero_loss * even**2 / (odd**2 + even**2)
+        value = zero_loss * activation.even**2 / activation.square
         plateau = (loss.total - value).abs() < saddle_tolerance * value
         at_saddle = same_ray & plateau & (size <= 1e-3 * scale**1.5)
         names = ["non_strict_saddle" if s else n for s, n in zip(at_saddle, names, strict=True)]

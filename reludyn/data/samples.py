@@ -35,16 +35,13 @@ class Source:
     noise: float = 0.0
     purpose: Purpose = "data"
 
-    @property
-    def at_once(self) -> int:
-        """How many rows of all S samples make a chunk of bounded memory."""
-        width = self.teacher.inputs + self.teacher.outputs
-        return max(1, CHUNK // (len(self.seeds) * width))
-
     def rows(
         self, n: int, at_once: int = BLOCK, step: int | None = None
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Rows 0 to n in pieces of at most at_once: X (S, c, d), Y (S, c, r), float64, CPU."""
+        """Rows 0 to n in pieces of at most at_once and of bounded memory: X (S, c, d), Y (S, c, r),
+        float64, CPU."""
+        numbers = len(self.seeds) * (self.teacher.inputs + self.teacher.outputs)
+        at_once = max(1, min(at_once, CHUNK // numbers))
         for block, start in enumerate(range(0, n, BLOCK)):
             index = (block,) if step is None else (block, step)
             inputs = [stream(seed, self.purpose, *index) for seed in self.seeds]
@@ -70,7 +67,7 @@ class Source:
         X = torch.empty(S, n, d, dtype=torch.float64)
         Y = torch.empty(S, n, r, dtype=torch.float64)
         start = 0
-        for x, y in self.rows(n, self.at_once):
+        for x, y in self.rows(n):
             X[:, start : start + x.shape[1]], Y[:, start : start + x.shape[1]] = x, y
             start += x.shape[1]
         return Resident(X, Y)
@@ -81,10 +78,6 @@ class Samples(Protocol):
 
     @property
     def n(self) -> int: ...
-
-    @property
-    def at_once(self) -> int:
-        """How many rows of all S samples make a chunk of bounded memory."""
 
     def chunks(self, at_once: int) -> Iterator[tuple[Tensor, Tensor]]:
         """All rows, in pieces of at most at_once: X (S, c, d), Y (S, c, r)."""
@@ -100,10 +93,6 @@ class Resident:
     @property
     def n(self) -> int:
         return self.X.shape[1]
-
-    @property
-    def at_once(self) -> int:
-        return self.n  # they are held anyhow
 
     def chunks(self, at_once: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Views, without copies."""
@@ -125,10 +114,6 @@ class Selected:
     def n(self) -> int:
         return self.rows.shape[1]
 
-    @property
-    def at_once(self) -> int:
-        return max(1, CHUNK // (len(self.rows) * self.samples.X.shape[2]))
-
     def chunks(self, at_once: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Copies, a chunk at a time."""
         X, Y = self.samples.X, self.samples.Y
@@ -147,11 +132,7 @@ class Streamed:
     dtype: torch.dtype
     step: int | None = None
 
-    @property
-    def at_once(self) -> int:
-        return self.source.at_once
-
     def chunks(self, at_once: int) -> Iterator[tuple[Tensor, Tensor]]:
         """At most BLOCK rows at once."""
-        for X, Y in self.source.rows(self.n, min(at_once, BLOCK), self.step):
+        for X, Y in self.source.rows(self.n, at_once, self.step):
             yield X.to(self.device, self.dtype), Y.to(self.device, self.dtype)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from reludyn.activation import RELU, LeakyReLU
 from reludyn.data.samples import Samples
-from reludyn.memory import CHUNK
+from reludyn.memory import CHUNK, numbers_a_row
 from reludyn.notation import Evaluation, Gradient, Loss
 from reludyn.student import ReLUStudent
 
@@ -36,7 +36,7 @@ class EmpiricalRisk:
     def resolution(self) -> float:
         """The value below which rounding of the residuals rules: 16 eps^2 |Y|_F^2 / n."""
         squares, eps, S = 0.0, 0.0, 1
-        for _, Y in self.samples.chunks(self.samples.at_once):
+        for _, Y in self.samples.chunks(self.samples.n):
             squares += float(Y.square().sum())
             eps, S = torch.finfo(Y.dtype).eps, len(Y)
         return 16 * eps**2 * squares / (S * self.samples.n)
@@ -86,6 +86,6 @@ class EmpiricalRisk:
     ) -> tuple[Tensor, ...]:
         """Sums over all rows, from those over a chunk."""
         (R, k, d), r = student.W.shape, student.V.shape[1]
-        chunks = self.samples.chunks(max(1, CHUNK // (R * (d + 4 * k + 2 * r))))
+        chunks = self.samples.chunks(max(1, CHUNK // (R * numbers_a_row(k, d, r))))
         parts = (sums(X, Y) for X, Y in chunks)
         return reduce(lambda a, b: tuple(x + y for x, y in zip(a, b, strict=True)), parts)

@@ -83,7 +83,7 @@ class Theory:
     def step(self, rays: Rays) -> Rays:
         """One iteration, as in the formulas of this module."""
         odd, bend = self.activation.odd, 2 * self.activation.even**2 / math.pi
-        square = odd**2 + self.activation.even**2
+        square = self.activation.square
         V, P, Q, theta = rays.v.abs(), rays.own, rays.across, rays.angle
         positive = rays.v >= 0
         amplitude = V * P
@@ -135,8 +135,7 @@ class Theory:
         the saddles, odd/(odd^2 + even^2): (R,)."""
         positive = rays.v >= 0
         one_ray = positive.all(-1) | positive.logical_not().all(-1)
-        best = self.activation.odd / (self.activation.odd**2 + self.activation.even**2)
-        there = ((rays.v.abs() * rays.own).sum(-1) / best - 1).abs() < 1e-3
+        there = ((rays.v.abs() * rays.own).sum(-1) / self.activation.best_ray - 1).abs() < 1e-3
         squares = rays.v.square(), rays.along.square() + rays.across.square()
         return one_ray & there & into_ray(*squares, rays.angle)
 
@@ -146,7 +145,7 @@ class Theory:
         [[p A, -s sqrt(A B)], [-s sqrt(A B), p B]] with A, B the sums of V^2 over the two rays,
         p = odd^2 + even^2, s = odd^2 - even^2 (p = 1/2, s = 0 for ReLU: 1 - mu min(A, B)/2)."""
         odd, even = self.activation.odd, self.activation.even
-        p, s = odd**2 + even**2, odd**2 - even**2
+        p, s = self.activation.square, odd**2 - even**2
         squares = rays.v.square()
         A = torch.where(rays.v >= 0, squares, 0.0).sum(-1)
         B = squares.sum(-1) - A
@@ -161,7 +160,7 @@ class Theory:
         difference = (torch.where(rays.v < 0, -amplitude, amplitude)).sum(-1)
         across = (V * rays.across).square().sum(-1)
         squares = (1 - odd * amplitude.sum(-1)).square() + (even * difference).square()
-        return self.target_norm**2 * (squares + (odd**2 + even**2) * across) / 2
+        return self.target_norm**2 * (squares + self.activation.square * across) / 2
 
 
 def effective_sign(student: ReLUStudent, A: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import torch
@@ -13,6 +14,7 @@ from reludyn.phases import Clocks, PhaseRule
 from reludyn.risk import Batches, Risk
 from reludyn.student import ReLUStudent
 
+Layers = ReLUStudent | Gradient
 DIVERGED = 1e6  # times the initial loss or |A|^2 / 2, whichever is larger
 COARSE = 1e6  # times eps |A|^2 / 2: below it the value that comes with the gradient is inexact
 
@@ -85,17 +87,16 @@ class Engine:
         """The state after `steps` further iterations of every replica that is still running."""
         self.optimizer.restore(state.memory)
         for _ in range(steps):
-            running = state.running.view(-1, 1, 1)
             time = torch.where(state.running, state.time + self.optimizer.lr, state.time)
             moved = self.optimizer.step(state.student, state.evaluation.gradient)
-            student = ReLUStudent(
-                torch.where(running, moved.W, state.student.W),
-                torch.where(running, moved.V, state.student.V),
-            )
+            student = ReLUStudent(*_where(state.running, moved, state.student))
             step, made = state.step + 1, state.steps + state.running
             evaluation = self._evaluate(student, step)
             if self.batches is not None:  # a replica that has stopped keeps its last values
-                evaluation = _where(state.running, evaluation, state.evaluation)
+                old = state.evaluation
+                loss = torch.where(state.running, evaluation.loss, old.loss)
+                layers = _where(state.running, evaluation.gradient, old.gradient)
+                evaluation = Evaluation(loss, Gradient(*layers))
             state = self._seen(state, student, evaluation, step, made, time)
         return replace(state, memory=self.optimizer.snapshot())
 
@@ -116,8 +117,7 @@ class Engine:
         """The state at a new iterate, with the events that hold there."""
         diverged = state.running & (evaluation.loss <= state.ceiling).logical_not()  # or NaN
         converged = state.running & self._converged(student, evaluation, step)
-        slope = self.optimizer.sizes.norm(evaluation.gradient)
-        stationary = state.running & (slope < self.gradient_tolerance)
+        stationary = state.running & self._stationary(evaluation)
         return replace(
             state,
             student=student,
@@ -139,8 +139,13 @@ class Engine:
             return evaluation.loss < self.tolerance
         return self.risk.loss(student).total < self.tolerance
 
+    def _stationary(self, evaluation: Evaluation) -> Tensor:
+        if self.gradient_tolerance == 0:
+            return torch.zeros_like(evaluation.loss, dtype=torch.bool)
+        return self.optimizer.sizes.norm(evaluation.gradient) < self.gradient_tolerance
 
-def _where(running: Tensor, new: Evaluation, old: Evaluation) -> Evaluation:
+
+def _where(running: Tensor, new: Layers, old: Layers) -> Iterator[Tensor]:
+    """Both layers: the new ones of the replicas that are running, the old ones of the others."""
     on = running.view(-1, 1, 1)
-    layers = (torch.where(on, a, b) for a, b in zip(new.gradient, old.gradient, strict=True))
-    return Evaluation(torch.where(running, new.loss, old.loss), Gradient(*layers))
+    return (torch.where(on, a, b) for a, b in zip(new, old, strict=True))
