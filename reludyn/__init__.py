@@ -1,3 +1,60 @@
-"""reludyn: training dynamics of ReLU networks whose two layers learn a linear model jointly."""
+"""reludyn: training dynamics of ReLU networks whose two layers learn a linear model jointly.
+
+    run = reludyn.train("init.scale=1e-3", "replicas=100")
+    said = reludyn.predict(run.initial, run.A, lr=0.1, tolerance=1e-4, steps=3000)
+    print(said.T_converged.numpy() - run.replicas["T_converged"])
+
+Nothing is imported before it is used.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from reludyn.activation import LeakyReLU as LeakyReLU
+    from reludyn.api import Run as Run
+    from reludyn.api import load_run as load_run
+    from reludyn.api import train as train
+    from reludyn.pairing import pair_neurons as pair_neurons
+    from reludyn.risk import PopulationRisk as PopulationRisk
+    from reludyn.student import ReLUStudent as ReLUStudent
+    from reludyn.theory.landscape import loss_on_line as loss_on_line
+    from reludyn.theory.landscape import loss_on_plane as loss_on_plane
+    from reludyn.theory.predictions import effective_sign as effective_sign
+    from reludyn.theory.predictions import forecast as forecast
+    from reludyn.theory.predictions import predict as predict
+    from reludyn.theory.spectrum import spectrum as spectrum
+    from reludyn.theory.stationary import find_stationary as find_stationary
+    from reludyn.theory.stationary import identify as identify
 
 __version__ = "0.1.0"
+
+_WHERE = {
+    "LeakyReLU": "activation",
+    "Run": "api",
+    "load_run": "api",
+    "train": "api",
+    "pair_neurons": "pairing",
+    "PopulationRisk": "risk",
+    "ReLUStudent": "student",
+    "loss_on_line": "theory.landscape",
+    "loss_on_plane": "theory.landscape",
+    "effective_sign": "theory.predictions",
+    "forecast": "theory.predictions",
+    "predict": "theory.predictions",
+    "spectrum": "theory.spectrum",
+    "find_stationary": "theory.stationary",
+    "identify": "theory.stationary",
+}
+__all__ = ["__version__", *_WHERE]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _WHERE:
+        raise AttributeError(f"module 'reludyn' has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f"reludyn.{_WHERE[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

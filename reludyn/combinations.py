@@ -29,6 +29,7 @@ def check_combinations(config: Config) -> None:
         _check_data(config.data)
     _check_init(config)
     _check_optimizer(config)
+    _check_theory(config)
     if config.precision == "float32":
         _check_single(config)
 
@@ -54,10 +55,10 @@ def stays_in_subspace(config: Config) -> bool:
 
 def has_theory(config: Config) -> bool:
     """Whether the small-initialisation theory speaks of this run, or of its limit of infinitely
-    many samples: one output, isotropic Gaussian inputs, gradient descent with one constant step
-    size on both layers of a network that is not linear."""
+    many samples: isotropic Gaussian inputs, gradient descent with one constant step size on both
+    layers of a network that is not linear."""
     data, optimizer, model = config.data, config.optimizer, config.model
-    if isinstance(data, FileData) or data.outputs > 1 or data.covariance != "identity":
+    if isinstance(data, FileData) or data.covariance != "identity":
         return False
     gaussian = not isinstance(data, GaussianData) or data.law == "gaussian"
     trained = model.train_hidden and model.train_output and model.negative_slope < 1
@@ -152,6 +153,32 @@ def _check_optimizer(config: Config) -> None:
             "trainer.gradient_tolerance", trainer.gradient_tolerance,
             "must be 0 where steps follow a part of the samples: its gradient is not that of the "
             "risk", "Use trainer.tolerance",
+        )  # fmt: skip
+
+
+def _check_theory(config: Config) -> None:
+    theory, data, model = config.theory, config.data, config.model
+    closed = not isinstance(data, FileData) and getattr(data, "law", "gaussian") == "gaussian"
+    if theory.spectrum and not closed:
+        raise ConfigError(
+            "theory.spectrum", True, "needs Gaussian inputs: the Hessian is that of their "
+            "population risk",
+        )  # fmt: skip
+    if theory.landscape and not (closed and data.covariance == "identity"):
+        raise ConfigError(
+            "theory.landscape", True, "needs Gaussian inputs with data.covariance=identity"
+        )
+    if theory.bounds and not (
+        has_theory(config) and data.outputs == 1 and model.width == 2 and model.negative_slope == 0
+    ):
+        raise ConfigError(
+            "theory.bounds", True, "the lemmas are about one output, model.width=2, ReLU, "
+            "isotropic Gaussian inputs and optimizer=gd with one constant step size on both layers",
+        )  # fmt: skip
+    if theory.landscape and theory.plane == "targets" and (data.outputs, model.width) != (1, 2):
+        raise ConfigError(
+            "theory.plane", "targets", "needs data.outputs=1 and model.width=2",
+            "Use theory.plane=eigenvectors or random",
         )  # fmt: skip
 
 

@@ -37,6 +37,7 @@ from reludyn.settings import (
     SGDOptimizer,
     StreamData,
     TensorBoardLogger,
+    Theory,
     Trainer,
 )
 
@@ -68,6 +69,7 @@ OPTIONS: dict[str, dict[str, type]] = {
     },
     "trainer": {"default": Trainer},
     "logger": {"tensorboard": TensorBoardLogger, "none": Logger},
+    "theory": {"default": Theory},
 }
 
 
@@ -138,7 +140,7 @@ def _experiment(*, _root_: DictConfig) -> str:
 def _parse_group(group: str, node: Any) -> Any:
     if not isinstance(node, DictConfig):
         raise ConfigError(group, node, f"must be one of {', '.join(OPTIONS[group])}")
-    default = "default" if group == "trainer" else None
+    default = "default" if "default" in OPTIONS[group] else None
     schema = schema_of(group, node.get("name", default))
     _no_extras(node, schema, f"{group}.")
     known = {f.name: _value(node, f.name, f"{group}.") for f in fields(schema)}

@@ -8,9 +8,11 @@ import math
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack, closing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 from rich.console import Console
@@ -22,15 +24,16 @@ from reludyn.files import claim
 from reludyn.initialization import replica_scales
 from reludyn.notation import Loss
 from reludyn.phases import classify, contraction_rate
-from reludyn.recording import run_files
+from reludyn.recording import bounds, results, run_files
 from reludyn.recording.look import Look, Observer
 from reludyn.recording.progress import ProgressReport
 from reludyn.recording.report import print_report
-from reludyn.recording.results import COLUMNS, Row, predicted_columns, replica_rows, summarise
 from reludyn.recording.system import describe
+from reludyn.recording.theory import Checked, TheoryObserver
 from reludyn.risk import EmpiricalRisk
 from reludyn.settings import Config
-from reludyn.theory.predictions import Prediction, curves, predict
+from reludyn.student import ReLUStudent
+from reludyn.theory.predictions import forecast, predict
 from reludyn.theory.rays import MINIMUM, Outcome
 from reludyn.training.checkpoint import save_checkpoint
 from reludyn.training.engine import State
@@ -39,30 +42,59 @@ from reludyn.training.trainer import StoppedBecause, stopped_because, train
 
 log = logging.getLogger(__name__)
 Arrays = dict[str, NDArray[Any]]
-CURVES = 5000  # the longest run whose predicted curves are kept
+
+
+@dataclass(frozen=True)
+class Record:
+    """What came out of a run, before it is written."""
+
+    parts: Experiment
+    state: State
+    reason: StoppedBecause
+    arrays: Arrays  # trajectory.npz
+    rows: list[results.Row]  # replicas.csv
+    bounds: bounds.BoundsTable | None
+    summary: dict[str, object]
 
 
 def run(config: Config, digest: str, folder: Path) -> StoppedBecause:
     """Train, leave all files of a run in `folder` (DONE last), and print what came out."""
-    began = time.perf_counter()
-    console = Console()
+    began, console = time.perf_counter(), Console()
     claim(folder)
-    parts = build(config)
-    config = parts.config
-    log.info("reludyn %s, %s", __version__, describe(parts.device))
-    state, reason, trajectory = follow(parts, folder, console)
-    log.info("stopped after %d steps: %s", int(state.steps.max()), reason)
-
-    basis = None if parts.subspace is None else parts.subspace.basis
+    record = experiment(config, console, folder)
+    config, state, subspace = record.parts.config, record.state, record.parts.subspace
+    basis = None if subspace is None else subspace.basis
     save_checkpoint(folder / "checkpoints" / "last.pt", state, basis, digest)
-    arrays = trajectory.arrays(lambda W: _lift(parts, W), parts.teacher.A.numpy())
-    if has_theory(parts.config):
-        arrays |= _predicted_curves(parts, arrays)
-    run_files.write_npz(folder / "trajectory.npz", arrays)
-    rows = results(parts, state, reason, arrays)
-    run_files.write_csv(folder / "replicas.csv", COLUMNS, rows)
+    run_files.write_npz(folder / "trajectory.npz", record.arrays)
+    run_files.write_csv(folder / "replicas.csv", results.COLUMNS, record.rows)
+    if record.bounds is not None:
+        run_files.write_csv(folder / "bounds.csv", bounds.COLUMNS, record.bounds.rows)
+    if config.theory.landscape:
+        from reludyn import survey
+
+        points, plane = survey.survey(record.parts, state.student, state.diverged)
+        run_files.write_csv(folder / "stationary_points.csv", survey.COLUMNS, points)
+        run_files.write_npz(folder / "landscape.npz", plane)
     pictures = draw(config, folder)
-    summary = {
+    summary = record.summary | {"wall_seconds": time.perf_counter() - began}
+    run_files.write_json(folder / "summary.json", summary)
+    if record.reason != "interrupted":
+        run_files.write_done(folder, digest)
+    print_report(console, folder, summary, record.rows, pictures)
+    return record.reason
+
+
+def experiment(config: Config, console: Console, folder: Path | None = None) -> Record:
+    """Train and measure; with a folder, TensorBoard's events go there."""
+    began = time.perf_counter()
+    parts = build(config)
+    config, objective = parts.config, parts.objective
+    log.info("reludyn %s, %s", __version__, describe(parts.device))
+    state, reason, trajectory, checks = follow(parts, console, folder)
+    log.info("stopped after %d steps: %s", int(state.steps.max()), reason)
+    arrays = trajectory.arrays(lambda W: _lift(parts, W), parts.teacher.A.numpy())
+    rows = replica_rows(parts, state, reason, arrays)
+    summary: dict[str, object] = {
         "version": __version__,
         "experiment": config.name,
         "device": str(parts.device),
@@ -71,36 +103,46 @@ def run(config: Config, digest: str, folder: Path) -> StoppedBecause:
         "steps": int(state.steps.max()),
         "replicas": config.replicas,
         "stopped_because": reason,
-        **summarise(rows),
-        "loss_resolution": parts.objective.risk.resolution,
+        **results.summarise(rows),
+        "loss_resolution": objective.risk.resolution,
     }
-    run_files.write_json(folder / "summary.json", summary)
-    if reason != "interrupted":
-        run_files.write_done(folder, digest)
-    print_report(console, folder, summary, rows, pictures)
-    return reason
+    if checks is not None:
+        summary["bounds"] = {name: tally.as_json() for name, tally in checks.tallies.items()}
+        for name, tally in checks.violated.items():
+            log.warning(
+                "%s is violated by %d replicas, first at step %d",
+                name, len(tally.replicas), tally.first_violation,
+            )  # fmt: skip
+    return Record(parts, state, reason, arrays, rows, checks, summary)
 
 
 def follow(
-    parts: Experiment, folder: Path, console: Console
-) -> tuple[State, StoppedBecause, run_files.Trajectory]:
+    parts: Experiment, console: Console, folder: Path | None
+) -> tuple[State, StoppedBecause, run_files.Trajectory, bounds.BoundsTable | None]:
     """Train under the eyes of all instruments."""
     config, trainer = parts.config, parts.config.trainer
     looks = look_steps(trainer.steps, trainer.looks, trainer.spacing)
     objective = parts.objective
     observer = Observer(
         objective.risk, parts.A, parts.student, trainer.keep_weights, objective.beside,
-        trainer.observables == "full", objective.test,
+        trainer.observables == "full", objective.test, _theory_observer(parts),
     )  # fmt: skip
     trajectory = run_files.Trajectory(len(looks), config.data.dim)
+    shown = min(trainer.keep_weights, config.replicas)
+    checks = bounds.BoundsTable(parts.seeds, shown) if config.theory.bounds else None
     with ExitStack() as stack:
         progress = ProgressReport(console, trainer.steps, config.replicas)
         instruments: list[Instrument] = [stack.enter_context(progress)]
-        if config.logger.name == "tensorboard":
+        if config.logger.name == "tensorboard" and folder is not None:
             from reludyn.recording.tensorboard import TensorBoard
 
-            board = TensorBoard(folder / "tensorboard", parts.seeds, config.logger.replicas)
+            board = TensorBoard(
+                folder / "tensorboard", parts.seeds, config.logger.replicas,
+                shown if has_theory(config) or config.theory.spectrum else 0, config.optimizer.lr,
+            )  # fmt: skip
             instruments.append(stack.enter_context(closing(board)))
+        if checks is not None:
+            instruments.append(checks)
         instruments.append(trajectory)  # last: a look is complete once it is there
 
         def look(state: State) -> None:
@@ -112,55 +154,44 @@ def follow(
         state, reason = train(parts.engine, parts.student, looks, look, seconds)
         if trajectory.last_step != int(state.steps.max()):  # interrupted before it was looked at
             look(state)
-    return state, reason, trajectory
-
-
-def results(parts: Experiment, state: State, reason: StoppedBecause, arrays: Arrays) -> list[Row]:
-    """The rows of replicas.csv."""
-    objective = parts.objective
-    loss = objective.risk.loss(state.student)
-    rate = contraction_rate(
-        arrays["step"], arrays["loss"], state.steps.cpu().numpy(), 2 * objective.zero_loss
-    )
-    given: dict[str, Sequence[object]] = {
-        "seed": parts.seeds,
-        "init_scale": replica_scales(parts.config.init, parts.config.replicas).tolist(),
-        "stopped_because": stopped_because(state, reason),
-    }
-    if objective.beside is not None:
-        given["loss_population"] = objective.beside.loss(state.student).total.tolist()
-    if has_theory(parts.config):
-        given |= predicted_columns(_predict(parts))
-    return replica_rows(
-        state.student, parts.A, objective.risk.activation, loss, state.clocks,
-        outcomes(parts, state, loss), rate, given,
-    )  # fmt: skip
-
-
-def _predict(parts: Experiment) -> Prediction:
-    """What theory says of the population limit, from the initial weights alone."""
-    student, A = parts.student.to("cpu", torch.float64), parts.A.to("cpu", torch.float64)
-    trainer, lr = parts.config.trainer, parts.config.optimizer.lr
-    activation = parts.objective.risk.activation
-    return predict(student, A, lr, trainer.tolerance, trainer.steps, activation)
-
-
-def _predicted_curves(parts: Experiment, arrays: Arrays) -> Arrays:
-    """predicted_loss (T, R'), _w_norm, _v_norm and _angle_to_target (T, R', k) of the replicas
-    whose weights are kept, in runs of at most CURVES iterations."""
-    steps, kept = arrays["step"], arrays["W"].shape[1]
-    if kept == 0 or steps[-1] > CURVES:
-        return {}
-    student, A = parts.student.to("cpu", torch.float64), parts.A.to("cpu", torch.float64)
-    first, lr = student.map(lambda layer: layer[:kept]), parts.config.optimizer.lr
-    found = curves(first, A, lr, steps.tolist(), parts.objective.risk.activation)
-    return {f"predicted_{name}": x for name, x in found._asdict().items() if name != "step"}
+    return state, reason, trajectory, checks
 
 
 class Instrument(Protocol):
     """Anything that takes looks."""
 
     def record(self, look: Look) -> None: ...
+
+
+def replica_rows(
+    parts: Experiment, state: State, reason: StoppedBecause, arrays: Arrays
+) -> list[results.Row]:
+    """The rows of replicas.csv."""
+    objective, config = parts.objective, parts.config
+    loss = objective.risk.loss(state.student)
+    rate = contraction_rate(
+        arrays["step"], arrays["loss"], state.steps.cpu().numpy(), 2 * objective.zero_loss
+    )
+    given: dict[str, Sequence[object]] = {
+        "seed": parts.seeds,
+        "init_scale": replica_scales(config.init, config.replicas).tolist(),
+        "stopped_because": stopped_because(state, reason),
+    }
+    if objective.beside is not None:
+        given["loss_population"] = objective.beside.loss(state.student).total.tolist()
+    if has_theory(config):
+        initial, A = _on_host(parts)
+        prediction = predict(
+            initial, A, config.optimizer.lr, config.trainer.tolerance, config.trainer.steps,
+            objective.risk.activation,
+        )  # fmt: skip
+        given |= results.predicted_columns(prediction)
+        if len(A) == 1:
+            given |= results.rule_columns(initial, A)
+    return results.replica_rows(
+        state.student, parts.A, objective.risk.activation, loss, state.clocks,
+        outcomes(parts, state, loss), rate, given,
+    )  # fmt: skip
 
 
 def outcomes(parts: Experiment, state: State, loss: Loss) -> list[Outcome]:
@@ -185,9 +216,34 @@ def draw(config: Config, folder: Path) -> list[Path]:
     """The pictures of the run, if any are asked for."""
     if not config.figures:
         return []
-    from reludyn.figures.phases import draw_phases  # imports matplotlib
+    from reludyn import figures  # imports matplotlib
 
-    return draw_phases(folder)
+    pictures = figures.draw_phases(folder)
+    if config.init.scale_to is not None:
+        pictures += figures.draw_scale(folder)
+    if config.theory.landscape:
+        pictures += figures.draw_landscape(folder)
+    return pictures
+
+
+def _theory_observer(parts: Experiment) -> TheoryObserver:
+    config, population = parts.config, parts.objective.population
+    first, checked, expected = min(config.trainer.keep_weights, config.replicas), None, None
+    if has_theory(config) and first:
+        initial, A = _on_host(parts)
+        some = initial.map(lambda layer: layer[:first])
+        expected = forecast(some, A, config.optimizer.lr, parts.objective.risk.activation)
+    if config.theory.bounds:
+        assert population is not None
+        lr, n = config.optimizer.lr, config.data.samples
+        checked = Checked(parts.student, population, lr, n)
+    of = population if config.theory.spectrum and first else None
+    return TheoryObserver(expected, of, first, parts.teacher.inputs, checked)
+
+
+def _on_host(parts: Experiment) -> tuple[ReLUStudent, torch.Tensor]:
+    """Initial weights and target, where theory computes."""
+    return parts.student.to("cpu", torch.float64), parts.A.to("cpu", torch.float64)
 
 
 def _lift(parts: Experiment, W: NDArray[Any]) -> NDArray[Any]:
@@ -195,5 +251,5 @@ def _lift(parts: Experiment, W: NDArray[Any]) -> NDArray[Any]:
     if parts.subspace is None:
         return W
     basis = parts.subspace.basis[: W.shape[1]].numpy().astype(W.dtype)
-    lifted: NDArray[Any] = W @ basis.swapaxes(-1, -2)
+    lifted: NDArray[Any] = np.matmul(W, basis.swapaxes(-1, -2))
     return lifted

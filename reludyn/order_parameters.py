@@ -102,6 +102,15 @@ def saddle_ratio(student: ReLUStudent, A: Tensor, activation: LeakyReLU = RELU) 
     return negative @ A[0] / (activation.best_ray * A[0].square().sum())
 
 
+def learned(student: ReLUStudent, A: Tensor, activation: LeakyReLU = RELU) -> Tensor:
+    """odd p_j^T V W q_j / s_j, (R, r): the part of each singular direction of A = sum_j s_j p_j
+    q_j^T, s_1 >= s_2 >= ..., that the linear part odd V W of the student has. 1 at a minimum; NaN
+    where s_j = 0."""
+    U, s, Q = torch.linalg.svd(A, full_matrices=False)
+    parts: Tensor = (U.mT @ student.V @ student.W @ Q.mT).diagonal(dim1=-2, dim2=-1) / s
+    return activation.odd * parts
+
+
 def _share(A: Tensor, activation: LeakyReLU) -> Tensor:
     """What each sign group contributes at a minimum: odd (p - q) = a with even (p + q) = 0."""
     return A[0] / (2 * activation.odd) if activation.even > 0 else torch.full_like(A[0], torch.nan)

@@ -249,6 +249,29 @@ class TensorBoardLogger(Logger):
 
 
 @dataclass
+class Theory:
+    """What theory says beside a run (predictions are always there)."""
+
+    bounds: bool = key("whether the paper's lemmas are checked at every look: bounds.csv")
+    spectrum: bool = key(
+        "whether the Hessian's eigenvalues are computed at every look, of the replicas whose "
+        "weights are kept"
+    )
+    landscape: bool = key(
+        "whether stationary points are searched from the initial weights, and the loss is "
+        "evaluated on a plane: stationary_points.csv, landscape.npz"
+    )
+    plane: str = key(
+        "the plane of the landscape: w_1 = x a, w_2 = y a with v = (1, -1); around the final "
+        "weights of replica 0 the eigenvectors of the largest and the smallest eigenvalue of the "
+        "Hessian; or two random directions",
+        one_of=("targets", "eigenvectors", "random"),
+    )
+    extent: float = key("the plane's largest coordinate, in units of sqrt|a|", above=0)
+    grid: int = key("points of the plane in each direction", at_least=2, at_most=2000)
+
+
+@dataclass
 class Config:
     """Everything that defines a run."""
 
@@ -258,6 +281,7 @@ class Config:
     optimizer: Any = MISSING
     trainer: Any = MISSING
     logger: Any = MISSING
+    theory: Any = MISSING
     name: str = key("the name of the experiment: outputs/NAME/DATE_TIME")
     replicas: int = key("number R of runs trained in one batch", at_least=1, at_most=1e9)
     seed: int = key("seed of replica 0; replica j uses seed + j", at_least=0, at_most=2**53)

@@ -65,6 +65,11 @@ class Finished:
         (folder,) = self.folders
         return folder
 
+    def table(self, name: str) -> list[dict[str, str]]:
+        """The rows of one of its tables."""
+        with (self.folder / name).open(newline="") as file:
+            return list(csv.DictReader(file))
+
     @cached_property
     def arrays(self) -> dict[str, NDArray[Any]]:
         with np.load(self.folder / "trajectory.npz", allow_pickle=False) as file:
@@ -72,8 +77,7 @@ class Finished:
 
     @cached_property
     def rows(self) -> list[dict[str, str]]:
-        with (self.folder / "replicas.csv").open(newline="") as file:
-            return list(csv.DictReader(file))
+        return self.table("replicas.csv")
 
     @cached_property
     def summary(self) -> dict[str, Any]:

@@ -18,7 +18,8 @@ from reludyn.phases import PhaseRule
 from reludyn.risk import PopulationRisk
 from reludyn.student import InvariantSubspace, ReLUStudent
 from reludyn.teacher import LinearTeacher, axis_teacher, random_teacher
-from reludyn.theory.predictions import Rays, Theory, curves, effective_sign, predict
+from reludyn.theory.predictions import effective_sign, forecast, predict
+from reludyn.theory.reduced import Rays, Theory
 from reludyn.training.engine import Engine, State
 
 Command = Callable[..., Finished]
@@ -95,20 +96,19 @@ def test_curves_follow_the_trajectory() -> None:
     students = drawn("xavier_normal", range(4), 2, 50, 1, 1e-4, "alternating")
     opposite = effective_sign(students, teacher.A).sum(-1) == 0
     students = students.map(lambda x: x[opposite])
-    said = curves(students, teacher.A, 0.1, looks)
+    said = forecast(students, teacher.A, 0.1)
     Ws, Vs = reference.descend(
         students.W[0].numpy(), students.V[0].numpy(),
         lambda W, V: reference.population_gradient(W, V, teacher.A.numpy()), 0.1, looks[-1],
     )  # fmt: skip
-    np.testing.assert_array_equal(said.step, looks)
-    for t, look in enumerate(looks):
-        W, V = Ws[look], Vs[look]
-        np.testing.assert_allclose(said.w_norm[t, 0], np.linalg.norm(W, axis=1), rtol=1e-3)
-        np.testing.assert_allclose(said.v_norm[t, 0], np.abs(V[0]), rtol=1e-3)
+    for look in looks:
+        W, V, expected = Ws[look], Vs[look], said.at(look)
+        np.testing.assert_allclose(expected.w_norm[0], np.linalg.norm(W, axis=1), rtol=1e-3)
+        np.testing.assert_allclose(expected.v_norm[0], np.abs(V[0]), rtol=1e-3)
         angle = reference.angle_to_target(W, V, teacher.A.numpy())
-        np.testing.assert_allclose(said.angle_to_target[t, 0], angle, rtol=1e-3, atol=1e-3)
+        np.testing.assert_allclose(expected.angle_to_target[0], angle, rtol=1e-3, atol=1e-3)
         loss = reference.population_loss(W, V, teacher.A.numpy())
-        np.testing.assert_allclose(said.loss[t, 0], loss, rtol=2e-2, atol=1e-12)
+        np.testing.assert_allclose(expected.loss[0], loss, rtol=2e-2, atol=1e-12)
 
 
 # --- The formulas -----------------------------------------------------------------------------

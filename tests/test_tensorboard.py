@@ -110,8 +110,10 @@ def test_the_phase_changes_at_the_events(
 
 
 def test_the_default_run_leaves_a_small_file(fig3: Finished) -> None:
-    (file,) = (fig3.folder / "tensorboard").iterdir()
-    assert file.stat().st_size < 150_000
+    """With the predictions."""
+    files = list((fig3.folder / "tensorboard").rglob("events.*"))
+    assert len(files) == 2
+    assert sum(file.stat().st_size for file in files) < 150_000
 
 
 def test_tensorboard_itself_reads_it(fig3: Finished) -> None:
@@ -139,6 +141,69 @@ def test_the_population_risk_is_shown_beside_the_empirical_one(empirical: Finish
     shown = curves(empirical.folder / "tensorboard" / "seed_1")["loss/population"]
     expected = empirical.arrays["loss_population"][:, 1]
     np.testing.assert_allclose(list(shown.values()), expected, rtol=1e-6)
+
+
+# --- Theory beside it -------------------------------------------------------------------------
+
+
+def test_each_card_has_a_second_line(fig3: Finished, board: dict[str, dict[int, float]]) -> None:
+    theory = curves(fig3.folder / "tensorboard" / "theory")
+    neurons = {f"{tag}/{i}" for tag in ("norm/w", "norm/v", "angle/to_target") for i in (1, 2)}
+    assert set(theory) == {"loss/total", "loss/log10"} | neurons
+    for tag, line in theory.items():
+        assert list(line) == list(board[tag])
+        np.testing.assert_allclose(
+            list(line.values()), list(board[tag].values()), rtol=0.02, atol=2e-3
+        )
+
+
+def test_the_parts_of_several_outputs_are_predicted_while_weights_are_small(
+    reludyn: Command,
+) -> None:
+    overrides = "data.outputs=2", "model.width=4", "trainer.observables=full"
+    run = reludyn(*overrides, "init.signs=random", "figures=false", "trainer.steps=150")
+    folder = run.folder / "tensorboard"
+    measured, theory = curves(folder), curves(folder / "theory")
+    for tag in ("learned/direction/1", "norm/w/3", "norm/v/1", "loss/total"):
+        early = [step for step in theory[tag] if step <= 100]
+        assert len(early) == 101
+        np.testing.assert_allclose(
+            [theory[tag][s] for s in early], [measured[tag][s] for s in early],
+            rtol=1e-3, atol=1e-6,
+        )  # fmt: skip
+
+
+def test_without_theory_there_is_no_second_line(reludyn: Command) -> None:
+    finished = reludyn(*WIDTH, "optimizer=momentum")
+    assert not (finished.folder / "tensorboard" / "theory").exists()
+
+
+def test_the_sharpness_has_the_line_of_stability(reludyn: Command) -> None:
+    finished = reludyn(*WIDTH, "theory.spectrum=true", "optimizer.lr=0.2", "optimizer=momentum")
+    folder = finished.folder / "tensorboard"
+    assert set(curves(folder / "theory")["hessian/sharpness"].values()) == {10.0}
+    shown = curves(folder)
+    for tag, name in [
+        ("sharpness", "sharpness"),
+        ("smallest", "smallest_eigenvalue"),
+        ("negative", "negative_eigenvalues"),
+        ("near_zero", "zero_eigenvalues"),
+    ]:
+        expected = finished.arrays[name][:, 0]
+        np.testing.assert_allclose(list(shown[f"hessian/{tag}"].values()), expected, rtol=1e-6)
+
+
+def test_the_lemmas_show_their_margins(reludyn: Command) -> None:
+    finished = reludyn("theory.bounds=true", "trainer.steps=120", "figures=false")
+    shown = curves(finished.folder / "tensorboard")
+    rows = [row for row in finished.table("bounds.csv") if row["applies"] == "True"]
+    for row in rows:
+        tag = "/".join(["bound", row["statement"], *([row["neuron"]] if row["neuron"] else [])])
+        expected = float(row["margin"]) / abs(float(row["right"]))
+        assert shown[tag][int(row["step"])] == pytest.approx(expected, rel=1e-6)
+    assert {tag.split("/")[1] for tag in shown if tag.startswith("bound/")} == {
+        row["statement"] for row in rows
+    }
 
 
 # --- Several replicas -------------------------------------------------------------------------
@@ -221,7 +286,7 @@ def test_a_run_that_breaks_off_loses_no_look(
     with contextlib.suppress(RuntimeError):
         reludyn("figures=false", f"replicas={replicas}")
     boards = [file.parent for file in tmp_path.rglob("events.out.tfevents.*")]
-    assert len(boards) == (1 if replicas == 1 else 1 + replicas)
+    assert len(boards) == (2 if replicas == 1 else 1 + 2 * replicas)  # theory beside each replica
     for board in boards:
         assert [event.step for event in events(board)] == [0, 1, 2, 3]
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from reludyn import order_parameters
 from reludyn.kernels import pairwise_angle
 from reludyn.recording.observables import FULL, WIDEST, Moment
+from reludyn.recording.theory import Beside, TheoryObserver
 from reludyn.risk import PopulationRisk, Risk
 from reludyn.student import ReLUStudent
 from reludyn.training.engine import State
@@ -25,7 +26,8 @@ class Look:
 
     Losses (R,); norms, angles in radians and imbalance (R, k); angle_between (R, k, k) for k <= 16;
     phase (R,) indexes `reludyn.phases.PHASES`; `full` holds the observables of the full tier by
-    name, each (R, ...); W, V the weights of the first replicas, in the coordinates of the run.
+    name, each (R, ...); `beside` what theory says; W, V the weights of the first replicas, in the
+    coordinates of the run.
     """
 
     step: int
@@ -42,6 +44,7 @@ class Look:
     imbalance: Array
     phase: Array
     full: Mapping[str, Array]
+    beside: Beside
     W: Array
     V: Array
 
@@ -57,6 +60,7 @@ class Observer:
     population: PopulationRisk | None = None  # logged beside the risk
     full: bool = False  # whether the observables of the full tier are measured
     test: Risk | None = None  # for loss_test, one of them
+    theory: TheoryObserver | None = None
 
     def look(self, state: State) -> Look:
         student, loss = state.student, self.risk.loss(state.student)
@@ -78,6 +82,7 @@ class Observer:
             imbalance=_host(order_parameters.imbalance(student)),
             phase=_host(state.clocks.phase),
             full=self._full(state),
+            beside=Beside() if self.theory is None else self.theory.look(state),
             W=_host(kept.W),
             V=_host(kept.V),
         )

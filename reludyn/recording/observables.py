@@ -131,6 +131,13 @@ def _(moment: Moment) -> Tensor | None:
     return _groups(moment)[1]
 
 
+@observable("learned", "learned/direction")
+def _(moment: Moment) -> Tensor:
+    """Part of each singular direction of A that the effective map odd V W has, (R, r): 1 at a
+    minimum; largest singular value first."""
+    return order_parameters.learned(moment.state.student, moment.A, moment.risk.activation)
+
+
 @observable("loss_test", "loss/test")
 def _(moment: Moment) -> Tensor | None:
     """Loss on 10,000 fresh samples without label noise, (R,); not of data=population or file."""

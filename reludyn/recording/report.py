@@ -47,7 +47,7 @@ def _lines(
     outcomes = [str(row["outcome"]) for row in rows]
     counts = {name: outcomes.count(name) for name in dict.fromkeys(outcomes)}
     outcome = outcomes[0] if len(rows) == 1 else ", ".join(f"{c:,} {n}" for n, c in counts.items())
-    return [
+    lines = [
         ("outcome", outcome),
         ("stopped", f"{summary['stopped_because']} after {summary['steps']:,} steps"),
         (f"T_align{of}", f"{_number(median['T_align'])}   alignment ends"),
@@ -57,6 +57,17 @@ def _lines(
         (f"rate{of}", f"{_number(median['rate_measured'])}   factor a step of sqrt(loss)"),
         ("time", f"{summary['wall_seconds']:.2f} s on {summary['device']}"),
     ]
+    bounds = summary.get("bounds")
+    if isinstance(bounds, Mapping):
+        violated = [
+            f"{name} by {tally['replicas_violating']} from step {tally['first_violation']}"
+            for name, tally in bounds.items()
+            if tally["violated"]
+        ]
+        checks = sum(tally["checked"] for tally in bounds.values())
+        said = f"VIOLATED: {', '.join(violated)}" if violated else "all hold"
+        lines.insert(-1, ("lemmas", f"{said} ({checks:,} checks)"))
+    return lines
 
 
 def _tensorboard() -> str:

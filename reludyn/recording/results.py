@@ -13,9 +13,11 @@ from torch import Tensor
 from reludyn import order_parameters
 from reludyn.activation import LeakyReLU
 from reludyn.notation import Loss
+from reludyn.pairing import PAIRED, pair_neurons
 from reludyn.phases import Clocks
+from reludyn.recording.observables import WIDEST
 from reludyn.student import ReLUStudent
-from reludyn.theory.predictions import Prediction
+from reludyn.theory.predictions import Prediction, effective_sign, stuck_by_signs
 from reludyn.theory.rays import Outcome
 
 COLUMNS = (
@@ -23,9 +25,13 @@ COLUMNS = (
     "T_align", "T_growth", "T_converged", "rate_measured",
     "predicted_T_align", "predicted_T_growth", "predicted_T_converged", "predicted_outcome",
     "effective_weight_error", "group_sum_error", "saddle_c", "init_scale", "stopped_because",
-    "loss_population",
+    "loss_population", "signs", "predicted_signs", "basin_rule", "sign_rule", "predicted_saddle_c",
+    "predicted_rate", "pair_residual", "pair_cosine_hidden", "pair_cosine_output",
 )  # fmt: skip
-MEDIANS = ("T_align", "T_growth", "T_converged", "loss", "rate_measured")
+MEDIANS = (
+    "T_align", "T_growth", "T_converged", "loss", "loss_linear", "loss_rectification",
+    "rate_measured",
+)  # fmt: skip
 Row = dict[str, object]
 
 
@@ -43,13 +49,14 @@ def replica_rows(
 
     T_* are iterations. rate_measured is the contraction of sqrt(loss) an iteration, at a global
     minimum. effective_weight_error needs r = 1, k = 2 and v_i of both signs; group_sum_error needs
-    r = 1; saddle_c needs a non-strict saddle. `given` are columns that are known already.
+    r = 1; saddle_c needs a non-strict saddle. signs are those of the v_i, r = 1; pair_* belong to
+    the worst pair (`reludyn.pairing`), r > 1. `given` are columns that are known already.
     """
-    R = student.replicas
+    R, r = student.replicas, len(A)
     minimum = np.array([outcome == "global_minimum" for outcome in outcomes])
     saddle = torch.tensor([outcome == "non_strict_saddle" for outcome in outcomes])
     weight_error = group_error = saddle_c = torch.full((R,), math.nan)
-    if A.shape[0] == 1:
+    if r == 1:
         group_error = order_parameters.group_sum_error(student, A, activation)
         saddle_c = order_parameters.saddle_ratio(student, A, activation)
         saddle_c = saddle_c.cpu().where(saddle, math.nan)
@@ -58,16 +65,18 @@ def replica_rows(
     columns: dict[str, Sequence[object]] = {
         "replica": range(R),
         "outcome": outcomes,
-        "loss": _numbers(loss.total),
-        "loss_linear": _numbers(loss.linear),
-        "loss_rectification": _numbers(loss.rectification),
+        "loss": numbers(loss.total),
+        "loss_linear": numbers(loss.linear),
+        "loss_rectification": numbers(loss.rectification),
+        "signs": sign_patterns(student.V[:, 0]) if r == 1 else [None] * R,
         "T_align": _iterations(clocks.align),
         "T_growth": _iterations(clocks.growth),
         "T_converged": _iterations(clocks.converged),
-        "rate_measured": _numbers(torch.from_numpy(np.where(minimum, rate, math.nan))),
-        "effective_weight_error": _numbers(weight_error),
-        "group_sum_error": _numbers(group_error),
-        "saddle_c": _numbers(saddle_c),
+        "rate_measured": numbers(torch.from_numpy(np.where(minimum, rate, math.nan))),
+        "effective_weight_error": numbers(weight_error),
+        "group_sum_error": numbers(group_error),
+        "saddle_c": numbers(saddle_c),
+        **(_pairs(student) if r > 1 else {}),
         **given,
     }
     empty = [None] * R
@@ -81,8 +90,23 @@ def predicted_columns(prediction: Prediction) -> dict[str, Sequence[object]]:
         "T_growth": prediction.T_growth,
         "T_converged": prediction.T_converged,
     }
-    columns: dict[str, Sequence[object]] = {"predicted_outcome": prediction.outcome}
+    columns: dict[str, Sequence[object]] = {
+        "predicted_outcome": prediction.outcome,
+        "predicted_signs": sign_patterns(prediction.signs),
+        "predicted_saddle_c": numbers(prediction.saddle_c),
+        "predicted_rate": numbers(prediction.rate),
+    }
     return columns | {f"predicted_{name}": _iterations(clock) for name, clock in clocks.items()}
+
+
+def rule_columns(initial: ReLUStudent, A: Tensor) -> dict[str, Sequence[object]]:
+    """What the basin rule and the paper's rule of signs say of initial weights (r = 1)."""
+    rules = {"basin_rule": effective_sign(initial, A), "sign_rule": initial.V[:, 0].sign()}
+    names: dict[bool, Outcome] = {True: "non_strict_saddle", False: "global_minimum"}
+    return {
+        name: [names[stuck] for stuck in stuck_by_signs(signs).tolist()]
+        for name, signs in rules.items()
+    }
 
 
 def summarise(rows: Sequence[Row]) -> dict[str, object]:
@@ -95,7 +119,28 @@ def summarise(rows: Sequence[Row]) -> dict[str, object]:
     return {"success_fraction": reached / len(rows), "median": medians}
 
 
-def _numbers(values: Tensor) -> list[float | None]:
+def _pairs(student: ReLUStudent) -> dict[str, Sequence[object]]:
+    if not 1 < student.width <= PAIRED:
+        return {}
+    found = pair_neurons(student)
+    worst = found.residual, found.hidden_cosine, found.output_cosine
+    names = ("pair_residual", "pair_cosine_hidden", "pair_cosine_output")
+    return {
+        name: numbers(x.nan_to_num(-math.inf).amax(-1))
+        for name, x in zip(names, worst, strict=True)
+    }
+
+
+def sign_patterns(v: Tensor) -> list[str | None]:
+    """The signs of v (R, k) as text like +-, of narrow students; None where none is known."""
+    if v.shape[1] > WIDEST:
+        return [None] * len(v)
+    rows = ["".join({1: "+", -1: "-", 0: "0"}[int(s)] for s in row) for row in v.sign().tolist()]
+    return [row if set(row) != {"0"} else None for row in rows]
+
+
+def numbers(values: Tensor) -> list[float | None]:
+    """A column (R,); what is not finite is None."""
     return [value if math.isfinite(value) else None for value in values.tolist()]
 
 

@@ -74,6 +74,7 @@ class Trajectory:
         losses = sum(a.nbytes for a in _of_replicas(first).values())
         neurons = sum(a.nbytes for a in _of_neurons(first).values()) / R
         weights = first.W.itemsize * k * (self.inputs + first.V.shape[1])
+        weights += sum(a.nbytes for a in _of_the_first(first).values()) / max(kept, 1)
         self.replicas = int(min(R, max(1, room // neurons)))  # the pictures need one
         self.weights = int(min(kept, room // weights))
         self.row_bytes = losses + self.replicas * neurons + self.weights * weights
@@ -85,6 +86,7 @@ class Trajectory:
     def _row(self, look: Look) -> dict[str, Array]:
         row = {"step": np.array(look.step), "time": np.array(look.time), **_of_replicas(look)}
         row |= {name: a[: self.replicas].copy() for name, a in _of_neurons(look).items()}
+        row |= {name: a[: self.weights].copy() for name, a in _of_the_first(look).items()}
         return row | {"W": look.W[: self.weights].copy(), "V": look.V[: self.weights].copy()}
 
 
@@ -96,6 +98,11 @@ def _of_replicas(look: Look) -> dict[str, Array]:
 def _of_neurons(look: Look) -> dict[str, Array]:
     """What has several."""
     return _present(look, _NEURONS) | {name: a for name, a in look.full.items() if a.ndim > 1}
+
+
+def _of_the_first(look: Look) -> dict[str, Array]:
+    """What is there for the replicas whose weights are kept."""
+    return {**look.beside.predicted, **look.beside.spectrum}
 
 
 def _present(look: Look, names: Sequence[str]) -> dict[str, Array]:

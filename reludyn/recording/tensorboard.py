@@ -2,7 +2,9 @@
 
 One replica writes below tensorboard/ itself. Of several, tensorboard/ holds the ensemble (median,
 10% and 90% quantiles over replicas, and the fraction past each event) and tensorboard/seed_S/ the
-first few replicas singly. Neurons are counted from 1, as in the paper.
+first few replicas singly. The predictions for a replica are a run of their own below it, theory/,
+with the same tags, so that each card shows a second line. Neurons are counted from 1, as in the
+paper.
 """
 
 from __future__ import annotations
@@ -22,6 +24,12 @@ from reludyn.recording.observables import FULL, WIDEST
 
 PAIRS_UP_TO = 6  # the width up to which every pair of neurons has a curve
 LARGEST = float(np.finfo(np.float32).max)  # event files hold float32
+SPECTRUM = {
+    "sharpness": "hessian/sharpness",
+    "smallest_eigenvalue": "hessian/smallest",
+    "negative_eigenvalues": "hessian/negative",
+    "zero_eigenvalues": "hessian/near_zero",
+}
 QUANTILES = {"p10": 0.1, "median": 0.5, "p90": 0.9}
 Scalars = Iterator[tuple[str, float]]
 
@@ -29,20 +37,26 @@ Scalars = Iterator[tuple[str, float]]
 class TensorBoard:
     """Writes looks as scalars; close it in a `finally`, or the last ones are lost."""
 
-    def __init__(self, folder: Path, seeds: Sequence[int], singly: int) -> None:
+    def __init__(
+        self, folder: Path, seeds: Sequence[int], singly: int, predicted: int, lr: float
+    ) -> None:
         self.ensemble = EventFileWriter(str(folder)) if len(seeds) > 1 else None
         shown = seeds[:singly] if self.ensemble else seeds
         folders = [folder / f"seed_{seed}" if self.ensemble else folder for seed in shown]
         self.replicas = [EventFileWriter(str(folder)) for folder in folders]
+        self.theory = [EventFileWriter(str(folder / "theory")) for folder in folders[:predicted]]
+        self.lr = lr
 
     def record(self, look: Look) -> None:
         if self.ensemble is not None:
             _add(self.ensemble, look.step, ensemble_scalars(look))
         for j, writer in enumerate(self.replicas):
             _add(writer, look.step, replica_scalars(look, j))
+        for j, writer in enumerate(self.theory):
+            _add(writer, look.step, theory_scalars(look, j, self.lr))
 
     def close(self) -> None:
-        for writer in [self.ensemble, *self.replicas]:
+        for writer in [self.ensemble, *self.replicas, *self.theory]:
             if writer is not None:
                 writer.close()
 
@@ -71,6 +85,33 @@ def replica_scalars(look: Look, j: int) -> Scalars:
                 if max(place, default=0) < WIDEST:
                     yield "/".join([FULL[name].tag, *_numbered(place)]), array[j][place]
     yield "phase/index", float(look.phase[j])
+    for name, tag in SPECTRUM.items():
+        values = look.beside.spectrum.get(name)
+        if values is not None and j < len(values):
+            yield tag, float(values[j])
+    for name, sides in look.beside.bounds.items():
+        left, right, applies = (x[j].tolist() for x in sides)
+        for i, on in enumerate(applies):
+            if on and right[i]:
+                neuron = [str(i + 1)] if len(applies) > 1 else []
+                yield "/".join(["bound", name, *neuron]), (right[i] - left[i]) / abs(right[i])
+
+
+def theory_scalars(look: Look, j: int, lr: float) -> Scalars:
+    """What is predicted of replica j, under the tags of what is measured."""
+    predicted = {name.removeprefix("predicted_"): x[j] for name, x in look.beside.predicted.items()}
+    if predicted:
+        yield "loss/total", predicted["loss"]
+        yield "loss/log10", float(_log10(predicted["loss"]))
+        for i in range(min(len(predicted["w_norm"]), WIDEST)):
+            yield f"norm/w/{i + 1}", predicted["w_norm"][i]
+            yield f"norm/v/{i + 1}", predicted["v_norm"][i]
+            yield f"angle/to_target/{i + 1}", predicted["angle_to_target"][i]
+        if "learned" in look.full:
+            for i, part in enumerate(predicted["learned"][:WIDEST]):
+                yield f"{FULL['learned'].tag}/{i + 1}", part
+    if look.beside.spectrum:
+        yield SPECTRUM["sharpness"], 2 / lr  # above it descent is unstable
 
 
 def ensemble_scalars(look: Look) -> Scalars:
@@ -109,7 +150,7 @@ def _numbered(place: Sequence[int]) -> list[str]:
 
 def _log10(loss: NDArray[np.float64]) -> NDArray[np.float64]:
     """NaN for a loss of zero: there is nothing to show on a logarithmic axis."""
-    return np.log10(loss, out=np.full(loss.shape, np.nan), where=loss > 0)
+    return np.log10(loss, out=np.full(np.shape(loss), np.nan), where=loss > 0)
 
 
 def _add(writer: EventFileWriter, step: int, scalars: Scalars) -> None:
@@ -118,4 +159,5 @@ def _add(writer: EventFileWriter, step: int, scalars: Scalars) -> None:
         for tag, value in scalars
         if abs(value) <= LARGEST  # also false for NaN
     ]
-    writer.add_event(Event(wall_time=time.time(), step=step, summary=Summary(value=values)))
+    if values:
+        writer.add_event(Event(wall_time=time.time(), step=step, summary=Summary(value=values)))

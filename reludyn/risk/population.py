@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -12,6 +13,7 @@ from reludyn.activation import RELU, LeakyReLU
 from reludyn.kernels import angle, norm, rows_at_once
 from reludyn.notation import Evaluation, Gradient, Loss
 from reludyn.risk import decomposition
+from reludyn.risk.hessian import Hessian
 from reludyn.student import ReLUStudent
 
 
@@ -63,6 +65,10 @@ class PopulationRisk:
         same = (before.W == after.W).all(-1)  # the angle of zero with itself is not zero
         return angle(before.W, after.W).masked_fill(same, 0.0) / math.pi
 
+    def hessian(self, student: ReLUStudent) -> Hessian:
+        """The second derivative at students."""
+        return Hessian(student, self.A, self.activation)
+
 
 class AnisotropicRisk(PopulationRisk):
     """The population risk over x ~ N(0, Sigma).
@@ -91,6 +97,10 @@ class AnisotropicRisk(PopulationRisk):
     def switched(self, before: ReLUStudent, after: ReLUStudent) -> Tensor:
         """P(sign(w_i.x) != sign(w'_i.x)), (R, k)."""
         return super().switched(before.map_hidden(self.colour), after.map_hidden(self.colour))
+
+    def hessian(self, student: ReLUStudent) -> Hessian:
+        """The second derivative at students."""
+        return replace(super().hessian(student.map_hidden(self.colour)), colour=self.colour)
 
 
 def _all_pairs(student: ReLUStudent) -> tuple[Tensor, Tensor, Tensor]:

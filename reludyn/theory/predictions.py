@@ -1,219 +1,83 @@
-"""Small-initialisation theory: phase times, curves and outcome from the initial weights alone.
+"""Predictions from the initial weights alone: phase times, curves, basin, outcome, final rate.
 
-r = 1, isotropic Gaussian inputs, any width k, gradient descent on both layers with step size mu.
-(Not in the paper.) All neurons feel each other through two numbers only. In units of |a|, neuron i
-has V_i = |v_i|, and its w_i a part P_i along its own ray, +a for v_i > 0 and -a for v_i < 0, and a
-part Q_i across. With the amplitudes G of the two rays, G = sum V_j P_j over their neurons, S_i that
-of the others on its own ray, S'_i that of the opposite ray, theta_i = angle(P_i, Q_i) and
-phi(z) = odd z + even |z|, each iterate moves by mu times
-
-    w_i:  V_i (h_i e + g_i u_i) - (odd^2 + even^2) V_i^2 w_i
-    V_i:  |w_i| (h_i cos theta_i + g_i) - (odd^2 + even^2) |w_i|^2 V_i
-
-    h_i = odd - odd^2 (S + S') + (2 even^2/pi) (S' - S) (pi/2 - theta_i)
-    g_i = (2 even^2/pi) (S' - S) sin theta_i
-
-with e the own ray, u_i = w_i/|w_i|. It is exact as long as each neuron is small or close to its
-ray, so where growth begins after alignment: sigma << 1. While all are small (S = S' = 0) it is
-linear: v_i + <w_i, a> grows as (1 + mu odd)^t, v_i - <w_i, a> decays as (1 - mu odd)^t and Q_i
-stays; this part is jumped over in closed form. Hence the basin rule: neuron i ends on the ray of
-its effective sign, sign(v_i(0) + <w_i(0), a>/|a|).
+r = 1: everything, from the reduced dynamics of small weights (`reludyn.theory.reduced`). r > 1: the
+early phase (`reludyn.theory.linear_phase`). Gradient descent with one step size mu on both layers,
+isotropic Gaussian inputs, the limit of infinitely many samples.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from reludyn.activation import RELU, LeakyReLU
 from reludyn.kernels import norm
 from reludyn.order_parameters import along_and_across
 from reludyn.student import ReLUStudent
-from reludyn.theory.rays import ALIGNED, GROWN, MINIMUM, Outcome, first_time, into_ray
+from reludyn.theory.linear_phase import SMALL, LinearPhase
+from reludyn.theory.rays import ALIGNED, GROWN, MINIMUM, Outcome, first_time
+from reludyn.theory.reduced import Rays, Theory
 
-LINEAR = 1e-3  # the size, in units of sqrt|a|, up to which the dynamics count as linear
 HORIZON = 300.0  # the time, in units of 1/|a|, after the linear part, that is looked ahead
 EVERY = 32  # iterations after which replicas that are done are put aside
 
 
-class Rays(NamedTuple):
-    """R students in units of sqrt|a|: v_i and the parts of w_i along a and across, (R, k) each."""
-
-    v: Tensor
-    along: Tensor
-    across: Tensor
-
-    def map(self, change: Callable[[Tensor], Tensor]) -> Rays:
-        """The same change to all three."""
-        return Rays(*(change(x) for x in self))
-
-    @property
-    def own(self) -> Tensor:
-        """P_i, the part of w_i along its own ray."""
-        return torch.where(self.v < 0, -self.along, self.along)
-
-    @property
-    def angle(self) -> Tensor:
-        """theta_i in [0, pi]."""
-        return torch.atan2(self.across, self.own)
-
-
-@dataclass(frozen=True)
-class Theory:
-    """The setting: |a|, the step size mu of both layers, the activation."""
-
-    target_norm: float
-    lr: float
-    activation: LeakyReLU = RELU
-
-    def rays(self, student: ReLUStudent, A: Tensor) -> Rays:
-        """The coordinates of a student, W (R, k, d), V (R, 1, k), for A (1, d)."""
-        along, across = along_and_across(student.W, A[0])
-        unit = math.sqrt(self.target_norm)
-        return Rays(student.V[:, 0] / unit, along / unit, across / unit)
-
-    def step(self, rays: Rays) -> Rays:
-        """One iteration, as in the formulas of this module."""
-        odd, bend = self.activation.odd, 2 * self.activation.even**2 / math.pi
-        square = self.activation.square
-        V, P, Q, theta = rays.v.abs(), rays.own, rays.across, rays.angle
-        positive = rays.v >= 0
-        amplitude = V * P
-        plus = torch.where(positive, amplitude, 0.0).sum(-1, keepdim=True)
-        minus = amplitude.sum(-1, keepdim=True) - plus
-        others = torch.where(positive, plus, minus) - amplitude  # S
-        opposite = torch.where(positive, minus, plus)  # S'
-        length = torch.hypot(P, Q)
-        sine, cosine = torch.sin(theta), torch.cos(theta)
-        tilt = bend * (opposite - others)
-        h = odd - odd**2 * (others + opposite) + tilt * (math.pi / 2 - theta)
-        g = tilt * sine
-        dV = length * (h * cosine + g) - square * length**2 * V
-        dP = V * (h + g * cosine) - square * V**2 * P
-        dQ = V * g * sine - square * V**2 * Q
-        mu, sign = self.lr * self.target_norm, torch.where(positive, 1.0, -1.0)
-        return Rays(sign * (V + mu * dV), sign * (P + mu * dP), (Q + mu * dQ).clamp_min(0))
-
-    def linear(self, rays: Rays, steps: Tensor) -> Rays:
-        """The iterate after so many steps, (R,), of small weights: S = S' = 0, no squares."""
-        mu, t = self.lr * self.target_norm * self.activation.odd, steps.unsqueeze(-1).to(rays.v)
-        growing = (rays.v + rays.along) * (1 + mu) ** t
-        decaying = (rays.v - rays.along) * (1 - mu) ** t
-        return Rays((growing + decaying) / 2, (growing - decaying) / 2, rays.across)
-
-    def linear_steps(self, rays: Rays, steps: int) -> Tensor:
-        """How many iterations, at most `steps`, all neurons remain small: (R,)."""
-        size = torch.stack([rays.v.abs() + rays.along.abs(), rays.across]).amax((0, 2))
-        growth = math.log1p(self.lr * self.target_norm * self.activation.odd)
-        t = ((math.log(LINEAR) - size.log()) / growth).floor().clamp(0, steps)
-        return t.long()
-
-    def first_aligned(self, rays: Rays, within: Tensor) -> Tensor:
-        """The first iteration up to `within`, (R,), at which linear dynamics have aligned all
-        neurons; -1: none. An aligned neuron stays so, hence by bisection."""
-
-        def aligned(t: Tensor) -> Tensor:
-            return (self.linear(rays, t).angle <= ALIGNED).all(-1)
-
-        low, high = torch.full_like(within, -1), within  # aligned at high, not at low
-        for _ in range(int(within.max() + 1).bit_length()):
-            middle = (low + high) // 2
-            now = (middle >= 0) & aligned(middle.clamp_min(0))
-            low, high = torch.where(now, low, middle), torch.where(now, middle, high)
-        return torch.where(aligned(within), high, -1)
-
-    def stuck(self, rays: Rays) -> Tensor:
-        """Whether all neurons are on one ray, on their way into it, and its amplitude is that of
-        the saddles, odd/(odd^2 + even^2): (R,)."""
-        positive = rays.v >= 0
-        one_ray = positive.all(-1) | positive.logical_not().all(-1)
-        there = ((rays.v.abs() * rays.own).sum(-1) / self.activation.best_ray - 1).abs() < 1e-3
-        squares = rays.v.square(), rays.along.square() + rays.across.square()
-        return one_ray & there & into_ray(*squares, rays.angle)
-
-    def rate(self, rays: Rays) -> Tensor:
-        """Slowest factor an iteration near the minimum at which the rays end, (R,): 1 - mu |a|
-        times the smallest positive eigenvalue of the Hessian, across a. It is that of
-        [[p A, -s sqrt(A B)], [-s sqrt(A B), p B]] with A, B the sums of V^2 over the two rays,
-        p = odd^2 + even^2, s = odd^2 - even^2 (p = 1/2, s = 0 for ReLU: 1 - mu min(A, B)/2)."""
-        odd, even = self.activation.odd, self.activation.even
-        p, s = self.activation.square, odd**2 - even**2
-        squares = rays.v.square()
-        A = torch.where(rays.v >= 0, squares, 0.0).sum(-1)
-        B = squares.sum(-1) - A
-        smallest = p * (A + B) / 2 - ((p * (A - B) / 2).square() + s**2 * A * B).sqrt()
-        return 1 - self.lr * self.target_norm * smallest
-
-    def loss(self, rays: Rays) -> Tensor:
-        """|a|^2 (1/2 (1 - odd (G + G'))^2 + even^2/2 (G - G')^2 + (odd^2 + even^2)/2 sum V^2 Q^2),
-        with G, G' the amplitudes of the two rays: (R,)."""
-        odd, even = self.activation.odd, self.activation.even
-        V, amplitude = rays.v.abs(), rays.v.abs() * rays.own
-        difference = (torch.where(rays.v < 0, -amplitude, amplitude)).sum(-1)
-        across = (V * rays.across).square().sum(-1)
-        squares = (1 - odd * amplitude.sum(-1)).square() + (even * difference).square()
-        return self.target_norm**2 * (squares + self.activation.square * across) / 2
-
-
-def effective_sign(student: ReLUStudent, A: Tensor) -> Tensor:
-    """sign(v_i + <w_i, a>/|a|), (R, k): the ray on which neuron i ends if the scale is small.
-    Descent is stuck at a saddle exactly where all of them agree (the basin rule)."""
-    along, _ = along_and_across(student.W, A[0])
-    return torch.sign(student.V[:, 0] + along)
-
-
-class Curves(NamedTuple):
-    """Predicted trajectories at iterations step (T,): loss (T, R), |w_i|, |v_i| and the angle of
-    w_i to A^T v_i in radians, (T, R, k) each."""
-
-    step: NDArray[np.int64]
-    loss: NDArray[np.float64]
-    w_norm: NDArray[np.float64]
-    v_norm: NDArray[np.float64]
-    angle_to_target: NDArray[np.float64]
-
-
 @dataclass(frozen=True)
 class Prediction:
-    """What theory says of R replicas."""
+    """What theory says of R replicas; of r > 1 only T_align and T_direction."""
 
-    T_align: Tensor  # (R,) iterations; -1: not within the steps
+    T_align: Tensor  # (R,) iterations; -1: not within the steps, or not known
     T_growth: Tensor
     T_converged: Tensor
-    outcome: list[Outcome]
-    rate: Tensor  # (R,) factor an iteration at the end, of a minimum; else NaN
+    T_direction: Tensor  # (R, r) singular direction j of A is half learned; r = 1: a
+    outcome: list[Outcome | None]
+    signs: Tensor  # (R, k) the sign of v_i in the end, its basin; 0: not known
+    saddle_c: Tensor  # (R,) c of a saddle (0: all neurons end on +a, -1: on -a); else NaN
+    rate: Tensor  # (R,) slowest factor an iteration near a minimum; else NaN
+    v_end: Tensor  # (R, k) v_i in the end, and the part of w_i along a: the limit, or how far the
+    w_end: Tensor  # theory was followed; NaN: not known
 
 
 def predict(
     student: ReLUStudent, A: Tensor, lr: float, tolerance: float, steps: int,
     activation: LeakyReLU = RELU,
 ) -> Prediction:  # fmt: skip
-    """Phase times and outcomes from the initial weights W (R, k, d), V (R, 1, k) and A (1, d): what
-    happens within the steps, and within the time 300/|a| after the linear part."""
+    """The prediction for initial weights W (R, k, d), V (R, r, k) and A (r, d): what happens within
+    the steps and, for r = 1, within the time 300/|a| after the linear part."""
+    early = LinearPhase(student, A, lr, activation)
+    if len(A) > 1:
+        align, direction = early.times(steps)
+        never, unknown = torch.full_like(align, -1), torch.full(align.shape, math.nan)
+        layer = torch.full(student.W.shape[:2], math.nan)
+        names: list[Outcome | None] = [None] * len(align)
+        signs = torch.zeros(student.W.shape[:2])
+        return Prediction(align, never, never, direction, names, signs, unknown, unknown, layer,
+                          layer)  # fmt: skip
     theory = Theory(float(norm(A[0])), lr, activation)
-    rays = theory.rays(student, A)
+    return _predict_rays(theory, theory.rays(student, A), tolerance, steps)
+
+
+def _predict_rays(theory: Theory, rays: Rays, tolerance: float, steps: int) -> Prediction:
+    """By iterating the reduced dynamics, from where weights are no longer tiny."""
     t = theory.linear_steps(rays, steps)
     align = theory.first_aligned(rays, t)
-    growth, converged = torch.full_like(t, -1), torch.full_like(t, -1)
+    growth, converged, half = (torch.full_like(t, -1) for _ in range(3))
     minimum, stuck = torch.zeros_like(t, dtype=torch.bool), torch.zeros_like(t, dtype=torch.bool)
     rays = theory.linear(rays, t)
     last = rays.map(torch.clone)  # where each replica came to
     left = torch.arange(len(t))  # the replicas that are still followed
     reached = max(tolerance, MINIMUM * theory.target_norm**2 / 2)
-    horizon = math.ceil(HORIZON / (lr * theory.target_norm))
+    horizon = math.ceil(HORIZON / (theory.lr * theory.target_norm))
     for iteration in range(min(steps, horizon) + 1):
         on, loss = (converged[left] < 0) & (t <= steps), theory.loss(rays)
         align[left] = first_time(align[left], t, on & (rays.angle <= ALIGNED).all(-1))
         grown = (rays.v.abs() >= GROWN).all(-1) & (align[left] >= 0)
         growth[left] = first_time(growth[left], t, on & grown)
+        half[left] = first_time(half[left], t, on & (theory.learned(rays) >= 1 / 2))
         converged[left] = first_time(converged[left], t, on & (loss < tolerance))
         minimum[left] |= on & (loss < reached)
         if iteration % EVERY == 0:
@@ -228,26 +92,91 @@ def predict(
             going = done.logical_not()
             rays, t, left = Rays(*(x[going] for x in rays)), t[going], left[going]
         rays, t = theory.step(rays), t + 1
-    names: list[Outcome] = ["unconverged"] * len(minimum)
+    names: list[Outcome | None] = ["unconverged"] * len(minimum)
     for j in range(len(names)):
         if minimum[j]:
             names[j] = "global_minimum"
         elif stuck[j]:
             names[j] = "non_strict_saddle"
+    stuck &= minimum.logical_not()
     rate = torch.where(minimum, theory.rate(last), math.nan)
-    return Prediction(align, growth, converged, names, rate)
+    saddle_c = torch.where(stuck, torch.where(last.v[:, 0] < 0, -1.0, 0.0), math.nan)
+    unit = math.sqrt(theory.target_norm)
+    return Prediction(
+        align, growth, converged, half.unsqueeze(-1), names, last.v.sign(), saddle_c, rate,
+        unit * last.v, unit * last.along,
+    )  # fmt: skip
 
 
-def curves(
-    student: ReLUStudent, A: Tensor, lr: float, looks: Sequence[int], activation: LeakyReLU = RELU
-) -> Curves:
-    """The theory's trajectory at the given iterations (increasing, the first one 0)."""
+def effective_sign(student: ReLUStudent, A: Tensor) -> Tensor:
+    """sign(v_i + <w_i, a>/|a|), (R, k): the ray on which neuron i ends if the scale is small."""
+    along, _ = along_and_across(student.W, A[0])
+    return torch.sign(student.V[:, 0] + along)
+
+
+def stuck_by_signs(signs: Tensor) -> Tensor:
+    """Whether all signs (R, k) agree, (R,). With effective signs this is the basin rule: descent is
+    stuck exactly then; with those of v_i(0) it is the rule of the paper's remark, which errs where
+    v_i changes its sign. Both are for small scales."""
+    return (signs == signs[:, :1]).all(-1)
+
+
+class Expected(NamedTuple):
+    """The theory's trajectory at one iteration: loss (R,), |w_i|, |v_i| and the angle of w_i to
+    A^T v_i in radians, (R, k) each, and the part of each singular direction of A that is learned,
+    (R, r). NaN where the theory does not reach."""
+
+    loss: Tensor
+    w_norm: Tensor
+    v_norm: Tensor
+    angle_to_target: Tensor
+    learned: Tensor
+
+
+class Forecast(Protocol):
+    """A trajectory without training."""
+
+    def at(self, step: int) -> Expected:
+        """At an iteration, not before the last one that was asked for."""
+
+
+def forecast(student: ReLUStudent, A: Tensor, lr: float, activation: LeakyReLU = RELU) -> Forecast:
+    """The theory's trajectory from initial weights W (R, k, d), V (R, r, k) and A (r, d)."""
+    if len(A) > 1:
+        return _EarlyForecast(LinearPhase(student, A, lr, activation))
     theory = Theory(float(norm(A[0])), lr, activation)
-    rays, unit, seen = theory.rays(student, A), math.sqrt(theory.target_norm), []
-    for here, there in pairwise([0, *looks]):
-        for _ in range(here, there):
-            rays = theory.step(rays)
+    return _RaysForecast(theory, theory.rays(student, A))
+
+
+@dataclass
+class _RaysForecast:
+    """r = 1: one step of the reduced dynamics an iteration."""
+
+    theory: Theory
+    rays: Rays
+    step: int = 0
+
+    def at(self, step: int) -> Expected:
+        for _ in range(self.step, step):
+            self.rays = self.theory.step(self.rays)
+        self.step, rays, unit = step, self.rays, math.sqrt(self.theory.target_norm)
         w = unit * torch.hypot(rays.along, rays.across)
-        seen.append((theory.loss(rays), w, unit * rays.v.abs(), rays.angle))
-    columns = (torch.stack(x).numpy() for x in zip(*seen, strict=True))
-    return Curves(np.array(looks), *columns)
+        learned = self.theory.learned(rays).unsqueeze(-1)
+        return Expected(self.theory.loss(rays), w, unit * rays.v.abs(), rays.angle, learned)
+
+
+@dataclass
+class _EarlyForecast:
+    """r > 1: as long as weights are small; loss = |A|_F^2/2 - odd sum_i v_i^T A w_i."""
+
+    phase: LinearPhase
+
+    def at(self, step: int) -> Expected:
+        small = self.phase.at(torch.tensor([step]))
+        learned = self.phase.learned(small)[:, 0]
+        s = torch.linalg.svdvals(self.phase.A)
+        loss = s.square().sum() / 2 - learned @ s.square()
+        neurons = [x[:, 0] for x in (small.w_norm, small.v_norm, small.angle)]
+        known = (torch.maximum(*neurons[:2]) <= SMALL * s[0].sqrt()).all(-1)
+        w, v, angle = (x.where(known.unsqueeze(-1), math.nan) for x in neurons)
+        return Expected(loss.where(known, math.nan), w, v, angle, learned / (1 + learned))

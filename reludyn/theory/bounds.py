@@ -1,0 +1,254 @@
+"""The paper's lemmas as measurable statements: left side <= right side where hypotheses hold.
+
+r = 1, k = 2, ReLU, x ~ N(0, I), gradient descent with one step size mu. Notation: V_i = |v_i|, s_i
+= sign v_i, theta_i the angle of w_i to s_i a, h_i = V_i w_i - s_i a, b_i = |w_i|^2 - v_i^2. All
+statements need output weights of opposite signs; the other hypotheses are said with each, where
+"small weights" are those of `Point.small_start`. Where the paper only says O(.) or "a constant",
+the constant is chosen here and said too. (The caption of the paper's figure 1 swaps w_1 and w_2:
+here s_i a is the target of w_i, so w_1 goes to a where v_1 > 0.)
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from reludyn.kernels import angle, norm
+from reludyn.notation import Gradient
+from reludyn.order_parameters import (
+    along_and_across,
+    angle_to_target,
+    effective_weight_error,
+    imbalance,
+)
+from reludyn.risk import PopulationRisk
+from reludyn.student import ReLUStudent
+from reludyn.theory.rays import ALIGNED, GROWN
+
+PL = 0.05  # Lemma 8
+H = 20.0  # Lemma 13
+DRIFT = 6.0  # Lemma 3
+LARGEST = 2.0  # Lemmas 4 and 5, in units of sqrt|a|
+UNBALANCED = 1 / 4  # Lemma 4, in units of |a|
+CONTRACTION = PL * GROWN**2 / 4  # of Theorem 2; follows from Lemmas 7 and 8
+START = 1 / 40  # "small weights", in units of sqrt|a|: sigma_0 of Theorem 2
+RESOLVED = 1e4  # times the resolution of the loss, below which sides are rounding
+
+
+@dataclass(frozen=True)
+class Point:
+    """R iterates, with what the statements need of their past."""
+
+    student: ReLUStudent  # W (R, 2, d), V (R, 1, 2)
+    previous: ReLUStudent  # one iteration earlier
+    gradient: Gradient  # that descent follows from `student`
+    initial: ReLUStudent
+    step: Tensor  # (R,) iterations
+    T_align: Tensor  # (R,) -1: not yet
+    T_growth: Tensor
+    risk: PopulationRisk
+    lr: float
+    samples: int | None  # n, where the gradient is that of samples
+
+    @cached_property
+    def a(self) -> Tensor:
+        return self.risk.A[0]
+
+    @cached_property
+    def size(self) -> float:
+        """|a|."""
+        return float(norm(self.a))
+
+    @cached_property
+    def V(self) -> Tensor:
+        """|v_i|, (R, 2)."""
+        return self.student.V[:, 0].abs()
+
+    @cached_property
+    def h_squares(self) -> Tensor:
+        """|h_i|^2, (R, 2)."""
+        v = self.student.V[:, 0].unsqueeze(-1)
+        return (v.abs() * self.student.W - v.sign() * self.a).square().sum(-1)
+
+    @cached_property
+    def opposite(self) -> Tensor:
+        """Whether v_1 and v_2 have opposite signs, (R,)."""
+        return self.student.V[:, 0].prod(-1) < 0
+
+    @cached_property
+    def obtuse(self) -> Tensor:
+        """Opposite signs, angle(w_1, w_2) > pi/2, and a loss above rounding: (R,)."""
+        W = self.student.W
+        resolved = self.risk.loss(self.student).total > RESOLVED * self.risk.resolution
+        return self.opposite & (angle(W[:, 0], W[:, 1]) > math.pi / 2) & resolved
+
+    @cached_property
+    def started(self) -> tuple[Tensor, Tensor, Tensor]:
+        """u_i = V_i + P_i, |q_i| = |V_i - P_i| and Q_i at the start, in units of sqrt|a|, with P_i
+        the part of w_i along s_i a and Q_i across: (R, 2) each."""
+        v, unit = self.initial.V[:, 0], math.sqrt(self.size)
+        along, across = along_and_across(self.initial.W, self.a)
+        own = v.sign() * along
+        return (v.abs() + own) / unit, (v.abs() - own).abs() / unit, across / unit
+
+    @cached_property
+    def small_start(self) -> Tensor:
+        """Weights at the start at most sqrt|a|/40, and v_i of opposite signs that are those of
+        v_i + <w_i, a>/|a| too: (R,)."""
+        u, q, across = self.started
+        size = torch.stack([u, q, across]).amax((0, 2))
+        return (size <= START) & (u > 0).all(-1) & (self.initial.V[:, 0].prod(-1) < 0)
+
+
+class Sides(NamedTuple):
+    """left <= right where `applies`: (R,) each, or (R, 2), one a neuron."""
+
+    left: Tensor
+    right: Tensor
+    applies: Tensor
+
+
+STATEMENTS: dict[str, Callable[[Point], Sides]] = {}
+
+
+def statement(name: str) -> Callable[[Callable[[Point], Sides]], Callable[[Point], Sides]]:
+    """Register a statement under its name."""
+
+    def register(sides: Callable[[Point], Sides]) -> Callable[[Point], Sides]:
+        STATEMENTS[name] = sides
+        return sides
+
+    return register
+
+
+@statement("lemma_3")
+def lemma_3(point: Point) -> Sides:
+    """The imbalance drifts by mu^2 (|grad_w_i|^2 - (grad_v_i)^2) in an iteration, and that is at
+    most 6 mu^2 (v_i^2 + |w_i|^2)(|h_1|^2 + |h_2|^2)."""
+    grad_W, grad_V = point.gradient
+    drift = grad_W.square().sum(-1) - grad_V[:, 0].square()
+    sizes = point.student.W.square().sum(-1) + point.V.square()
+    right = DRIFT * sizes * point.h_squares.sum(-1, keepdim=True)
+    applies = point.opposite.unsqueeze(-1).expand_as(right)
+    return Sides(point.lr**2 * drift.abs(), point.lr**2 * right, applies)
+
+
+@statement("lemma_4")
+def lemma_4(point: Point) -> Sides:
+    """theta_i <= pi/20 from T_align on, where v_i <= 2 sqrt|a| and |b_i| <= |a|/4."""
+    theta = angle_to_target(point.student, point.risk.A)
+    aligned = (point.T_align >= 0) & (point.T_align < point.step) & point.opposite
+    bounded = point.V.amax(-1) <= LARGEST * math.sqrt(point.size)
+    balanced = imbalance(point.student).abs().amax(-1) <= UNBALANCED * point.size
+    applies = (aligned & bounded & balanced).unsqueeze(-1).expand_as(theta)
+    return Sides(theta, torch.full_like(theta, ALIGNED), applies)
+
+
+@statement("lemma_5_upper")
+def lemma_5_upper(point: Point) -> Sides:
+    """|v_i|, |w_i| <= 2 sqrt|a| from small weights."""
+    left = torch.maximum(point.V, norm(point.student.W))
+    right = torch.full_like(left, LARGEST * math.sqrt(point.size))
+    return Sides(left, right, point.small_start.unsqueeze(-1).expand_as(left))
+
+
+@statement("lemma_5_lower")
+def lemma_5_lower(point: Point) -> Sides:
+    """|v_i|, |w_i| >= beta sqrt|a| from small weights. The paper leaves beta to the initialisation;
+    here it is half of the smallest of |v_i(0)|, v_i(0) + s_i <w_i(0), a>/|a| and |w_i(0)|."""
+    least = torch.minimum(point.V, norm(point.student.W))
+    u, _, _ = point.started
+    sizes = torch.stack([point.initial.V[:, 0].abs(), u * math.sqrt(point.size),
+                         norm(point.initial.W)])  # fmt: skip
+    beta = sizes.amin((0, 2)).unsqueeze(-1) / 2
+    return Sides(beta.expand_as(least), least, point.small_start.unsqueeze(-1).expand_as(least))
+
+
+@statement("lemma_6")
+def lemma_6(point: Point) -> Sides:
+    """Alignment ends by mu |a| T_align = O(1): at most 1 + max_i ln((2 Q_i / tan(pi/20) + |q_i|) /
+    u_i) / ln(1 + mu |a|/2) iterations, the linear phase's own time, from small weights on the
+    population risk (on samples small weights turn to another direction than a). Left: T_align, or
+    the iterations so far without alignment; both times mu |a|."""
+    return _clock(point, point.T_align, _alignment(point))
+
+
+@statement("lemma_7")
+def lemma_7(point: Point) -> Sides:
+    """Growth ends by mu |a| T_growth = O(ln(sqrt|a|/sigma)): at most the larger of Lemma 6's time
+    and 1 + max_i ln(1/u_i) / ln(1 + mu |a|/2) iterations, when the linear phase would have brought
+    v_i to sqrt|a|/2. Hypotheses and left side: as in lemma_6."""
+    u, _, _ = point.started
+    growth = 1 + (-u.log()).amax(-1) / math.log1p(point.lr * point.size / 2)
+    return _clock(point, point.T_growth, torch.maximum(_alignment(point), growth))
+
+
+@statement("lemma_7_size")
+def lemma_7_size(point: Point) -> Sides:
+    """|v_i| >= sqrt|a|/4 from T_growth on, from small weights."""
+    grown = (point.T_growth >= 0) & (point.T_growth < point.step) & point.small_start
+    left = torch.full_like(point.V, GROWN * math.sqrt(point.size))
+    return Sides(left, point.V, grown.unsqueeze(-1).expand_as(left))
+
+
+@statement("lemma_8")
+def lemma_8(point: Point) -> Sides:
+    """0.05 min(v_1^2, v_2^2) L <= |grad_w1 L|^2 + |grad_w2 L|^2 (Polyak-Lojasiewicz) of the
+    population risk, where angle(w_1, w_2) > pi/2."""
+    loss = point.risk.loss(point.student).total
+    slope = point.risk.evaluate(point.student).gradient.W.square().sum((-2, -1))
+    return Sides(PL * point.V.square().amin(-1) * loss, slope, point.obtuse)
+
+
+@statement("lemma_11")
+def lemma_11(point: Point) -> Sides:
+    """|grad_{w_i} L_n - grad_{w_i} L| <= |v_i| delta (|h_1| + |h_2|) on n samples. The paper has
+    delta = O(sqrt(d/n)) up to logarithms; here it is 2 sqrt(d/n) + d/n, the deviation of the
+    largest eigenvalue of a sample covariance."""
+    exact = point.risk.evaluate(point.student).gradient.W
+    left = norm(point.gradient.W - exact)
+    if point.samples is None:
+        never = torch.zeros_like(left, dtype=torch.bool)
+        return Sides(left, torch.full_like(left, math.nan), never)
+    ratio = len(point.a) / point.samples
+    sizes = point.h_squares.sqrt().sum(-1, keepdim=True)
+    applies = point.opposite.unsqueeze(-1).expand_as(left)
+    return Sides(left, point.V * (2 * math.sqrt(ratio) + ratio) * sizes, applies)
+
+
+@statement("lemma_13")
+def lemma_13(point: Point) -> Sides:
+    """|h_1|^2 + |h_2|^2 <= 20 L, where angle(w_1, w_2) > pi/2."""
+    loss = point.risk.loss(point.student).total
+    return Sides(point.h_squares.sum(-1), H * loss, point.obtuse)
+
+
+@statement("theorem_2")
+def theorem_2(point: Point) -> Sides:
+    """E = |diag(|v|) W - [s_1 a, s_2 a]^T|_F shrinks by 1 - c mu |a| an iteration from T_growth on,
+    from small weights. The paper leaves c open; c = 0.05/64 follows from Lemmas 7 and 8. (Measured:
+    c between 1/2 and 1.)"""
+    A = point.risk.A
+    now, before = (effective_weight_error(x, A) for x in (point.student, point.previous))
+    moved = (point.student.W != point.previous.W).any(-1).any(-1)  # false once it has stopped
+    applies = (point.T_growth >= 0) & (point.T_growth < point.step) & point.small_start & moved
+    return Sides(now, (1 - CONTRACTION * point.lr * point.size) * before, applies & point.obtuse)
+
+
+def _alignment(point: Point) -> Tensor:
+    u, q, across = point.started
+    growth = math.log1p(point.lr * point.size / 2)
+    return 1 + ((2 * across / math.tan(ALIGNED) + q) / u).log().amax(-1) / growth
+
+
+def _clock(point: Point, clock: Tensor, latest: Tensor) -> Sides:
+    passed = torch.where(clock >= 0, clock, point.step).to(latest)
+    time = point.lr * point.size
+    exact = torch.full_like(point.small_start, point.samples is None)
+    return Sides(time * passed, time * latest, point.small_start & exact)

@@ -1,0 +1,131 @@
+"""Eigenvalues of the Hessian of the population risk."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn.functional import pad
+
+from reludyn.notation import Gradient
+from reludyn.risk.hessian import Hessian, flatten, unflatten
+from reludyn.student import ReLUStudent
+
+DENSE = 1500  # the number of weights up to which all eigenvalues are computed
+ENDS = 4  # eigenvalues computed at either end beyond that
+
+
+@dataclass(frozen=True)
+class Spectrum:
+    """Eigenvalues of R Hessians, ascending, each with its multiplicity; NaN where the risk is not
+    twice differentiable.
+
+    values (R, n); multiplicity (R, n). `complete`: all of them, else only some at either end.
+    """
+
+    values: Tensor
+    multiplicity: Tensor
+    complete: bool
+
+    @property
+    def sharpness(self) -> Tensor:
+        """The largest one, (R,): descent with step size mu is stable below 2/mu."""
+        return self.values[:, -1]
+
+    @property
+    def smallest(self) -> Tensor:
+        """(R,)."""
+        return self.values[:, 0]
+
+    def negative(self, tolerance: float = 1e-6) -> Tensor:
+        """How many are below -tolerance, in units of the sharpness: (R,). Of an incomplete spectrum
+        those among its lower end: at least so many."""
+        return self._count(self.values < -tolerance * self._unit)
+
+    def near_zero(self, tolerance: float = 1e-6) -> Tensor:
+        """How many are within the tolerance of zero, (R,). Every neuron has one at a stationary
+        point, the rescaling v_i -> c v_i, w_i -> w_i / c."""
+        return self._count(self.values.abs() <= tolerance * self._unit)
+
+    @property
+    def _unit(self) -> Tensor:
+        return self.values.abs().amax(-1, keepdim=True)
+
+    def _count(self, chosen: Tensor) -> Tensor:
+        return torch.where(chosen, self.multiplicity, 0).sum(-1)
+
+
+def spectrum(hessian: Hessian, inputs: int | None = None) -> Spectrum:
+    """The spectrum in R^d, d = `inputs`, of students W (R, k, m) in coordinates of a subspace that
+    contains the rows of A and of W (None: m = d).
+
+    Across the subspace H acts on the k neurons alone: the k eigenvalues of that matrix have the
+    multiplicity d - m. (Not in the paper.) All eigenvalues where the other k m + r k weights are at
+    most 1500, else the 4 at either end, by Lanczos iterations (ARPACK).
+    """
+    R, _, m = hessian.student.W.shape
+    copies = 0 if inputs is None else inputs - m
+    N = flatten(hessian.student).shape[-1]
+    dense = N <= DENSE
+    exists = hessian.exists
+    whole = _dense(hessian, exists) if dense else _ends(hessian)
+    counts = torch.ones(R, whole.shape[1], dtype=torch.int64)
+    if copies:
+        beyond = _eigenvalues(across(hessian), exists)
+        whole = torch.cat([whole, beyond], -1)
+        counts = torch.cat([counts, torch.full(beyond.shape, copies)], -1)
+    order = whole.argsort(-1)
+    values = whole.gather(-1, order).where(exists.unsqueeze(-1).to(whole.device), math.nan)
+    return Spectrum(values, counts.to(order.device).gather(-1, order), dense)
+
+
+def across(hessian: Hessian) -> Tensor:
+    """H on weights along one direction orthogonal to all rows of A and W: (R, k, k)."""
+    W, V = hessian.student
+    (_, k, d), (r, _) = W.shape, hessian.A.shape
+    wider = ReLUStudent(pad(W, (0, 1)).unsqueeze(1), V.unsqueeze(1))
+    directions = torch.zeros(1, k, k, d + 1).to(W)
+    directions[0, :, :, -1] = torch.eye(k)
+    moved = replace(hessian, student=wider, A=pad(hessian.A, (0, 1))) @ Gradient(
+        directions, torch.zeros(1, k, r, k).to(V)
+    )
+    matrix = moved.W[..., -1]
+    return (matrix + matrix.mT) / 2
+
+
+def _dense(hessian: Hessian, exists: Tensor) -> Tensor:
+    return _eigenvalues(hessian.matrix(), exists)
+
+
+def _eigenvalues(matrices: Tensor, exists: Tensor) -> Tensor:
+    """(R, n, n) -> (R, n), of those that are defined."""
+    eye = torch.eye(matrices.shape[-1]).to(matrices)
+    values: Tensor = torch.linalg.eigvalsh(torch.where(exists.view(-1, 1, 1), matrices, eye))
+    return values
+
+
+def _ends(hessian: Hessian) -> Tensor:
+    """The ENDS smallest and largest eigenvalues of each replica, (R, 2 ENDS)."""
+    from scipy.sparse.linalg import LinearOperator, eigsh  # type: ignore[import-untyped]
+
+    found = []
+    _, k, d = hessian.student.W.shape
+    N = flatten(hessian.student).shape[-1]
+    for student in hessian.student.split(1):
+        one = replace(hessian, student=student)
+
+        def product(z: NDArray[np.float64], one: Hessian = one) -> NDArray[np.float64]:
+            direction = torch.from_numpy(z.reshape(1, -1)).to(one.student.W)
+            moved: NDArray[np.float64] = flatten(one @ unflatten(direction, k, d))[0].cpu().numpy()
+            return moved
+
+        operator = LinearOperator((N, N), matvec=product, dtype=np.float64)
+        start = np.random.default_rng(0).standard_normal(N)
+        ends = [eigsh(operator, ENDS, which=end, v0=start, return_eigenvectors=False)
+                for end in ("SA", "LA")]  # fmt: skip
+        found.append(np.sort(np.concatenate(ends)))
+    return torch.from_numpy(np.stack(found)).to(hessian.student.W)
