@@ -33,7 +33,7 @@ from reludyn.recording.theory import Checked, TheoryObserver
 from reludyn.risk import EmpiricalRisk
 from reludyn.settings import Config
 from reludyn.student import ReLUStudent
-from reludyn.theory.predictions import forecast, predict
+from reludyn.theory.predictions import Prediction, forecast, predict
 from reludyn.theory.rays import MINIMUM, Outcome
 from reludyn.training.checkpoint import save_checkpoint
 from reludyn.training.engine import State
@@ -93,7 +93,11 @@ def experiment(config: Config, console: Console, folder: Path | None = None) -> 
     state, reason, trajectory, checks = follow(parts, console, folder)
     log.info("stopped after %d steps: %s", int(state.steps.max()), reason)
     arrays = trajectory.arrays(lambda W: _lift(parts, W), parts.teacher.A.numpy())
-    rows = replica_rows(parts, state, reason, arrays)
+    prediction = _predict(parts)
+    if prediction is not None:
+        half = prediction.T_direction.double()
+        arrays["predicted_T_direction"] = half.where(half >= 0, math.nan).numpy()
+    rows = replica_rows(parts, state, reason, arrays, prediction)
     summary: dict[str, object] = {
         "version": __version__,
         "experiment": config.name,
@@ -164,8 +168,9 @@ class Instrument(Protocol):
 
 
 def replica_rows(
-    parts: Experiment, state: State, reason: StoppedBecause, arrays: Arrays
-) -> list[results.Row]:
+    parts: Experiment, state: State, reason: StoppedBecause, arrays: Arrays,
+    prediction: Prediction | None,
+) -> list[results.Row]:  # fmt: skip
     """The rows of replicas.csv."""
     objective, config = parts.objective, parts.config
     loss = objective.risk.loss(state.student)
@@ -179,15 +184,10 @@ def replica_rows(
     }
     if objective.beside is not None:
         given["loss_population"] = objective.beside.loss(state.student).total.tolist()
-    if has_theory(config):
-        initial, A = _on_host(parts)
-        prediction = predict(
-            initial, A, config.optimizer.lr, config.trainer.tolerance, config.trainer.steps,
-            objective.risk.activation,
-        )  # fmt: skip
+    if prediction is not None:
         given |= results.predicted_columns(prediction)
-        if len(A) == 1:
-            given |= results.rule_columns(initial, A)
+        if len(parts.A) == 1:
+            given |= results.rule_columns(parts.student, parts.A)
     return results.replica_rows(
         state.student, parts.A, objective.risk.activation, loss, state.clocks,
         outcomes(parts, state, loss), rate, given,
@@ -224,6 +224,18 @@ def draw(config: Config, folder: Path) -> list[Path]:
     if config.theory.landscape:
         pictures += figures.draw_landscape(folder)
     return pictures
+
+
+def _predict(parts: Experiment) -> Prediction | None:
+    """What theory says of the population limit, where it speaks."""
+    config = parts.config
+    if not has_theory(config):
+        return None
+    initial, A = _on_host(parts)
+    return predict(
+        initial, A, config.optimizer.lr, config.trainer.tolerance, config.trainer.steps,
+        parts.objective.risk.activation,
+    )  # fmt: skip
 
 
 def _theory_observer(parts: Experiment) -> TheoryObserver:

@@ -35,7 +35,8 @@ def pair_neurons(student: ReLUStudent) -> Pairs:
     cost = _squares_of_sums(W) + _squares_of_sums(V)
     cost.diagonal(dim1=-2, dim2=-1).fill_(torch.inf)
     partner = cost.argmin(-1)
-    mutual = partner.gather(-1, partner) == torch.arange(k, device=partner.device)
+    neurons = torch.arange(k, device=partner.device)
+    mutual = (partner.gather(-1, partner) == neurons) & (partner != neurons)
     for j in torch.nonzero(~mutual.all(-1)).flatten().tolist():
         partner[j] = _match(cost[j])
     paired, chosen = partner >= 0, partner.clamp_min(0).unsqueeze(-1)

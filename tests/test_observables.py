@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -27,7 +28,7 @@ FULL_RUN = ["trainer.observables=full", "data.dim=6", "init.scale=0.5", "trainer
 NAMES = {
     "gradient_hidden", "gradient_output", "update_hidden", "update_output", "distance_hidden",
     "distance_output", "pattern_change", "Q", "M", "effective_along", "effective_across",
-    "group_along", "group_across", "loss_test",
+    "group_along", "group_across", "learned", "loss_test",
 }  # fmt: skip
 
 
@@ -58,13 +59,28 @@ def test_they_equal_independent_loops(reludyn: Command, k: int, r: int) -> None:
             expected = oracle.observables(
                 W[t, j], V[t, j], W[0, j], V[0, j], W[before, j], V[before, j], A, gW, gV
             )
-            assert set(expected) == expected_names - {"pattern_change"}
+            assert set(expected) == expected_names - {"pattern_change", "learned"}
             for name, value in expected.items():
                 np.testing.assert_allclose(arrays[name][t, j], value, rtol=1e-10, atol=1e-13)
     shapes = {name: arrays[name].shape[2:] for name in expected_names}
     assert shapes["Q"] == (k, k)
     assert shapes["M"] == (k, r)
     assert shapes["pattern_change"] == (k,)
+
+
+def test_how_much_of_each_direction_is_learned(reludyn: Command, tmp_path: Path) -> None:
+    """p_j^T V W q_j / (2 s_j), for a target with different singular values."""
+    A = np.random.default_rng(2).standard_normal((3, 6)) * 0.4
+    np.save(tmp_path / "A.npy", A)
+    arrays = reludyn_in(
+        reludyn, "run", *FULL_RUN, "data.outputs=3", "init.signs=random", "model.width=4",
+        "data.target=file", f"data.target_path={tmp_path}/A.npy",
+    ).arrays  # fmt: skip
+    U, s, Q = np.linalg.svd(A, full_matrices=False)
+    expected = np.einsum(
+        "aj,tak,tkd,jd->tj", U, arrays["V"][:, 0], arrays["W"][:, 0], Q, optimize=True
+    ) / (2 * s)
+    np.testing.assert_allclose(arrays["learned"][:, 0], expected, rtol=1e-9, atol=1e-13)
 
 
 def test_wide_networks_have_no_overlaps_between_all(reludyn: Command) -> None:

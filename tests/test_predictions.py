@@ -14,10 +14,12 @@ from conftest import Finished, drawn, reludyn_in
 from reludyn.activation import RELU, LeakyReLU
 from reludyn.optim import StepSizes
 from reludyn.optim.gradient_descent import GradientDescent
+from reludyn.order_parameters import learned
 from reludyn.phases import PhaseRule
 from reludyn.risk import PopulationRisk
 from reludyn.student import InvariantSubspace, ReLUStudent
 from reludyn.teacher import LinearTeacher, axis_teacher, random_teacher
+from reludyn.theory.linear_phase import LinearPhase
 from reludyn.theory.predictions import effective_sign, forecast, predict
 from reludyn.theory.reduced import Rays, Theory
 from reludyn.training.engine import Engine, State
@@ -109,6 +111,92 @@ def test_curves_follow_the_trajectory() -> None:
         np.testing.assert_allclose(expected.angle_to_target[0], angle, rtol=1e-3, atol=1e-3)
         loss = reference.population_loss(W, V, teacher.A.numpy())
         np.testing.assert_allclose(expected.loss[0], loss, rtol=2e-2, atol=1e-12)
+
+
+# --- Several outputs --------------------------------------------------------------------------
+
+
+def stretched(*singular: float, d: int = 30) -> LinearTeacher:
+    """A with these singular values, in random directions."""
+    rng, r = np.random.default_rng(7), len(singular)
+    left, right = (np.linalg.qr(rng.standard_normal((n, r)))[0] for n in (r, d))
+    return LinearTeacher(torch.from_numpy(left * np.array(singular) @ right.T))
+
+
+def linear_descent(
+    W: np.ndarray, V: np.ndarray, A: np.ndarray, lr: float, steps: int, odd: float = 0.5
+) -> tuple[np.ndarray, np.ndarray]:
+    """w_i += mu odd A^T v_i, v_i += mu odd A w_i, step by step."""
+    for _ in range(steps):
+        W, V = W + lr * odd * (A.T @ V).T, V + lr * odd * A @ W.T
+    return W, V
+
+
+@pytest.mark.parametrize("slope", [0.0, 0.3])
+@pytest.mark.parametrize("steps", [0, 1, 60])
+def test_the_linear_phase_is_linear_descent(slope: float, steps: int) -> None:
+    teacher, activation = stretched(2.0, 1.0, 0.5), LeakyReLU(slope)
+    student = drawn("theorem", range(3), 4, 30, 3, 1e-6, teacher=teacher)
+    A = teacher.A.numpy()
+    U, s, Q = np.linalg.svd(A, full_matrices=False)
+    said = forecast(student, teacher.A, 0.1, activation).at(steps)
+    small = LinearPhase(student, teacher.A, 0.1, activation).at(torch.tensor([steps]))
+    for j in range(3):
+        W, V = linear_descent(
+            student.W[j].numpy(), student.V[j].numpy(), A, 0.1, steps, activation.odd
+        )
+        np.testing.assert_allclose(said.w_norm[j], np.linalg.norm(W, axis=1), rtol=1e-12)
+        np.testing.assert_allclose(said.v_norm[j], np.linalg.norm(V, axis=0), rtol=1e-12)
+        angle = reference.angle_to_target(W, V, A)
+        np.testing.assert_allclose(said.angle_to_target[j], angle, rtol=1e-9)
+        loss = np.sum(A**2) / 2 - activation.odd * np.sum(V * (A @ W.T))
+        np.testing.assert_allclose(said.loss[j], loss, rtol=1e-14)
+        parts = activation.odd * np.einsum("aj,ak,kd,jd->j", U, V, W, Q) / s
+        learned = LinearPhase(student, teacher.A, 0.1, activation).learned(small)
+        np.testing.assert_allclose(learned[j, 0], parts, rtol=1e-10, atol=1e-20)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("singular", "k", "sigma", "known"),
+    [((1, 1), 4, 1e-4, 40), ((1.5, 1, 0.7), 6, 1e-6, 35), ((1,) * 5, 10, 1e-4, 40)],
+)
+def test_alignment_with_several_outputs_is_exact(
+    singular: tuple[float, ...], k: int, sigma: float, known: int
+) -> None:
+    """Wherever a prediction is made, and that is nearly always."""
+    teacher = stretched(*singular, d=60)
+    students = drawn("xavier_normal", range(40), k, 60, len(singular), sigma, teacher=teacher)
+    said = predict(students, teacher.A, 0.1, 1e-4, 900)
+    measured = trained(teacher, students, 0.1, 1e-30, 900).clocks.align
+    made = said.T_align >= 0
+    assert int(made.sum()) >= known
+    assert torch.equal(said.T_align[made], measured[made])
+    assert said.outcome == [None] * 40
+    assert set(said.T_growth.tolist()) == {-1}
+
+
+@pytest.mark.slow
+def test_directions_are_not_learned_before_they_are_expected() -> None:
+    """Half of s_j: never more than an iteration early; the first direction mostly within two. Where
+    all neurons see a direction with one sign it is learned by halves, and may come last."""
+    teacher = stretched(2.0, 1.0, d=60)
+    students = drawn("xavier_normal", range(40), 4, 60, 2, 1e-4, teacher=teacher)
+    said = predict(students, teacher.A, 0.1, 1e-4, 1500).T_direction
+    subspace = InvariantSubspace.spanned(teacher, students)
+    A, student = subspace.teacher.A, subspace.reduce(students)
+    risk, measured = PopulationRisk(A), torch.full((40, 2), -1)
+    for step in range(1500):
+        half = learned(student, A) >= 0.5
+        measured = torch.where((measured < 0) & half, step, measured)
+        gradient = risk.evaluate(student).gradient
+        student = ReLUStudent(student.W - 0.1 * gradient.W, student.V - 0.1 * gradient.V)
+    assert (measured >= 0).all()
+    late = measured - said
+    assert int(late.min()) >= -1
+    assert float(late[:, 0].double().median()) <= 2
+    both = (said[:, 0] < said[:, 1]) == (measured[:, 0] < measured[:, 1])
+    assert float(both.double().mean()) > 0.8
 
 
 # --- The formulas -----------------------------------------------------------------------------
@@ -216,7 +304,6 @@ def test_a_run_keeps_the_predicted_curves(fig3: Finished) -> None:
 @pytest.mark.parametrize(
     "overrides",
     [
-        ["data.outputs=2", "init.signs=random"],
         ["data.covariance=power_law"],
         ["optimizer=momentum"],
         ["optimizer=gradient_flow"],

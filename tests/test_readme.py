@@ -28,6 +28,11 @@ def commands(document: str) -> list[str]:
     return [line.split("  #")[0].strip() for line in lines if line.strip()]
 
 
+PRINTED = [  # by the snippets of the README, in order
+    ["0.0"],
+    ["tensor([0.2500]", "3.5000", "['non_strict_saddle']", "tensor([[1, 0]])"],
+    ["'T_converged': 269.0", "loss 0.5 -> 9.3e-05 at step 269"],
+]
 RUNS = [c for c in commands("README.md") if c.startswith("reludyn ")]
 MAKES = [c for name in ("README.md", "CONTRIBUTING.md") for c in commands(name) if "make" in c]
 OTHERS = [c for c in commands("README.md") if c not in RUNS and c not in MAKES]
@@ -56,16 +61,27 @@ def test_a_run_of_the_readme_finishes(command: str, folder: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("snippet", blocks("README.md", "python"))
+@pytest.mark.parametrize(
+    ("snippet", "expected"), list(zip(blocks("README.md", "python"), PRINTED, strict=True))
+)
 def test_a_snippet_of_the_readme_runs(
-    snippet: str, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+    snippet: str, expected: list[str], folder: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
     shell("reludyn", folder)
     monkeypatch.chdir(folder)
     exec(compile(snippet, "README.md", "exec"), {})
     printed = capsys.readouterr().out
-    assert "'T_converged': 269.0" in printed
-    assert "loss 0.5 -> 9.3e-05 at step 269" in printed
+    assert [text for text in expected if text not in printed] == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", commands("docs/theory.md"))
+def test_a_run_of_the_theory_page_finishes(command: str, folder: Path) -> None:
+    """With fewer replicas and steps."""
+    words = [w for w in command.split() if not w.startswith(("replicas=", "trainer.steps="))]
+    done = shell(" ".join([*words, "replicas=20", "trainer.steps=200"]), folder)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("command", sorted(set(MAKES)))

@@ -21,6 +21,7 @@ from reludyn.config import config_hash
 from reludyn.recording.look import Look
 from reludyn.recording.results import COLUMNS
 from reludyn.recording.run_files import Trajectory, write_csv, write_json
+from reludyn.recording.theory import Beside
 
 Command = Callable[..., Finished]
 Arrays = dict[str, NDArray[Any]]
@@ -31,16 +32,22 @@ COLUMNS_OF_CSV = [
     "T_align", "T_growth", "T_converged", "rate_measured",
     "predicted_T_align", "predicted_T_growth", "predicted_T_converged", "predicted_outcome",
     "effective_weight_error", "group_sum_error", "saddle_c",
-    "init_scale", "stopped_because", "loss_population",
+    "init_scale", "stopped_because", "loss_population", "signs", "predicted_signs", "basin_rule",
+    "sign_rule", "predicted_saddle_c", "predicted_rate", "pair_residual", "pair_cosine_hidden",
+    "pair_cosine_output",
 ]  # fmt: skip
 KEYS_OF_SUMMARY = {
     "version", "experiment", "device", "precision", "wall_seconds", "steps", "replicas",
     "stopped_because", "success_fraction", "median",
 }  # fmt: skip
-KEYS_OF_MEDIAN = {"T_align", "T_growth", "T_converged", "loss", "rate_measured"}
+KEYS_OF_MEDIAN = {
+    "T_align", "T_growth", "T_converged", "loss", "loss_linear", "loss_rectification",
+    "rate_measured",
+}  # fmt: skip
 ADDED_TO_SUMMARY = {"loss_resolution"}
 ADDED_TO_TRAJECTORY = {"loss_linear", "loss_rectification", "thinned", "time"}
-PREDICTED = {f"predicted_{n}" for n in ("loss", "w_norm", "v_norm", "angle_to_target")}
+CURVES = "loss", "w_norm", "v_norm", "angle_to_target", "learned"
+PREDICTED = {f"predicted_{name}" for name in (*CURVES, "T_direction")}
 OUTCOMES = {"global_minimum", "non_strict_saddle", "diverged", "unconverged"}
 
 
@@ -59,6 +66,7 @@ def test_every_file_is_there(fig3: Finished) -> None:
     assert left == {
         "DONE", "summary.json", "replicas.csv", "trajectory.npz", "checkpoints/last.pt",
         "figures/phases.png", "figures/phases.pdf", "tensorboard/events.out.tfevents",
+        "tensorboard/theory/events.out.tfevents",
         ".hydra/config.yaml", ".hydra/hydra.yaml", ".hydra/overrides.yaml",
     }  # fmt: skip
     assert (fig3.folder / "reludyn.log").stat().st_size > 0
@@ -106,7 +114,7 @@ def test_arrays_of_an_ensemble(ensemble: Finished) -> None:
 def test_arrays_on_samples(empirical: Finished) -> None:
     expected = shapes(T=21, R=2, kept=2, k=2, d=5, r=2)
     assert {name: empirical.arrays[name].shape for name in expected} == expected
-    added = ADDED_TO_TRAJECTORY | {"loss_population"}
+    added = ADDED_TO_TRAJECTORY | PREDICTED | {"loss_population"}
     assert set(empirical.arrays) - set(expected) == added
 
 
@@ -206,7 +214,7 @@ def test_a_row_a_replica(reludyn: Command) -> None:
 
 def test_what_is_not_defined_is_empty(empirical: Finished) -> None:
     undefined = {
-        *(name for name in COLUMNS_OF_CSV if name.startswith("predicted_")),
+        *("predicted_T_growth", "predicted_T_converged", "predicted_outcome", "basin_rule"),
         *("T_converged", "rate_measured"),
         *("effective_weight_error", "group_sum_error", "saddle_c"),  # they need one output
     }
@@ -347,7 +355,7 @@ def thinned(T: int, R: int, k: int, limit: int, kept: int = 2) -> Arrays:
         neurons = {name: draw.random((R, k)) for name in ("w_norm", "v_norm", "imbalance")}
         look = Look(
             step=step, time=0.1 * step, running=R, full={}, loss_rectification=draw.random(R),
-            loss_population=None,
+            loss_population=None, beside=Beside(),
             angle_to_target=draw.random((R, k)), angle_between=draw.random((R, k, k)),
             phase=np.zeros(R), W=draw.random((kept, k, 3)), V=draw.random((kept, 1, k)),
             **per_replica, **neurons,

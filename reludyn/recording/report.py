@@ -29,8 +29,9 @@ def print_report(
     plain: Any = {"soft_wrap": True, "highlight": False, "markup": False}
     shown = _relative(folder)
     console.print(f"files    {shown}", **plain)
-    if pictures:
-        console.print(f"picture  {_relative(pictures[0])}", **plain)
+    for picture in pictures:
+        if picture.suffix == ".png":
+            console.print(f"picture  {_relative(picture)}", **plain)
     if (folder / "tensorboard").exists():
         board = f"{_tensorboard()} --logdir {quote(str(shown))} --host 127.0.0.1"
         console.print(f"watch    {board}", **plain)

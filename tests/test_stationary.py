@@ -1,0 +1,233 @@
+"""Stationary points: what they are, and the search for them, against Theorem 1 and by hand."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from conftest import Finished, drawn
+
+from reludyn.activation import LeakyReLU
+from reludyn.risk import PopulationRisk
+from reludyn.student import InvariantSubspace, ReLUStudent
+from reludyn.teacher import axis_teacher
+from reludyn.theory.spectrum import spectrum
+from reludyn.theory.stationary import find_stationary, identify, symmetries
+
+D = 9
+
+
+def ray(*products: tuple[float, float], d: int = D, norm: float = 1.0) -> ReLUStudent:
+    """Neurons on the line of a = norm e_1: for each (v, x) the neuron v, w = x a / |v|."""
+    W = torch.zeros(1, len(products), d, dtype=torch.float64)
+    for i, (v, x) in enumerate(products):
+        W[0, i, 0] = x * norm / abs(v)
+    return ReLUStudent(W, torch.tensor([[[v for v, _ in products]]], dtype=torch.float64))
+
+
+def risk(d: int = D, norm: float = 1.0, r: int = 1, slope: float = 0.0) -> PopulationRisk:
+    return PopulationRisk(axis_teacher(r, d, norm).A, LeakyReLU(slope))
+
+
+# --- What a point is --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("norm", [1.0, 2.5])
+@pytest.mark.parametrize(
+    ("student", "kind", "theorem"),
+    [
+        ([(0.8, 1.0), (-1.3, -1.0)], "global_minimum", True),
+        ([(0.8, 1.7), (-1.3, 0.7)], "non_strict_saddle", True),
+        ([(0.8, -1.2), (-1.3, -2.2)], "non_strict_saddle", True),
+        ([(0.8, 0.4), (1.3, 0.6)], "local_minimum", False),
+        ([(-0.8, -0.4), (-1.3, -0.6)], "local_minimum", False),
+        ([(1.0, 1.2), (-0.7, 0.6)], "not_stationary", False),
+        ([(0.9, 0.5), (1.1, 0.5), (-0.7, -0.4), (-0.6, -0.6)], "global_minimum", False),
+        ([(0.9, 0.8), (1.1, 0.7), (-0.7, 0.5)], "non_strict_saddle", False),
+    ],
+)
+def test_points_of_one_output(
+    student: list[tuple[float, float]], kind: str, theorem: bool, norm: float
+) -> None:
+    found = identify(risk(norm=norm), ray(*student, norm=norm))
+    assert found.kind == [kind]
+    assert found.theorem == [theorem]
+
+
+@pytest.mark.parametrize("c", [-3.0, -1.5, 0.4, 2.0])
+def test_the_saddles_of_theorem_1(c: float) -> None:
+    """Loss |a|^2/4, c, and the verdict by an example: a lower point nearby."""
+    found = identify(risk(), ray((0.9, c + 1), (-1.2, c)))
+    assert float(found.loss[0]) == pytest.approx(0.25, rel=1e-12)
+    assert float(found.c[0]) == pytest.approx(c, rel=1e-12)
+    assert found.kind == ["non_strict_saddle"]
+    assert float(found.lower[0]) < -1e-8  # rounding is 1e-16
+    assert int(found.spectrum.negative()[0]) == 0
+
+
+def test_signs_that_agree_leave_no_way_down() -> None:
+    """v_1, v_2 > 0: f(x) + f(-x) >= |f(x) - f(-x)|, hence L >= 1/4: nothing lower in 10,000 random
+    neighbours, though the Hessian has d + 2 zero eigenvalues as at the saddles."""
+    point, rng = ray((0.9, 0.3), (1.2, 0.7)), np.random.default_rng(0)
+    assert identify(risk(), point).kind == ["local_minimum"]
+    offsets = [torch.from_numpy(0.2 * rng.standard_normal((10_000, *x.shape[1:]))) for x in point]
+    near = ReLUStudent(point.W + offsets[0], point.V + offsets[1])
+    near = near.map(lambda layer: layer[(near.V > 0).all(-1).all(-1)])
+    assert near.replicas > 9_000
+    assert float(risk().loss(near).total.min()) > 0.25
+    assert int(spectrum(risk().hessian(point)).near_zero()[0]) == D + 2
+
+
+def test_leaky_slopes_have_their_own_value() -> None:
+    """All on one ray with the best slope p = odd/(odd^2 + even^2)."""
+    slope = 0.4
+    odd, even = (1 + slope) / 2, (1 - slope) / 2
+    p = odd / (odd**2 + even**2)
+    found = identify(risk(slope=slope), ray((0.9, 0.3 * p), (1.2, 0.7 * p)))
+    assert found.kind == ["local_minimum"]
+    assert float(found.loss[0]) == pytest.approx(even**2 / (odd**2 + even**2) / 2, rel=1e-12)
+
+
+def test_the_origin_is_a_strict_saddle() -> None:
+    """Eigenvalues of the pairs (v_i, w_i along a): +-1/2."""
+    origin = ReLUStudent(torch.zeros(1, 2, D).double(), torch.zeros(1, 1, 2).double())
+    found = identify(risk(), origin)
+    assert found.kind == ["strict_saddle"]
+    expected = [-0.5] * 2 + [0.0] * (2 * D - 2) + [0.5] * 2
+    np.testing.assert_allclose(found.spectrum.values[0], expected, atol=1e-15)
+
+
+def test_a_reduced_point_is_the_same_point() -> None:
+    """In two coordinates of R^30: the same spectrum, with multiplicities, and the same verdict."""
+    for student in ([(0.8, 1.7), (-1.3, 0.7)], [(0.8, 1.0), (-1.3, -1.0)]):
+        full = identify(risk(30), ray(*student, d=30))
+        part = identify(risk(2), ray(*student, d=2), inputs=30)
+        assert full.kind == part.kind
+        listed = part.spectrum.values[0].repeat_interleave(part.spectrum.multiplicity[0])
+        torch.testing.assert_close(listed, full.spectrum.values[0], atol=1e-12, rtol=0)
+
+
+def test_isolated_up_to_symmetries() -> None:
+    """r = 2, k = 2: the best that two neurons can do, found by descent; as many zero eigenvalues as
+    independent symmetries."""
+    start = drawn("xavier_normal", range(150), 2, 5, 2, 3.0)
+    found = find_stationary(risk(5, r=2), start)
+    points = identify(risk(5, r=2), found)
+    minima = [j for j, kind in enumerate(points.kind) if kind == "local_minimum"]
+    assert len(minima) > 2
+    assert np.ptp(points.loss[minima].numpy()) < 1e-10
+    for j in minima:
+        one = found.map(lambda layer, j=j: layer[j : j + 1])
+        sizes = torch.linalg.svdvals(symmetries(risk(5, r=2), one))[0]
+        assert int((sizes > 1e-8).sum()) == int(points.spectrum.near_zero()[j])
+
+
+@pytest.mark.parametrize("r", [1, 2, 3])
+def test_symmetries_do_not_change_the_loss(r: int) -> None:
+    """A step of 1e-4 along each direction changes the loss of any student to second order only."""
+    student = drawn("theorem", range(3), 3, 5, r, 1.0)
+    directions = symmetries(risk(5, r=r), student)
+    assert directions.shape[1] == 3 + (r * (r - 1) + (5 - r) * (4 - r)) // 2
+    before = risk(5, r=r).loss(student).total
+    for direction in directions.unbind(1):
+        h = 1e-4
+        W = student.W + h * direction[:, :15].view(3, 3, 5)
+        V = student.V + h * direction[:, 15:].view(3, r, 3)
+        after = risk(5, r=r).loss(ReLUStudent(W, V)).total
+        assert float((after - before).abs().max()) < 100 * h**2
+
+
+# --- The search -------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def searched() -> tuple[ReLUStudent, object]:
+    """k = 2 from 300 starts around the minima and saddles."""
+    teacher = axis_teacher(1, 50)
+    start = drawn("xavier_normal", range(300), 2, 50, 1, 4.0, teacher=teacher)
+    subspace = InvariantSubspace.spanned(teacher, start)
+    small = PopulationRisk(subspace.teacher.A)
+    points = find_stationary(small, subspace.reduce(start))
+    return points, identify(small, points, inputs=50)
+
+
+def test_the_search_finds_the_saddles_of_theorem_1(searched) -> None:
+    points, found = searched
+    saddles = [j for j, own in enumerate(found.theorem) if own and math.isfinite(found.c[j])]
+    assert len(saddles) > 20
+    c = found.c[saddles]
+    assert bool(((c > 0) | (c < -1)).all())
+    assert float(c.min()) < -1.5
+    assert float(c.max()) > 0.5
+    v = points.V[saddles, 0].abs()
+    order = points.V[saddles, 0].argsort(-1, descending=True)  # the positive one first
+    products = (v * points.W[saddles, :, 0]).gather(-1, order)
+    torch.testing.assert_close(products, torch.stack([c + 1, c], -1), atol=1e-5, rtol=0)
+    across = (v.unsqueeze(-1) * points.W[saddles, :, 1:]).abs().amax()
+    assert float(across) < 1e-2  # the gradient is of second order in the angle
+
+
+def test_the_search_reports_what_the_theorem_leaves_out(searched) -> None:
+    _, found = searched
+    others = {kind for kind, own in zip(found.kind, found.theorem, strict=True) if not own}
+    assert {"strict_saddle", "local_minimum"} <= others
+
+
+def test_the_search_finds_minima_from_nearby() -> None:
+    """From 30% away from a minimum."""
+    student = ray(*[(1.0, 1.0), (-1.0, -1.0)], d=4)
+    rng = np.random.default_rng(1)
+    start = ReLUStudent(*(x + torch.from_numpy(0.3 * rng.standard_normal((50, *x.shape[1:])))
+                          for x in student))  # fmt: skip
+    found = identify(risk(4), find_stationary(risk(4), start))
+    assert found.kind.count("global_minimum") > 25
+    assert set(found.kind) <= {"global_minimum", "not_stationary", "non_strict_saddle",
+                               "strict_saddle"}  # fmt: skip
+
+
+# --- The experiment ---------------------------------------------------------------------------
+
+
+def test_the_experiment(reludyn: Callable[..., Finished]) -> None:
+    run = reludyn("experiment=landscape", "replicas=60", "logger=none", "theory.grid=21")
+    rows = run.table("stationary_points.csv")
+    kinds = {(row["start"], row["kind"]) for row in rows}
+    assert ("final", "global_minimum") in kinds
+    assert {kind for _, kind in kinds} >= {"non_strict_saddle", "strict_saddle", "local_minimum"}
+    with np.load(run.folder / "landscape.npz", allow_pickle=False) as file:
+        data = dict(file)
+    assert data["loss"].shape == (21, 21)
+    assert data["kind"].tolist() == [row["kind"] for row in rows]
+    at = {(x, y): data["loss"][i, j] for i, x in enumerate(data["x"])
+          for j, y in enumerate(data["y"])}  # fmt: skip
+    assert at[1.0, -1.0] == pytest.approx(0, abs=1e-20)
+    for x, y in [(2.0, 1.0), (1.2, 0.2), (-1.0, -2.0)]:  # the valley
+        near = min(at, key=lambda point: math.hypot(point[0] - x, point[1] - y))
+        assert at[near] == pytest.approx(0.25, rel=1e-12)
+    assert (run.folder / "figures" / "landscape.png").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize("plane", ["eigenvectors", "random"])
+@pytest.mark.parametrize("data", [[], ["data=gaussian", "data.samples=40"]])
+def test_planes_around_the_final_weights(
+    reludyn: Callable[..., Finished], plane: str, data: list[str]
+) -> None:
+    """At its origin the loss is that of the run; the directions are orthogonal, of length one."""
+    run = reludyn(
+        "theory.landscape=true", f"theory.plane={plane}", "theory.grid=5", "data.dim=6", *data,
+        "model.width=3", "init.signs=random", "trainer.steps=30", "figures=false", "logger=none",
+    )  # fmt: skip
+    with np.load(run.folder / "landscape.npz", allow_pickle=False) as file:
+        plane_of = dict(file)
+    arrays, row = run.arrays, run.rows[0]
+    population = float(row["loss_population"] or row["loss"])
+    assert plane_of["loss"][2, 2] == pytest.approx(population, rel=1e-9)
+    np.testing.assert_allclose(plane_of["origin_W"], arrays["W"][-1, 0], atol=1e-12)
+    one, other = (
+        np.concatenate([plane_of[f"{name}_{layer}"].ravel() for layer in "WV"])
+        for name in ("one", "other")
+    )
+    np.testing.assert_allclose([one @ one, other @ other, one @ other], [1, 1, 0], atol=1e-12)
