@@ -11,7 +11,7 @@ from torch import Tensor
 from reludyn.combinations import stays_in_subspace
 from reludyn.errors import ConfigError
 from reludyn.initialization import draw_students
-from reludyn.memory import check_memory
+from reludyn.memory import DENSE, check_memory, hessian_size
 from reludyn.objective import Objective, make_objective, make_target
 from reludyn.optim import StepSizes, UpdateRule
 from reludyn.optim.gradient_descent import GradientDescent
@@ -49,6 +49,11 @@ def build(config: Config) -> Experiment:
     """The parts that the config names; raises ConfigError where they cannot be made."""
     device, dtype = pick_device(config.device), _DTYPES[config.precision]
     check_memory(config)
+    if config.theory.landscape and hessian_size(config) > DENSE:
+        raise ConfigError(
+            "theory.landscape", True, f"needs a Hessian of at most {DENSE:,} rows; "
+            f"model.width={config.model.width} makes {hessian_size(config):,}",
+        )  # fmt: skip
     config, target = make_target(config)
     seeds = range(config.seed, config.seed + config.replicas)
     drawn = draw_students(config.init, seeds, config.model.width, target.teacher)

@@ -12,12 +12,19 @@ from reludyn.settings import Config, FileData, GaussianData, SGDOptimizer
 COPIES = 10  # temporaries of a step that live at once
 CHUNK = 2**22  # numbers that a chunk of samples and what is made of it hold at once
 BLOCK = 2**20  # numbers of pairs of neurons that a cache holds
+DENSE = 1500  # weights up to which a Hessian is held as a matrix
 TEST_SAMPLES = 10_000  # fresh samples of loss_test, the same for all replicas
 
 
 def numbers_a_row(k: int, d: int, r: int) -> int:
     """What a row of samples, and what a step makes of it, hold for one replica."""
     return d + 4 * k + 2 * r
+
+
+def hessian_size(config: Config) -> int:
+    """N, the number of weights of one replica in the coordinates of A and its neurons."""
+    k, d, r = config.model.width, config.data.dim, config.data.outputs
+    return int(k * (min(d, k + r) + r))
 
 
 def estimate(config: Config) -> int:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from reludyn.assembly import Experiment
+from reludyn.memory import CHUNK, hessian_size
 from reludyn.recording.results import numbers, sign_patterns
 from reludyn.risk import PopulationRisk
 from reludyn.student import InvariantSubspace, ReLUStudent
@@ -58,9 +59,11 @@ def survey(parts: Experiment, final: ReLUStudent, diverged: Tensor) -> tuple[lis
     replicas = torch.nonzero(going).flatten().tolist()
     starts = {"initial": (initial, range(len(going))), "final": (ended, replicas)}
     for start, (student, of) in starts.items():
-        if of:
-            points, identified = _search(parts, student)
-            rows += _rows(start, of, parts.seeds, points, identified)
+        block = max(1, CHUNK // hessian_size(parts.config) ** 2)
+        for first, some in enumerate(student.split(block)):
+            points, identified = _search(parts, some)
+            these = of[first * block : (first + 1) * block]
+            rows += _rows(start, these, parts.seeds, points, identified)
             found.append(identified)
     arrays["eigenvalues"] = torch.cat([points.spectrum.values for points in found])
     arrays["multiplicity"] = torch.cat([points.spectrum.multiplicity for points in found])

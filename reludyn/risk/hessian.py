@@ -58,10 +58,12 @@ class Hessian:
 
     @property
     def exists(self) -> Tensor:
-        """Whether the risk is twice differentiable there, (R,): no w_i = 0, or all weights 0."""
+        """Whether the risk is twice differentiable there, (R,): weights are finite, and no w_i is
+        zero, or all weights are."""
         zero = (self.student.W == 0).all(-1)
         origin = zero.all(-1) & (self.student.V == 0).all(-1).all(-1)
-        return zero.any(-1).logical_not() | origin
+        finite = flatten(self.student).isfinite().all(-1)
+        return (zero.any(-1).logical_not() | origin) & finite
 
     def __matmul__(self, direction: Gradient) -> Gradient:
         """H times a direction; further axes between R and k in both broadcast."""

@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import pad
 
+from reludyn.memory import DENSE
 from reludyn.notation import Gradient
 from reludyn.risk.hessian import Hessian, flatten, unflatten
 from reludyn.student import ReLUStudent
 
-DENSE = 1500  # the number of weights up to which all eigenvalues are computed
+ZERO = 1e-6  # eigenvalues that count as zero, in units of the largest one
 ENDS = 4  # eigenvalues computed at either end beyond that
 
 
@@ -41,19 +42,19 @@ class Spectrum:
         """(R,)."""
         return self.values[:, 0]
 
-    def negative(self, tolerance: float = 1e-6) -> Tensor:
-        """How many are below -tolerance, in units of the sharpness: (R,). Of an incomplete spectrum
-        those among its lower end: at least so many."""
-        return self._count(self.values < -tolerance * self._unit)
+    def negative(self, tolerance: float = ZERO) -> Tensor:
+        """How many are below -tolerance, in units of the largest |eigenvalue|: (R,). Of an
+        incomplete spectrum those among its lower end: at least so many."""
+        return self._count(self.values < -self._zero(tolerance))
 
-    def near_zero(self, tolerance: float = 1e-6) -> Tensor:
+    def near_zero(self, tolerance: float = ZERO) -> Tensor:
         """How many are within the tolerance of zero, (R,). Every neuron has one at a stationary
         point, the rescaling v_i -> c v_i, w_i -> w_i / c."""
-        return self._count(self.values.abs() <= tolerance * self._unit)
+        return self._count(self.values.abs() <= self._zero(tolerance))
 
-    @property
-    def _unit(self) -> Tensor:
-        return self.values.abs().amax(-1, keepdim=True)
+    def _zero(self, tolerance: float) -> Tensor:
+        rounding = 100 * torch.finfo(self.values.dtype).eps
+        return max(tolerance, rounding) * self.values.abs().amax(-1, keepdim=True)
 
     def _count(self, chosen: Tensor) -> Tensor:
         return torch.where(chosen, self.multiplicity, 0).sum(-1)
@@ -72,14 +73,14 @@ def spectrum(hessian: Hessian, inputs: int | None = None) -> Spectrum:
     N = flatten(hessian.student).shape[-1]
     dense = N <= DENSE
     exists = hessian.exists
-    whole = _dense(hessian, exists) if dense else _ends(hessian)
+    whole = _eigenvalues(hessian.matrix(), exists) if dense else _ends(hessian, exists)
     counts = torch.ones(R, whole.shape[1], dtype=torch.int64)
     if copies:
         beyond = _eigenvalues(across(hessian), exists)
         whole = torch.cat([whole, beyond], -1)
         counts = torch.cat([counts, torch.full(beyond.shape, copies)], -1)
     order = whole.argsort(-1)
-    values = whole.gather(-1, order).where(exists.unsqueeze(-1).to(whole.device), math.nan)
+    values = whole.gather(-1, order).where(exists.unsqueeze(-1), math.nan)
     return Spectrum(values, counts.to(order.device).gather(-1, order), dense)
 
 
@@ -97,10 +98,6 @@ def across(hessian: Hessian) -> Tensor:
     return (matrix + matrix.mT) / 2
 
 
-def _dense(hessian: Hessian, exists: Tensor) -> Tensor:
-    return _eigenvalues(hessian.matrix(), exists)
-
-
 def _eigenvalues(matrices: Tensor, exists: Tensor) -> Tensor:
     """(R, n, n) -> (R, n), of those that are defined."""
     eye = torch.eye(matrices.shape[-1]).to(matrices)
@@ -108,14 +105,17 @@ def _eigenvalues(matrices: Tensor, exists: Tensor) -> Tensor:
     return values
 
 
-def _ends(hessian: Hessian) -> Tensor:
+def _ends(hessian: Hessian, exists: Tensor) -> Tensor:
     """The ENDS smallest and largest eigenvalues of each replica, (R, 2 ENDS)."""
     from scipy.sparse.linalg import LinearOperator, eigsh  # type: ignore[import-untyped]
 
     found = []
     _, k, d = hessian.student.W.shape
     N = flatten(hessian.student).shape[-1]
-    for student in hessian.student.split(1):
+    for student, there in zip(hessian.student.split(1), exists.tolist(), strict=True):
+        if not there:
+            found.append(np.full(2 * ENDS, np.nan))
+            continue
         one = replace(hessian, student=student)
 
         def product(z: NDArray[np.float64], one: Hessian = one) -> NDArray[np.float64]:

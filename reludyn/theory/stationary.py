@@ -30,7 +30,7 @@ Kind = Literal[
     "not_stationary",
 ]  # fmt: skip
 STATIONARY = 1e-7  # the largest gradient, in units of s^(3/2), with s = |a|
-ZERO = 1e-5  # the largest eigenvalue, in units of the sharpness, that counts as zero
+ZERO = 1e-5  # the largest eigenvalue, in units of the largest of all, that counts as zero
 LOWER = 1e-9  # a decrease of the loss, in units of |A|^2 / 2, that is no rounding
 PROBES = 32  # directions in which a lower point is looked for
 DISTANCE = 0.1  # how far away they start, in units of sqrt(s)
