@@ -49,9 +49,9 @@ def build(config: Config) -> Experiment:
     """The parts that the config names; raises ConfigError where they cannot be made."""
     device, dtype = pick_device(config.device), _DTYPES[config.precision]
     check_memory(config)
-    if config.theory.landscape and hessian_size(config) > DENSE:
+    if config.theory.stationary and hessian_size(config) > DENSE:
         raise ConfigError(
-            "theory.landscape", True, f"needs a Hessian of at most {DENSE:,} rows; "
+            "theory.stationary", True, f"needs a Hessian of at most {DENSE:,} rows; "
             f"model.width={config.model.width} makes {hessian_size(config):,}",
         )  # fmt: skip
     config, target = make_target(config)

@@ -75,14 +75,26 @@ def main() -> None:
         sys.exit(INTERRUPTED)
 
 
-class ClaimFolder(Callback):
-    """Refuses a folder that holds an earlier run or sweep, before Hydra writes into it."""
+class Folders(Callback):
+    """Refuses a folder that holds an earlier run or sweep, before Hydra writes into it; draws the
+    picture of a sweep once its jobs are there."""
 
     def on_run_start(self, config: DictConfig, **_: Any) -> None:
         self._claim(config, "hydra.run.dir", "")
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         self._claim(config, "hydra.sweep.dir", "*/")
+
+    def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
+        """The picture of the sweep, from the files of its jobs."""
+        folder = Path(OmegaConf.select(config, "hydra.sweep.dir"))
+        if not (config.get("figures") and any(folder.glob("*/DONE"))):
+            return
+        from reludyn.figures import draw_sweep
+
+        for picture in draw_sweep(folder, config.picture):
+            if picture.suffix == ".png":
+                print(f"picture  {picture}")
 
     def _claim(self, config: DictConfig, key: str, jobs: str) -> None:
         try:

@@ -87,11 +87,6 @@ def _check_data(data: PopulationData) -> None:
             "data.samples", data.samples, "must be null with data=population",
             "For an empirical risk use data=gaussian",
         )  # fmt: skip
-    if data.name != "population" and data.samples is None:
-        raise ConfigError(
-            "data.samples", None, f"must be >= 1 with data={data.name}",
-            "For the limit of infinitely many samples use data=population",
-        )  # fmt: skip
     if data.seed is not None and data.name == "population" and data.target != "random":
         raise ConfigError(
             "data.seed", data.seed,
@@ -164,10 +159,13 @@ def _check_theory(config: Config) -> None:
             "theory.spectrum", True, "needs Gaussian inputs: the Hessian is that of their "
             "population risk",
         )  # fmt: skip
-    if theory.landscape and not (closed and data.covariance == "identity"):
-        raise ConfigError(
-            "theory.landscape", True, "needs Gaussian inputs with data.covariance=identity"
-        )
+    if not (closed and data.covariance == "identity"):
+        for name, value, absent in (("stationary", theory.stationary, False),
+                                    ("plane", theory.plane, "none")):  # fmt: skip
+            if value != absent:
+                raise ConfigError(
+                    f"theory.{name}", value, "needs Gaussian inputs with data.covariance=identity"
+                )
     if theory.bounds and not (
         has_theory(config) and data.outputs == 1 and model.width == 2 and model.negative_slope == 0
     ):
@@ -175,7 +173,7 @@ def _check_theory(config: Config) -> None:
             "theory.bounds", True, "the lemmas are about one output, model.width=2, ReLU, "
             "isotropic Gaussian inputs and optimizer=gd with one constant step size on both layers",
         )  # fmt: skip
-    if theory.landscape and theory.plane == "targets" and (data.outputs, model.width) != (1, 2):
+    if theory.plane == "targets" and (data.outputs, model.width) != (1, 2):
         raise ConfigError(
             "theory.plane", "targets", "needs data.outputs=1 and model.width=2",
             "Use theory.plane=eigenvectors or random",

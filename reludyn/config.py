@@ -54,6 +54,7 @@ OPTIONS: dict[str, dict[str, type]] = {
         "he_normal": Init,
         "orthogonal": Init,
         "theorem": Init,
+        "unit_output": Init,
         "balanced": Init,
         "dominated": DominatedInit,
         "explicit": ExplicitInit,
@@ -104,6 +105,8 @@ def parse(composed: DictConfig) -> Config:
     _check_limits(config, "")
     for group in OPTIONS:
         _check_limits(getattr(config, group), f"{group}.")
+    if isinstance(config.data, GaussianData) and config.data.samples is None:
+        config.data.samples = max(1, round(config.data.ratio * config.data.dim))
     check_combinations(config)
     return config
 

@@ -17,12 +17,13 @@ import torch
 from numpy.typing import NDArray
 from rich.console import Console
 
-from reludyn import __version__
+from reludyn import __version__, survey
 from reludyn.assembly import Experiment, build
 from reludyn.combinations import has_theory
 from reludyn.files import claim
 from reludyn.initialization import replica_scales
 from reludyn.notation import Loss
+from reludyn.pairing import PAIRED, Pairs, pair_neurons
 from reludyn.phases import classify, contraction_rate
 from reludyn.recording import bounds, results, run_files
 from reludyn.recording.look import Look, Observer
@@ -69,13 +70,8 @@ def run(config: Config, digest: str, folder: Path) -> StoppedBecause:
     run_files.write_csv(folder / "replicas.csv", results.COLUMNS, record.rows)
     if record.bounds is not None:
         run_files.write_csv(folder / "bounds.csv", bounds.COLUMNS, record.bounds.rows)
-    if config.theory.landscape:
-        from reludyn import survey
-
-        points, plane = survey.survey(record.parts, state.student, state.diverged)
-        run_files.write_csv(folder / "stationary_points.csv", survey.COLUMNS, points)
-        run_files.write_npz(folder / "landscape.npz", plane)
-    pictures = draw(config, folder)
+    _survey(record, folder)
+    pictures = draw(folder, config.picture) if config.figures else []
     summary = record.summary | {"wall_seconds": time.perf_counter() - began}
     run_files.write_json(folder / "summary.json", summary)
     if record.reason != "interrupted":
@@ -97,7 +93,11 @@ def experiment(config: Config, console: Console, folder: Path | None = None) -> 
     if prediction is not None:
         half = prediction.T_direction.double()
         arrays["predicted_T_direction"] = half.where(half >= 0, math.nan).numpy()
-    rows = replica_rows(parts, state, reason, arrays, prediction)
+    pairs = None
+    if config.data.outputs > 1 and 1 < config.model.width <= PAIRED:
+        pairs = pair_neurons(state.student)
+        arrays["partner"] = pairs.partner.cpu().numpy()
+    rows = replica_rows(parts, state, reason, arrays, prediction, pairs)
     summary: dict[str, object] = {
         "version": __version__,
         "experiment": config.name,
@@ -169,7 +169,7 @@ class Instrument(Protocol):
 
 def replica_rows(
     parts: Experiment, state: State, reason: StoppedBecause, arrays: Arrays,
-    prediction: Prediction | None,
+    prediction: Prediction | None, pairs: Pairs | None,
 ) -> list[results.Row]:  # fmt: skip
     """The rows of replicas.csv."""
     objective, config = parts.objective, parts.config
@@ -190,7 +190,7 @@ def replica_rows(
             given |= results.rule_columns(parts.student, parts.A)
     return results.replica_rows(
         state.student, parts.A, objective.risk.activation, loss, state.clocks,
-        outcomes(parts, state, loss), rate, given,
+        outcomes(parts, state, loss), rate, pairs, given,
     )  # fmt: skip
 
 
@@ -212,18 +212,24 @@ def outcomes(parts: Experiment, state: State, loss: Loss) -> list[Outcome]:
     )  # fmt: skip
 
 
-def draw(config: Config, folder: Path) -> list[Path]:
-    """The pictures of the run, if any are asked for."""
-    if not config.figures:
-        return []
+def draw(folder: Path, picture: str) -> list[Path]:
+    """The pictures of a run."""
     from reludyn import figures  # imports matplotlib
 
-    pictures = figures.draw_phases(folder)
-    if config.init.scale_to is not None:
-        pictures += figures.draw_scale(folder)
-    if config.theory.landscape:
-        pictures += figures.draw_landscape(folder)
-    return pictures
+    return figures.draw(folder, picture)
+
+
+def _survey(record: Record, folder: Path) -> None:
+    """The files of what is asked for around the run."""
+    theory = record.parts.config.theory
+    if theory.stationary:
+        points = survey.stationary_points(record.parts, record.state)
+        run_files.write_csv(folder / "stationary_points.csv", survey.COLUMNS, points.rows)
+        run_files.write_npz(folder / "stationary_points.npz", points.arrays)
+    if theory.plane != "none":
+        run_files.write_npz(folder / "plane.npz", survey.plane(record.parts, record.state))
+    if theory.margins:
+        run_files.write_npz(folder / "margins.npz", survey.margins())
 
 
 def _predict(parts: Experiment) -> Prediction | None:

@@ -96,6 +96,13 @@ def theorem(draw: Draw) -> tuple[Array, Array]:
     return W, length * draw.directions()
 
 
+@initialization("unit_output")
+def unit_output(draw: Draw) -> tuple[Array, Array]:
+    """w_i ~ N(0, I_d/d) and |v_i| = 1, directions of v_i uniform; with init.output_scale=1 output
+    weights +-1 beside hidden weights of any scale (figure 1 of the paper)."""
+    return draw.normal(draw.k, draw.d, variance=1 / draw.d), draw.directions()
+
+
 @initialization("balanced")
 def balanced(draw: Draw) -> tuple[Array, Array]:
     """w_i ~ N(0, I_d/d) and |v_i| = |w_i|, directions of v_i uniform: the imbalance of Lemma 3 is

@@ -96,7 +96,9 @@ def _blamed(error: BaseException, cause: Any, arguments: Sequence[str]) -> Overr
     overrides, text = _overrides(arguments), str(error)
     signs: list[Callable[[Override], bool]] = [
         lambda override: str(override.input_line) in text,
-        lambda override: f"'{override.key_or_group}'" in text,
+        lambda override: (
+            f"'{override.key_or_group}'" in text and not text.startswith("In '")  # from a file
+        ),
         lambda override: (
             isinstance(cause, InterpolationResolutionError) and "${" in _text(override)
         ),

@@ -77,6 +77,8 @@ class GaussianData(PopulationData):
         "law of the inputs before they take their covariance",
         one_of=("gaussian", "rademacher", "student_t", "uniform_sphere"),
     )
+    samples: int | None = key("number n of samples; null: ratio d", at_least=1, at_most=1e12)
+    ratio: float = key("n/d where samples is null", above=0, at_most=1e9)
     freedom: float = key("degrees of freedom of student_t", above=2)
     noise: float = key("standard deviation of the label noise", at_least=0, at_most=1e100)
 
@@ -257,18 +259,21 @@ class Theory:
         "whether the Hessian's eigenvalues are computed at every look, of the replicas whose "
         "weights are kept"
     )
-    landscape: bool = key(
-        "whether stationary points are searched from the initial weights, and the loss is "
-        "evaluated on a plane: stationary_points.csv, landscape.npz"
+    stationary: bool = key(
+        "whether stationary points are searched from the initial and the final weights: "
+        "stationary_points.csv"
     )
     plane: str = key(
-        "the plane of the landscape: w_1 = x a, w_2 = y a with v = (1, -1); around the final "
-        "weights of replica 0 the eigenvectors of the largest and the smallest eigenvalue of the "
-        "Hessian; or two random directions",
-        one_of=("targets", "eigenvectors", "random"),
+        "the plane on which the loss is evaluated: none; targets, w_1 = x a, w_2 = y a with "
+        "v = (1, -1); around the final weights of replica 0 the eigenvectors of the largest and "
+        "the smallest eigenvalue of the Hessian, or two random directions: plane.npz",
+        one_of=("none", "targets", "eigenvectors", "random"),
     )
     extent: float = key("the plane's largest coordinate, in units of sqrt|a|", above=0)
     grid: int = key("points of the plane in each direction", at_least=2, at_most=2000)
+    margins: bool = key(
+        "whether the functions of the angle behind Lemmas 8 and 13 are tabulated: margins.npz"
+    )
 
 
 @dataclass
@@ -288,3 +293,9 @@ class Config:
     device: str = key("auto takes CUDA where there is one", one_of=("auto", "cpu", "cuda"))
     precision: str = key("floating point numbers", one_of=("float64", "float32"))
     figures: bool = key("whether pictures are drawn at the end")
+    picture: str = key(
+        "what the picture shows: phases (figure 3), neurons and their sums in the plane of a "
+        "(figures 1, 2), pairs of neurons (figures 6 to 8); of a sweep who is stuck against the "
+        "width, who recovers A against n/d, times against the scale; or none",
+        one_of=("phases", "neurons", "sums", "pairs", "stuck", "samples", "burn_in", "none"),
+    )

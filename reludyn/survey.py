@@ -1,74 +1,103 @@
-"""A survey of the landscape: stationary points from the initial weights of a run, and a plane."""
+"""A survey around a run: stationary points from its weights, the loss on a plane, margins."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from reludyn.assembly import Experiment
 from reludyn.memory import CHUNK, hessian_size
 from reludyn.recording.results import numbers, sign_patterns
 from reludyn.risk import PopulationRisk
 from reludyn.student import InvariantSubspace, ReLUStudent
+from reludyn.theory.bounds import lemma_8_margin, lemma_13_margin
 from reludyn.theory.landscape import (
+    Plane,
     eigenvector_plane,
     loss_on_plane,
     random_plane,
     target_plane,
 )
 from reludyn.theory.stationary import StationaryPoints, find_stationary, identify
+from reludyn.training.engine import State
 
 COLUMNS = (
     "start", "replica", "seed", "kind", "theorem_1", "c", "loss", "gradient_norm",
     "smallest_eigenvalue", "sharpness", "negative_eigenvalues", "zero_eigenvalues",
     "lower_nearby", "signs", "reason",
 )  # fmt: skip
+ANGLES = 1001  # of the tabulated functions
 Arrays = dict[str, NDArray[Any]]
 Row = Mapping[str, object]
 
 
-def survey(parts: Experiment, final: ReLUStudent, diverged: Tensor) -> tuple[list[Row], Arrays]:
-    """The rows of stationary_points.csv and the arrays of landscape.npz: x, y, loss (X, Y) on the
-    plane origin + x one + y other (W (k, d), V (r, k) each), and of the points, in the order of the
-    rows, kind, eigenvalues and multiplicity. The search starts from the initial and from the final
-    weights of the run, in the population limit, with float64 on the CPU."""
-    A, initial, final = parts.A.cpu().double(), _host(parts.student), _host(final)
-    risk, plane = PopulationRisk(A, parts.objective.risk.activation), parts.config.theory.plane
-    if plane == "targets":
-        chosen = target_plane(A)
-    elif plane == "eigenvectors":
-        chosen = eigenvector_plane(risk, final)
-    else:
-        chosen = random_plane(A, final, parts.config.seed)
-    extent, grid = parts.config.theory.extent, parts.config.theory.grid
-    x = torch.linspace(-extent, extent, grid, dtype=torch.float64)
+@dataclass(frozen=True)
+class Points:
+    """The rows of stationary_points.csv, and in their order kind, eigenvalues, multiplicity."""
+
+    rows: list[Row]
+    arrays: Arrays
+
+
+def stationary_points(parts: Experiment, state: State) -> Points:
+    """Those that a search from the initial and from the final weights comes to, in the population
+    limit, with float64 on the CPU; replicas that diverged have no final weights."""
+    going = state.diverged.cpu().logical_not()
+    final = _host(state.student).map(lambda layer: layer[going])
+    starts: dict[str, tuple[ReLUStudent, Sequence[int]]] = {
+        "initial": (_host(parts.student), range(len(going))),
+        "final": (final, torch.nonzero(going).flatten().tolist()),
+    }
+    block = max(1, CHUNK // hessian_size(parts.config) ** 2)
+    rows: list[Row] = []
+    found = []
+    for start, (student, replicas) in starts.items():
+        for first in range(0, len(replicas), block):
+            some = student.map(lambda layer, at=first: layer[at : at + block])  # type: ignore[misc]
+            points, identified = _search(parts, some)
+            rows += _rows(start, replicas[first : first + block], parts.seeds, points, identified)
+            found.append(identified)
+    spectra = [points.spectrum for points in found]
+    return Points(rows, {
+        "kind": np.array([kind for points in found for kind in points.kind]),
+        "eigenvalues": torch.cat([spectrum.values for spectrum in spectra]).numpy(),
+        "multiplicity": torch.cat([spectrum.multiplicity for spectrum in spectra]).numpy(),
+    })  # fmt: skip
+
+
+def plane(parts: Experiment, state: State) -> Arrays:
+    """The arrays of plane.npz: x, y, loss (X, Y) at origin + x one + y other, and these three, W
+    (k, d) and V (r, k) each. The population risk."""
+    A, final, theory = parts.A.cpu().double(), _host(state.student), parts.config.theory
+    risk = PopulationRisk(A, parts.objective.risk.activation)
+    chosen = _plane(theory.plane, risk, final, parts.config.seed)
+    x = torch.linspace(-theory.extent, theory.extent, theory.grid, dtype=torch.float64)
     arrays = {"x": x, "y": x, "loss": loss_on_plane(risk, chosen, x, x)}
     basis = torch.eye(A.shape[1]).double() if parts.subspace is None else parts.subspace.basis[0]
     for name, layers in chosen._asdict().items():
         arrays |= {f"{name}_W": layers.W @ basis.mT, f"{name}_V": layers.V}
+    return {name: x.numpy() for name, x in arrays.items()}
 
-    going = diverged.cpu().logical_not()
-    rows: list[Row] = []
-    found = []
-    ended = final.map(lambda layer: layer[going])
-    replicas = torch.nonzero(going).flatten().tolist()
-    starts = {"initial": (initial, range(len(going))), "final": (ended, replicas)}
-    for start, (student, of) in starts.items():
-        block = max(1, CHUNK // hessian_size(parts.config) ** 2)
-        for first, some in enumerate(student.split(block)):
-            points, identified = _search(parts, some)
-            these = of[first * block : (first + 1) * block]
-            rows += _rows(start, these, parts.seeds, points, identified)
-            found.append(identified)
-    arrays["eigenvalues"] = torch.cat([points.spectrum.values for points in found])
-    arrays["multiplicity"] = torch.cat([points.spectrum.multiplicity for points in found])
-    kinds = {"kind": np.array([kind for points in found for kind in points.kind])}
-    return rows, kinds | {name: x.numpy() for name, x in arrays.items()}
+
+def margins() -> Arrays:
+    """The arrays of margins.npz: theta in [0, pi], and the functions of figures 4 and 5."""
+    theta = torch.linspace(0, math.pi, ANGLES, dtype=torch.float64)
+    arrays = {"theta": theta, "lemma_8": lemma_8_margin(theta), "lemma_13": lemma_13_margin(theta)}
+    return {name: x.numpy() for name, x in arrays.items()}
+
+
+def _plane(name: str, risk: PopulationRisk, final: ReLUStudent, seed: int) -> Plane:
+    if name == "targets":
+        return target_plane(risk.A)
+    if name == "eigenvectors":
+        return eigenvector_plane(risk, final)
+    return random_plane(risk.A, final, seed)
 
 
 def _search(parts: Experiment, start: ReLUStudent) -> tuple[ReLUStudent, StationaryPoints]:

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import csv
 import math
 from pathlib import Path
-from typing import Any
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
-from numpy.typing import NDArray
 
+from reludyn.figures.files import Array, arrays, table
 from reludyn.figures.style import BLACK, BLUE, GREEN, RED, SKY, STYLE, new_figure, save
 from reludyn.phases import PHASES
-
-Array = NDArray[Any]
 
 
 def draw_phases(run: Path) -> list[Path]:
@@ -26,10 +22,7 @@ def draw_phases(run: Path) -> list[Path]:
     to its target where k = 1 or k > 16) on the right one, against iterations; shaded where the
     phases were measured. Thin dashed: what theory predicts from the initial weights.
     """
-    with np.load(run / "trajectory.npz", allow_pickle=False) as file:
-        data = {name: file[name] for name in file.files}
-    with (run / "replicas.csv").open(newline="") as table:
-        replica = next(csv.DictReader(table))
+    data, replica = arrays(run / "trajectory.npz"), table(run / "replicas.csv")[0]
     step = data["step"]
     with mpl.rc_context(STYLE):
         figure = new_figure()

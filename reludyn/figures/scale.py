@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
-from numpy.typing import NDArray
 
+from reludyn.figures.files import Array, column, table, wilson
 from reludyn.figures.style import BLUE, GREEN, ORANGE, RED, STYLE, new_figure, save
 
-Array = NDArray[Any]
 BINS = 16
 TIMES = ("T_align", "T_growth", "T_converged")
 
@@ -27,9 +24,8 @@ def draw_scale(run: Path) -> list[Path]:
     T_align, T_growth or T_converged differs from the prediction by more than one iteration, of
     those that reach a minimum. Bands: 95% Wilson intervals.
     """
-    with (run / "replicas.csv").open(newline="") as table:
-        rows = list(csv.DictReader(table))
-    scale = np.array([float(row["init_scale"]) for row in rows])
+    rows = table(run / "replicas.csv")
+    scale = column(rows, "init_scale")
     outcome = np.array([row["outcome"] for row in rows])
     stuck, decided = (
         outcome == "non_strict_saddle",
@@ -71,17 +67,14 @@ def _curve(axes: Axes, scale: Array, event: Array, label: str, color: str) -> No
 
 def binned(scale: Array, event: Array) -> tuple[Array, Array, Array, Array]:
     """Geometric centres, fractions and 95% Wilson intervals over BINS bins of the scale."""
-    from scipy.stats import binomtest  # type: ignore[import-untyped]
-
     edges = np.geomspace(scale.min(), scale.max() * (1 + 1e-9), BINS + 1)
     place = np.digitize(scale, edges) - 1
     columns: list[Sequence[float]] = []
     for b in range(BINS):
         inside = event[place == b]
         if len(inside):
-            result = binomtest(int(inside.sum()), len(inside))
-            low, high = result.proportion_ci(method="wilson")
-            columns.append((np.sqrt(edges[b] * edges[b + 1]), inside.mean(), low, high))
+            centre = np.sqrt(edges[b] * edges[b + 1])
+            columns.append((centre, *wilson(int(inside.sum()), len(inside))))
     centres, fraction, low, high = np.array(columns).T
     return centres, fraction, low, high
 

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 # Okabe and Ito (2008)
 BLACK, ORANGE, SKY, GREEN = "#000000", "#E69F00", "#56B4E9", "#009E73"
 BLUE, RED, PURPLE = "#0072B2", "#D55E00", "#CC79A7"
+CYCLE = (BLUE, RED, GREEN, PURPLE, ORANGE, SKY)
 
 STYLE: Any = {
     "font.size": 9,

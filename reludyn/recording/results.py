@@ -13,7 +13,7 @@ from torch import Tensor
 from reludyn import order_parameters
 from reludyn.activation import LeakyReLU
 from reludyn.notation import Loss
-from reludyn.pairing import PAIRED, pair_neurons
+from reludyn.pairing import Pairs
 from reludyn.phases import Clocks
 from reludyn.recording.observables import WIDEST
 from reludyn.student import ReLUStudent
@@ -43,6 +43,7 @@ def replica_rows(
     clocks: Clocks,
     outcomes: Sequence[Outcome],
     rate: NDArray[np.float64],
+    pairs: Pairs | None,
     given: Mapping[str, Sequence[object]],
 ) -> list[Row]:
     """The rows of replicas.csv for the final weights; what is not defined is None.
@@ -50,7 +51,7 @@ def replica_rows(
     T_* are iterations. rate_measured is the contraction of sqrt(loss) an iteration, at a global
     minimum. effective_weight_error needs r = 1, k = 2 and v_i of both signs; group_sum_error needs
     r = 1; saddle_c needs a non-strict saddle. signs are those of the v_i, r = 1; pair_* belong to
-    the worst pair (`reludyn.pairing`), r > 1. `given` are columns that are known already.
+    the worst of the pairs, r > 1. `given` are columns that are known already.
     """
     R, r = student.replicas, len(A)
     minimum = np.array([outcome == "global_minimum" for outcome in outcomes])
@@ -76,7 +77,7 @@ def replica_rows(
         "effective_weight_error": numbers(weight_error),
         "group_sum_error": numbers(group_error),
         "saddle_c": numbers(saddle_c),
-        **(_pairs(student) if r > 1 else {}),
+        **({} if pairs is None else _worst_pair(pairs)),
         **given,
     }
     empty = [None] * R
@@ -119,11 +120,8 @@ def summarise(rows: Sequence[Row]) -> dict[str, object]:
     return {"success_fraction": reached / len(rows), "median": medians}
 
 
-def _pairs(student: ReLUStudent) -> dict[str, Sequence[object]]:
-    if not 1 < student.width <= PAIRED:
-        return {}
-    found = pair_neurons(student)
-    worst = found.residual, found.hidden_cosine, found.output_cosine
+def _worst_pair(pairs: Pairs) -> dict[str, Sequence[object]]:
+    worst = pairs.residual, pairs.hidden_cosine, pairs.output_cosine
     names = ("pair_residual", "pair_cosine_hidden", "pair_cosine_output")
     return {
         name: numbers(x.nan_to_num(-math.inf).amax(-1))

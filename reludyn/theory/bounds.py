@@ -252,3 +252,28 @@ def _clock(point: Point, clock: Tensor, latest: Tensor) -> Sides:
     time = point.lr * point.size
     exact = torch.full_like(point.small_start, point.samples is None)
     return Sides(time * passed, time * latest, point.small_start & exact)
+
+
+def lemma_8_margin(theta: Tensor) -> Tensor:
+    """min over a of |grad_w1 L|^2 + |grad_w2 L|^2 - 0.05 L at v = (1, -1) and unit w_1, w_2 at the
+    given angles (T,): (T,). Figure 4 of the paper; Lemma 8 says that it is >= 0 from pi/2 on.
+
+    A quadratic function m |a|^2 + b.a + c of a with m = (1 - 0.05)/2, whose minimum c - |b|^2/(4 m)
+    lies in the span of w_1 and w_2."""
+    zero, one = torch.zeros_like(theta), torch.ones_like(theta)
+    W = torch.stack([torch.stack([one, zero], -1), torch.stack([theta.cos(), theta.sin()], -1)], 1)
+    V = torch.tensor([[[1.0, -1.0]]]).to(theta).expand(len(theta), 1, 2)
+    student, sums = ReLUStudent(W, V), V.squeeze(1).unsqueeze(-1)
+    still = PopulationRisk(torch.zeros(1, 2).to(theta))  # a = 0
+    loss, gradient = still.evaluate(student)
+    b = ((PL / 2) * sums * W - sums * gradient.W).sum(1)
+    c = gradient.W.square().sum((1, 2)) - PL * loss
+    return c - b.square().sum(-1) / (2 * (1 - PL))
+
+
+def lemma_13_margin(theta: Tensor) -> Tensor:
+    """(1/4 - 1/20) - ((pi (1/2 + 2/20) - t) cos t + sin t)/(2 pi) at angles t (T,): (T,). Figure 5
+    of the paper; Lemma 13 says that it is >= 0 from pi/2 on."""
+    c = 1 / H
+    turned = (math.pi * (1 / 2 + 2 * c) - theta) * theta.cos() + theta.sin()
+    return 1 / 4 - c - turned / (2 * math.pi)
