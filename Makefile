@@ -11,11 +11,12 @@ export PIP_CONSTRAINT := $(PINS)
 export PIP_BUILD_CONSTRAINT := $(PINS)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: train test lint reference clean help
+.PHONY: train test paper lint reference clean help
 
 help:
 	@echo "make train   run the main experiment      ARGS='init.scale=1e-8 seed=7' changes it"
 	@echo "make test    run the tests                ARGS='-k kernels' chooses some"
+	@echo "make paper   every picture and claim of the paper, as a report   ARGS='rows=[fig3]'"
 	@echo "make lint    ruff, mypy"
 	@echo "make reference   write docs/reference.md anew"
 	@echo "make clean   remove the environment (outputs/ stays)"
@@ -26,6 +27,9 @@ train: $(VENV)/.ready
 
 test: $(VENV)/.ready-test
 	$(BIN)/python -m pytest $(ARGS)
+
+paper: $(VENV)/.ready
+	@$(BIN)/python scripts/reproduce_paper.py $(ARGS)
 
 lint: $(VENV)/.ready-test
 	$(BIN)/ruff check .

@@ -16,8 +16,8 @@ ROOMS = [
     "errors", "settings", "combinations", "files", "arrays", "memory", "randomness", "notation",
     "activation", "kernels", "compensated", "teacher", "student", "initialization", "data", "risk",
     "optim", "order_parameters", "pairing", "theory", "phases", "training", "recording",
-    "figures", "objective", "assembly", "survey", "experiment", "config", "messages", "api", "help",
-    "reference", "cli", "__main__",
+    "figures", "objective", "assembly", "survey", "experiment", "config", "messages", "api",
+    "paper", "redraw", "help", "reference", "cli", "__main__",
 ]  # fmt: skip
 SCIENCE = ROOMS[: ROOMS.index("training")]
 INSTRUMENTS = {"hydra", "omegaconf", "tensorboard", "matplotlib", "rich"}

@@ -1,0 +1,1 @@
+"""The paper, reproduced: its experiments run, its claims checked, a report written."""

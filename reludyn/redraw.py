@@ -1,0 +1,44 @@
+"""The command `reludyn-figures`: draw the pictures of finished runs and sweeps again."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import yaml
+
+from reludyn.errors import ConfigError
+from reludyn.figures import OF_A_SWEEP, OF_A_TRAJECTORY, draw, draw_sweep
+
+
+def redraw(folder: Path, picture: str | None = None) -> list[Path]:
+    """Draw what the run or the sweep in a folder drew, or another picture, from its files; returns
+    the files. Raises ConfigError for a folder that holds neither."""
+    jobs = sorted(folder.glob("*/DONE"))
+    of_a_sweep = (folder / "multirun.yaml").exists() and bool(jobs)
+    if not of_a_sweep and not (folder / "trajectory.npz").exists():
+        raise ConfigError("RUN_DIR", folder, "must be the folder of a run or of a sweep")
+    first = jobs[0].parent if of_a_sweep else folder
+    config = yaml.safe_load((first / ".hydra" / "config.yaml").read_text())
+    chosen = picture or config.get("picture", "phases")
+    return draw_sweep(folder, chosen) if of_a_sweep else draw(folder, chosen)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """`reludyn-figures RUN_DIR ... [--picture NAME]`."""
+    parser = argparse.ArgumentParser(prog="reludyn-figures", description=redraw.__doc__)
+    parser.add_argument("folders", nargs="+", type=Path, metavar="RUN_DIR")
+    parser.add_argument("--picture", choices=[*OF_A_TRAJECTORY, *OF_A_SWEEP, "none"])
+    given = parser.parse_args(arguments)
+    try:
+        for folder in given.folders:
+            for path in redraw(folder, given.picture):
+                print(path)
+    except (ConfigError, OSError, ValueError, KeyError) as error:
+        sys.exit(f"reludyn-figures: error: {error}")
+
+
+if __name__ == "__main__":
+    main()
