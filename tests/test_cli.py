@@ -32,7 +32,7 @@ MISTAKES = {
     "trainer.name=x": ("no such key", "steps"),
     # an option that does not exist
     "data=guassian": ("no such option", "Did you mean data=gaussian?"),
-    "init=foo": ("no such option", "theorem, xavier_normal"),
+    "init=foo": ("no such option", "theorem, unit_output, xavier_normal"),
     "experiment=fig9": ("no such option", "fig3"),
     "init=": ("no such option", "xavier_normal"),
     "data=null": ("must be the name of an option",),
@@ -78,7 +78,8 @@ MISTAKES = {
     # a combination
     "data.samples=10": ("must be null with data=population", "data=gaussian"),
     "data=gaussian data.samples=0": ("must be >= 1",),
-    "data=gaussian data.samples=null": ("must be >= 1", "data=population"),
+    "data=gaussian data.ratio=0": ("must be > 0",),
+    "data=population data.ratio=4": ("no such key",),
     "data.outputs=2 init.signs=same": ("must be random", "data.outputs=2"),
     "logger=none logger.replicas=2": ("no such key",),
     "data.outputs=2 init.signs=random trainer.tolerance=1e-20": ("larger tolerance",),

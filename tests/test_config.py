@@ -183,7 +183,6 @@ def test_a_fraction_is_not_a_count(composed: Composer, limited: Limited) -> None
     [
         (["data.dim=3", "data.outputs=4"], "data.outputs"),
         (["data.samples=10"], "data.samples"),
-        (["data=gaussian", "data.samples=null"], "data.samples"),
         (["data.outputs=2", "init.signs=alternating"], "init.signs"),
         (["data.outputs=2", "init.signs=same"], "init.signs"),
         (["precision=float32", "init.scale=1e-20"], "init.scale"),

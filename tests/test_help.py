@@ -89,7 +89,7 @@ def test_cfg_shows_the_config_of_the_job(reludyn: Command, tmp_path: Path) -> No
     finished = reludyn("--cfg", "job", "init.scale=1e-8", "data=gaussian")
     shown = OmegaConf.create(finished.out)
     assert set(shown) == {field.name for field in fields(Config)}
-    assert (shown.init.scale, shown.data.samples) == (1e-8, 1600)
+    assert (shown.init.scale, shown.data.samples, shown.data.ratio) == (1e-8, None, 16)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -67,7 +67,8 @@ def test_the_wheel_holds_the_package_and_its_conf(wheel: Path) -> None:
 def test_the_wheel_holds_nothing_else(wheel: Path) -> None:
     held = zipfile.ZipFile(wheel).namelist()
     assert {name.split("/")[0].split("-")[0] for name in held} == {"reludyn"}
-    assert {Path(name).suffix for name in held if name.startswith("reludyn/")} == {".py", ".yaml"}
+    suffixes = {Path(name).suffix for name in held if name.startswith("reludyn/")}
+    assert suffixes == {".py", ".yaml", ".j2"}
     assert not [name for name in held if "test" in name]
 
 

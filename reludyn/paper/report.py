@@ -5,15 +5,12 @@ from __future__ import annotations
 import base64
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from jinja2 import Environment, PackageLoader
 
 from reludyn.files import atomic
 from reludyn.paper.claims import Claim, Finding
-
-if TYPE_CHECKING:
-    from reludyn.paper.reproduce import Done
+from reludyn.paper.rows import Done
 
 
 def write_report(

@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -19,18 +19,7 @@ from reludyn import __version__
 from reludyn.errors import ConfigError
 from reludyn.paper.claims import CLAIMS, Claim, Finding
 from reludyn.paper.report import write_report
-from reludyn.paper.rows import ROWS, Row
-
-
-@dataclass(frozen=True)
-class Done:
-    """How a row went."""
-
-    row: Row
-    command: str  # as one would type it
-    seconds: float
-    megabytes: float  # largest resident set
-    error: str  # its first line; empty where all went well
+from reludyn.paper.rows import ROWS, Done, Row
 
 
 def reproduce(

@@ -43,6 +43,17 @@ class Row:
         ]
 
 
+@dataclass(frozen=True)
+class Done:
+    """How a row went."""
+
+    row: Row
+    command: str  # as one would type it
+    seconds: float
+    megabytes: float  # largest resident set
+    error: str  # its first line; empty where all went well
+
+
 def _variant(name: str, experiment: str, *overrides: str, cost: float = 3.0) -> Row:
     """Numbers for claims, without events and pictures."""
     short = ("replicas=3", "trainer.steps=30")
@@ -67,7 +78,10 @@ ROWS = [
     Row("burn_in", "burn_in", cost=15, short=("replicas=5", "trainer.steps=300")),
     Row("scale", "scale", cost=8, short=("replicas=50", "trainer.steps=300")),
     Row("landscape", "landscape", cost=8, short=FEW),
-    _variant("group_sums", "fig2b", "init.signs=random", "replicas=100", "trainer.keep_weights=0"),
+    _variant(
+        "group_sums", "fig2b", "init.signs=random", "replicas=100", "trainer.keep_weights=0",
+        "trainer.tolerance=1e-28", "trainer.steps=8000",
+    ),
     _variant(
         "rate_along", "fig3", "init.scale=1e-8", "trainer.tolerance=1e-28",
         "trainer.observables=full", "trainer.steps=1000", "trainer.looks=1000", cost=1,
