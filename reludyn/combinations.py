@@ -8,9 +8,9 @@ from reludyn.errors import ConfigError
 from reludyn.settings import (
     AdamOptimizer,
     Config,
-    FileData,
     FlowOptimizer,
     GaussianData,
+    GivenData,
     Optimizer,
     PopulationData,
     SGDOptimizer,
@@ -25,7 +25,7 @@ def check_combinations(config: Config) -> None:
             "name", config.name, "must be letters, digits, - _ . and / within: it names a folder"
         )
     _check_model(config)
-    if not isinstance(config.data, FileData):
+    if not isinstance(config.data, GivenData):
         _check_data(config.data)
     _check_init(config)
     _check_optimizer(config)
@@ -58,7 +58,7 @@ def has_theory(config: Config) -> bool:
     many samples: isotropic Gaussian inputs, gradient descent with one constant step size on both
     layers of a network that is not linear."""
     data, optimizer, model = config.data, config.optimizer, config.model
-    if isinstance(data, FileData) or data.covariance != "identity":
+    if isinstance(data, GivenData) or data.covariance != "identity":
         return False
     gaussian = not isinstance(data, GaussianData) or data.law == "gaussian"
     trained = model.train_hidden and model.train_output and model.negative_slope < 1
@@ -153,7 +153,7 @@ def _check_optimizer(config: Config) -> None:
 
 def _check_theory(config: Config) -> None:
     theory, data, model = config.theory, config.data, config.model
-    closed = not isinstance(data, FileData) and getattr(data, "law", "gaussian") == "gaussian"
+    closed = not isinstance(data, GivenData) and getattr(data, "law", "gaussian") == "gaussian"
     if theory.spectrum and not closed:
         raise ConfigError(
             "theory.spectrum", True, "needs Gaussian inputs: the Hessian is that of their "

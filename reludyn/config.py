@@ -22,6 +22,7 @@ from reludyn.errors import ConfigError
 from reludyn.settings import (
     AdamOptimizer,
     Config,
+    DigitsData,
     DominatedInit,
     ExplicitInit,
     FileData,
@@ -47,6 +48,7 @@ OPTIONS: dict[str, dict[str, type]] = {
         "gaussian": GaussianData,
         "stream": StreamData,
         "file": FileData,
+        "digits": DigitsData,
     },
     "model": {"relu": ReLUModel},
     "init": {

@@ -228,6 +228,9 @@ def _survey(record: Record, folder: Path) -> None:
         run_files.write_npz(folder / "stationary_points.npz", points.arrays)
     if theory.plane != "none":
         run_files.write_npz(folder / "plane.npz", survey.plane(record.parts, record.state))
+    if record.parts.config.data.name == "digits":
+        images = survey.reconstructions(record.parts, record.state)
+        run_files.write_npz(folder / "reconstructions.npz", images)
     if theory.margins:
         run_files.write_npz(folder / "margins.npz", survey.margins())
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from reludyn.combinations import stays_in_subspace
 from reludyn.errors import ConfigError
-from reludyn.settings import Config, FileData, GaussianData, SGDOptimizer
+from reludyn.settings import Config, FileData, GaussianData, GivenData, SGDOptimizer
 
 COPIES = 10  # temporaries of a step that live at once
 CHUNK = 2**22  # numbers that a chunk of samples and what is made of it hold at once
@@ -32,8 +32,9 @@ def estimate(config: Config) -> int:
     pairs of neurons, samples that are held, a chunk of those that pass by."""
     data, R, k = config.data, config.replicas, int(config.model.width)
     pairs = min(R * k * k, max(BLOCK, 64 * R * k))  # of neurons, compared at once
-    if isinstance(data, FileData):  # its sizes are not known yet
-        size = Path(data.path).stat().st_size if Path(data.path).is_file() else 0
+    if isinstance(data, GivenData):  # its sizes are not known yet
+        path = Path(data.path) if isinstance(data, FileData) else None
+        size = path.stat().st_size if path is not None and path.is_file() else 0
         return 8 * (COPIES * pairs + CHUNK) + 3 * size
     d, r = data.dim, data.outputs
     m, numbers = d, R * k * d

@@ -13,6 +13,7 @@ from reludyn.activation import LeakyReLU
 from reludyn.arrays import read_matrix
 from reludyn.combinations import is_fresh
 from reludyn.data.covariance import Covariance, covariance_from_file, power_law
+from reludyn.data.digits import read_digits, sample_covariance
 from reludyn.data.files import read_samples
 from reludyn.data.inputs import InputLaw
 from reludyn.data.samples import Resident, Source, Streamed
@@ -29,8 +30,10 @@ from reludyn.risk import (
 )
 from reludyn.settings import (
     Config,
+    DigitsData,
     FileData,
     GaussianData,
+    GivenData,
     PopulationData,
     SGDOptimizer,
     StreamData,
@@ -71,8 +74,8 @@ def make_target(config: Config) -> tuple[Config, Target]:
     That of samples without A is the solution of least squares of minimal norm.
     """
     data = config.data
-    if isinstance(data, FileData):
-        target = _read(data)
+    if isinstance(data, GivenData):
+        target = _given(data)
         assert target.samples is not None
         r, d = target.teacher.A.shape
         data = replace(data, dim=d, outputs=r, samples=target.samples.n)
@@ -96,10 +99,14 @@ def make_objective(config: Config, target: Target, A: Tensor, seeds: Sequence[in
     if target.samples is not None:
         zero_loss = float(target.samples.Y.square().sum(-1).mean()) / 2
         if not 0 < zero_loss < math.inf:
-            raise ConfigError("data.path", data.path, "the labels Y vanish or overflow")
+            raise ConfigError(*_source(data), "the labels Y vanish or overflow")
         samples = target.samples.to(A)
         of_file = _mini_batches(config, samples, seeds, activation)
-        return Objective(EmpiricalRisk(samples, activation), None, zero_loss, of_file)
+        gaussian = None
+        if isinstance(data, DigitsData):  # what Gaussian inputs of the same covariance would do
+            colour = sample_covariance(target.samples.X[0].numpy()).on(A)
+            gaussian = AnisotropicRisk(A, colour, activation)
+        return Objective(EmpiricalRisk(samples, activation), gaussian, zero_loss, of_file)
     covariance = make_covariance(data)
     population, zero_loss = PopulationRisk(A, activation), target.teacher.zero_loss
     if covariance is not None:
@@ -160,13 +167,22 @@ def _mini_batches(
     return MiniBatches(samples, optimizer.batch, seeds, activation)
 
 
-def _read(data: FileData) -> Target:
-    inputs, labels, matrix = read_samples(data.path, data.outputs)
-    n, d = inputs.shape
+def _given(data: GivenData) -> Target:
+    """The samples of a file, or the digits; the target that comes with them or fits them."""
+    matrix = None
+    if isinstance(data, FileData):
+        inputs, labels, matrix = read_samples(data.path, data.outputs)
+    else:
+        assert isinstance(data, DigitsData)
+        inputs, labels = read_digits(data)
+    (n, d), where = inputs.shape, _source(data)[1]
     if data.dim not in (None, d):
-        raise ConfigError("data.dim", data.dim, f"must be null or {d}, as in {data.path}")
+        raise ConfigError("data.dim", data.dim, f"must be null or {d}, as in {where}")
+    if data.outputs is not None and labels is not None and data.outputs != labels.shape[1]:
+        r = labels.shape[1]
+        raise ConfigError("data.outputs", data.outputs, f"must be null or {r}, as in {where}")
     if data.samples is not None and data.samples > n:
-        raise ConfigError("data.samples", data.samples, f"must be at most {n}, as in {data.path}")
+        raise ConfigError("data.samples", data.samples, f"must be at most {n}, as in {where}")
     X = torch.from_numpy(inputs)[: data.samples]
     if matrix is not None:
         teacher = LinearTeacher(torch.from_numpy(matrix))
@@ -175,8 +191,13 @@ def _read(data: FileData) -> Target:
         assert labels is not None
         Y = torch.from_numpy(labels)[: data.samples]
         teacher = least_squares_teacher(X, Y)
-    _check_nonzero(teacher, "data.path", data.path)
+    _check_nonzero(teacher, *_source(data))
     return Target(teacher, Resident(X.unsqueeze(0), Y.unsqueeze(0)))
+
+
+def _source(data: GivenData) -> tuple[str, str]:
+    """The key and the value that say where samples come from."""
+    return ("data.path", data.path) if isinstance(data, FileData) else ("data", data.name)
 
 
 def _check_nonzero(teacher: LinearTeacher, key: str, path: str | None) -> None:

@@ -10,7 +10,7 @@ from torch import Tensor
 from reludyn.kernels import unit
 from reludyn.student import ReLUStudent
 
-PAIRED = 64  # the largest width whose neurons are paired in the results of a run
+PAIRED = 128  # the largest width whose neurons are paired in the results of a run
 
 
 class Pairs(NamedTuple):

@@ -91,14 +91,33 @@ class StreamData(GaussianData):
 
 
 @dataclass
-class FileData:
-    """Samples from a file: X (n, d), and Y (n, r) or A (r, d)."""
+class GivenData:
+    """Samples that are there."""
 
     name: str = key("the source of inputs")
-    path: str = key("an .npz, .npy, .csv, .parquet or .safetensors file with X, and Y or A")
-    dim: int | None = key("number d of inputs; null: that of the file", at_least=1)
-    outputs: int | None = key("number r of outputs; null: that of the file", at_least=1)
+    dim: int | None = key("number d of inputs; null: that of the data", at_least=1)
+    outputs: int | None = key("number r of outputs; null: that of the data", at_least=1)
     samples: int | None = key("the first n rows; null: all", at_least=1)
+
+
+@dataclass
+class FileData(GivenData):
+    """Samples from a file: X (n, d), and Y (n, r) or A (r, d)."""
+
+    path: str = key("an .npz, .npy, .csv, .parquet or .safetensors file with X, and Y or A")
+
+
+@dataclass
+class DigitsData(GivenData):
+    """Images of digits."""
+
+    target: str = key(
+        "what is learned: the image itself (an autoencoder), the blurred image, or the image from "
+        "the blurred one",
+        one_of=("identity", "blur", "deblur"),
+    )
+    blur: float = key("width of the Gaussian blur in pixels", above=0, at_most=8)
+    whiten: bool = key("whether the inputs are made to have covariance 1")
 
 
 @dataclass

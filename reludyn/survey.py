@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from reludyn.assembly import Experiment
 from reludyn.memory import CHUNK, hessian_size
 from reludyn.recording.results import numbers, sign_patterns
-from reludyn.risk import PopulationRisk
+from reludyn.risk import EmpiricalRisk, PopulationRisk
 from reludyn.student import InvariantSubspace, ReLUStudent
 from reludyn.theory.bounds import lemma_8_margin, lemma_13_margin
 from reludyn.theory.landscape import (
@@ -32,6 +32,7 @@ COLUMNS = (
     "smallest_eigenvalue", "sharpness", "negative_eigenvalues", "zero_eigenvalues",
     "lower_nearby", "signs", "reason",
 )  # fmt: skip
+IMAGES = 10  # that are reconstructed
 ANGLES = 1001  # of the tabulated functions
 Arrays = dict[str, NDArray[Any]]
 Row = Mapping[str, object]
@@ -83,6 +84,17 @@ def plane(parts: Experiment, state: State) -> Arrays:
     for name, layers in chosen._asdict().items():
         arrays |= {f"{name}_W": layers.W @ basis.mT, f"{name}_V": layers.V}
     return {name: x.numpy() for name, x in arrays.items()}
+
+
+def reconstructions(parts: Experiment, state: State) -> Arrays:
+    """The arrays of reconstructions.npz: inputs (m, d), targets and outputs (m, r) of replica 0 for
+    the first images."""
+    risk = parts.objective.risk
+    assert isinstance(risk, EmpiricalRisk)
+    X, Y = next(iter(risk.samples.chunks(IMAGES)))
+    outputs = state.student.map(lambda layer: layer[:1])(X[:1], risk.activation)
+    arrays = {"inputs": X[0], "targets": Y[0], "outputs": outputs[0]}
+    return {name: x.cpu().double().numpy() for name, x in arrays.items()}
 
 
 def margins() -> Arrays:

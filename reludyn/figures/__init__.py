@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from reludyn.figures.digits import draw_digits
 from reludyn.figures.files import column, table
 from reludyn.figures.margins import draw_margins
 from reludyn.figures.neurons import draw_neurons, draw_sums
@@ -31,6 +32,7 @@ OF_A_FILE: dict[str, Draw] = {
     "plane.npz": draw_surface,
     "margins.npz": draw_margins,
     "stationary_points.csv": draw_stationary,
+    "reconstructions.npz": draw_digits,
 }
 
 

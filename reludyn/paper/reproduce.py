@@ -17,7 +17,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from reludyn import __version__
 from reludyn.errors import ConfigError
-from reludyn.paper.claims import CLAIMS, Claim, Finding
+from reludyn.paper.checks import CLAIMS
+from reludyn.paper.claims import Claim, Finding
 from reludyn.paper.report import write_report
 from reludyn.paper.rows import ROWS, Done, Row
 

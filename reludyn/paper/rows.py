@@ -78,6 +78,15 @@ ROWS = [
     Row("burn_in", "burn_in", cost=15, short=("replicas=5", "trainer.steps=300")),
     Row("scale", "scale", cost=8, short=("replicas=50", "trainer.steps=300")),
     Row("landscape", "landscape", cost=8, short=FEW),
+    *(
+        Row(name, "digits", ("logger=none", *overrides), cost, ("trainer.steps=5",))
+        for name, cost, overrides in (
+            ("digits", 15, ()),
+            ("digits_deblur", 15, ("data.target=deblur",)),
+            ("digits_white", 15, ("data.whiten=true",)),
+            ("digits_wide", 20, ("model.width=192",)),
+        )
+    ),
     _variant(
         "group_sums", "fig2b", "init.signs=random", "replicas=100", "trainer.keep_weights=0",
         "trainer.tolerance=1e-28", "trainer.steps=8000",
