@@ -11,6 +11,7 @@ import reference
 import reference_theory as oracle
 import torch
 from conftest import QUICK, Finished, drawn, empirical_risk, reludyn_in, sampled
+from scipy.optimize import minimize
 
 from reludyn.notation import Gradient
 from reludyn.optim import StepSizes
@@ -22,7 +23,7 @@ from reludyn.recording.theory import Checked, TheoryObserver
 from reludyn.risk import PopulationRisk
 from reludyn.student import ReLUStudent
 from reludyn.teacher import LinearTeacher, axis_teacher, random_teacher
-from reludyn.theory.bounds import STATEMENTS, Point, Sides
+from reludyn.theory.bounds import STATEMENTS, Point, Sides, lemma_8_margin, lemma_13_margin
 from reludyn.training.engine import Engine, State
 
 Command = Callable[..., Finished]
@@ -273,3 +274,36 @@ def test_a_replica_that_has_stopped_is_not_checked_again(reludyn: Command) -> No
     }
     assert found == last
     assert last[0] != last[1]
+
+
+# --- The functions of the angle ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("theta", [0.3, 1.0, math.pi / 2, 2.2, 3.0])
+def test_the_margin_of_lemma_8_is_a_minimum_over_targets(theta: float) -> None:
+    """Against SciPy's minimiser over a in R^3, on the oracle's gradient and loss."""
+    W, v = np.array([[1.0, 0, 0], [math.cos(theta), math.sin(theta), 0]]), np.array([[1.0, -1.0]])
+
+    def function(a: np.ndarray) -> float:
+        gW, _ = reference.population_gradient(W, v, a[None])
+        return float(np.sum(gW**2)) - 0.05 * reference.population_loss(W, v, a[None])
+
+    found = minimize(function, np.array([0.1, -0.2, 0.3]), tol=1e-14)
+    margin = lemma_8_margin(torch.tensor([theta], dtype=torch.float64))
+    assert float(margin[0]) == pytest.approx(found.fun, abs=1e-11)
+    assert abs(found.x[2]) < 1e-5  # in the plane of w_1 and w_2
+
+
+def test_the_values_of_figures_4_and_5() -> None:
+    """Those of an independent prototype."""
+    at = torch.tensor([math.pi / 2, 3 * math.pi / 4, 1.0, 0.0], dtype=torch.float64)
+    four, five = lemma_8_margin(at), lemma_13_margin(at)
+    assert four[:2].tolist() == pytest.approx([0.00328, 0.01771], abs=5e-6)
+    assert float(four[2]) < 0
+    assert five[[0, 3]].tolist() == pytest.approx([0.0408, -0.1], abs=5e-5)
+
+
+def test_both_are_positive_where_the_lemmas_speak() -> None:
+    theta = torch.linspace(math.pi / 2, math.pi, 2001, dtype=torch.float64)
+    assert float(lemma_8_margin(theta).min()) > -1e-15
+    assert float(lemma_13_margin(theta).min()) > -1e-15

@@ -19,7 +19,11 @@ CONF = conf_directory()
 EXPERIMENTS = sorted(path.stem for path in CONF.glob("experiment/*.yaml"))
 ALL_OPTIONS = [(group, option) for group, options in OPTIONS.items() for option in options]
 # what an option cannot do without
-NEEDS = {("data", "file"): ["data.path=x.npz"], ("optimizer", "sgd"): ["data=gaussian"]}
+NEEDS = {
+    ("data", "file"): ["data.path=x.npz"],
+    ("data", "digits"): ["init.signs=random"],
+    ("optimizer", "sgd"): ["data=gaussian"],
+}
 NAMED = "name=test"  # the default takes the name from Hydra's own config, which is not here
 
 Composer = Callable[..., DictConfig]
@@ -31,6 +35,23 @@ def composed() -> Iterator[Composer]:
     prepare_hydra()
     with initialize_config_dir(str(CONF), version_base="1.3"):
         yield lambda *overrides: compose("config", [NAMED, *overrides])
+
+
+@pytest.mark.parametrize("data", ["gaussian", "stream"])
+@pytest.mark.parametrize(
+    ("overrides", "n"),
+    [
+        ([], 1600),
+        (["data.dim=20"], 320),
+        (["data.dim=30", "data.ratio=3.25"], 98),
+        (["data.dim=30", "data.ratio=3.25", "data.samples=7"], 7),
+        (["data.dim=3", "data.ratio=0.1"], 1),
+    ],
+)
+def test_a_ratio_is_that_of_samples_to_inputs(
+    composed: Composer, data: str, overrides: list[str], n: int
+) -> None:
+    assert parse(composed(f"data={data}", *overrides)).data.samples == n
 
 
 def choose(group: str, option: str) -> list[str]:

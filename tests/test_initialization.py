@@ -93,6 +93,15 @@ def test_a_new_initialisation_takes_five_lines(monkeypatch: pytest.MonkeyPatch) 
     assert (drawn("constant", [0, 1], 2, 3, 1, 0.5).W == 0.5).all()
 
 
+@pytest.mark.parametrize("r", [1, 3])
+def test_unit_outputs_have_length_one(r: int) -> None:
+    W, V = (x.numpy() for x in drawn("unit_output", range(4000), 4, 9, r, 0.1, output_scale=1.0))
+    np.testing.assert_allclose(np.linalg.norm(V, axis=1), 1, rtol=1e-14)
+    assert four_standard_errors(V, 0.0)
+    assert four_standard_errors(W, 0.0)
+    assert four_standard_errors(W**2, 0.01 / 9)
+
+
 def test_he_normal_has_its_variances() -> None:
     W, V = (x.numpy() for x in drawn("he_normal", range(4000), 5, 12, 3, 0.1))
     for layer, variance in ((W, 0.01 * 2 / 12), (V, 0.01 * 2 / 5)):

@@ -1,0 +1,158 @@
+"""Pictures: drawn from files alone, again and again; their numbers."""
+
+from __future__ import annotations
+
+import math
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import Finished, reludyn_in, run_command
+
+from reludyn.errors import ConfigError
+from reludyn.figures import OF_A_SWEEP, OF_A_TRAJECTORY
+from reludyn.figures.files import wilson
+from reludyn.figures.scale import binned
+from reludyn.figures.sweeps import burn_in, recovered
+from reludyn.redraw import main, redraw
+from reludyn.settings import Config
+
+Command = Callable[..., Finished]
+
+
+def test_a_picture_has_a_name_in_the_settings() -> None:
+    (allowed,) = (f.metadata["one_of"] for f in Config.__dataclass_fields__.values()
+                  if f.name == "picture")  # fmt: skip
+    assert {*OF_A_TRAJECTORY, *OF_A_SWEEP, "none"} == set(allowed)
+
+
+@pytest.mark.parametrize("picture", OF_A_TRAJECTORY)
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["model.width=2"],
+        ["model.width=1"],
+        ["model.width=17", "trainer.steps=2"],
+        ["data.dim=1", "model.width=3"],
+        ["data.outputs=3", "model.width=5", "data.dim=4"],
+        ["optimizer.lr=1e200"],
+    ],
+)
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_every_picture_can_be_drawn_of_every_run(
+    reludyn: Command, picture: str, overrides: list[str]
+) -> None:
+    run = reludyn_in(
+        reludyn, "run", "init.signs=random", *overrides, f"picture={picture}", "figures=true"
+    )
+    assert run.code in (0, 3), run.err
+    files = sorted(path.name for path in (run.where / "figures").iterdir())
+    assert len(files) == 2
+    assert all((run.where / "figures" / name).stat().st_size > 3000 for name in files)
+
+
+# --- Sweeps -----------------------------------------------------------------------------------
+
+SWEEPS = {
+    "stuck": ["model.width=1,2", "replicas=4", "trainer.steps=30"],
+    "samples": ["data.dim=3,4", "data.ratio=2,6", "replicas=2", "trainer.steps=20"],
+    "burn_in": ["optimizer.lr=0.1,0.3", "replicas=5", "trainer.steps=200"],
+}
+
+
+@pytest.fixture(scope="module", params=SWEEPS)
+def sweep(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    """A small sweep of each kind; the overrides replace what its experiment sweeps."""
+    where = tmp_path_factory.mktemp(request.param)
+    run = run_command(
+        where, f"experiment={request.param}", "hydra.sweep.dir=sweep", "figures=true",
+        *SWEEPS[request.param],
+    )  # fmt: skip
+    assert run.code == 0, run.err
+    return Finished(run.code, run.out, run.err, where / "sweep")
+
+
+def test_a_sweep_draws_its_picture(sweep: Finished) -> None:
+    (name,) = {path.stem for path in (sweep.where / "figures").iterdir()}
+    assert name in SWEEPS
+    assert f"figures/{name}.png" in sweep.out
+    for job in sweep.where.glob("*/DONE"):
+        drawn = {path.stem for path in (job.parent / "figures").glob("*")}
+        assert name not in drawn
+
+
+def test_a_sweep_is_drawn_again(sweep: Finished) -> None:
+    before = {path: path.read_bytes() for path in (sweep.where / "figures").glob("*.png")}
+    shutil.rmtree(sweep.where / "figures")
+    redraw(sweep.where)
+    assert {path: path.read_bytes() for path in before} == before
+
+
+def test_without_figures_there_is_no_picture_of_a_sweep(reludyn: Command) -> None:
+    run = reludyn("experiment=stuck", "hydra.sweep.dir=s", "figures=false", *SWEEPS["stuck"])
+    assert run.code == 0
+    assert not list(run.where.rglob("*.png"))
+
+
+def test_who_recovers_the_target() -> None:
+    assert recovered({"effective_weight_error": "9e-7"})
+    assert not recovered({"effective_weight_error": "2e-6"})
+    assert not recovered({"effective_weight_error": ""})
+
+
+def test_burn_in_takes_minima_only() -> None:
+    rows = [
+        {"outcome": outcome, "init_scale": "0.1", "T_align": "3", "T_growth": "8"}
+        for outcome in ("global_minimum", "non_strict_saddle")
+    ]
+    x, align, growth = burn_in(rows)
+    assert (x.tolist(), align.tolist(), growth.tolist()) == ([-math.log(0.1)], [3], [5])
+
+
+# --- Numbers ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("count", "of"), [(0, 10), (3, 10), (10, 10), (400, 1000)])
+def test_wilson_intervals(count: int, of: int) -> None:
+    """(p + z^2/2n +- z sqrt(p (1 - p)/n + z^2/4n^2)) / (1 + z^2/n)."""
+    z, p = 1.959963984540054, count / of
+    centre = (p + z**2 / (2 * of)) / (1 + z**2 / of)
+    half = z * math.sqrt(p * (1 - p) / of + z**2 / (4 * of**2)) / (1 + z**2 / of)
+    found = wilson(count, of)
+    np.testing.assert_allclose(found, (p, centre - half, centre + half), atol=1e-12)
+
+
+def test_scales_are_counted_in_bins() -> None:
+    scale = np.geomspace(1e-4, 1, 1600)
+    centres, fraction, low, high = binned(scale, scale > 1e-2)
+    assert len(centres) == 16
+    np.testing.assert_array_equal(fraction, [0.0] * 8 + [1.0] * 8)
+    assert (low <= fraction).all()
+    assert (fraction <= high).all()
+
+
+# --- Drawing again ----------------------------------------------------------------------------
+
+
+def test_a_run_is_drawn_again_without_training(
+    fig3: Finished, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy = shutil.copytree(fig3.folder, tmp_path / "copy")
+    for name in ("figures", "checkpoints", "tensorboard"):
+        shutil.rmtree(copy / name)
+    main([str(copy)])
+    first = capsys.readouterr().out.split()
+    assert first == [str(copy / "figures" / f"phases.{kind}") for kind in ("png", "pdf")]
+    again = (copy / "figures" / "phases.png").read_bytes()
+    assert again == (fig3.folder / "figures" / "phases.png").read_bytes()
+    main([str(copy), "--picture", "neurons"])
+    assert (copy / "figures" / "neurons.pdf").exists()
+
+
+def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="must be the folder of a run or of a sweep"):
+        redraw(tmp_path)
+    with pytest.raises(SystemExit, match="reludyn-figures: error: RUN_DIR="):
+        main([str(tmp_path)])
