@@ -26,7 +26,7 @@ train: $(VENV)/.ready
 	@$(BIN)/reludyn $(ARGS)
 
 test: $(VENV)/.ready-test
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n auto --dist loadfile $(ARGS)
 
 paper: $(VENV)/.ready
 	@$(BIN)/python scripts/reproduce_paper.py $(ARGS)

@@ -19,12 +19,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from numpy.typing import NDArray
 from torch import Tensor
 
 os.environ.pop("HYDRA_FULL_ERROR", None)  # read when reludyn.cli is imported
+if "PYTEST_XDIST_WORKER" in os.environ:  # one worker a core: no threads beside them
+    os.environ["OMP_NUM_THREADS"] = "1"  # of processes that tests start
+    torch.set_num_threads(1)
 
 from reludyn.activation import RELU, LeakyReLU
 from reludyn.cli import main

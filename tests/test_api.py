@@ -75,7 +75,7 @@ def test_arrays_are_attributes() -> None:
         ("model.width=-1", "model.width=-1: must be >= 1"),
         ("data=foo", "data=foo: no such option"),
         ("model.width", "cannot read 'model.width'"),
-        ("theory.plane=foo", "theory.plane=foo: must be one of targets"),
+        ("theory.plane=foo", "theory.plane=foo: must be one of none, targets"),
     ],
 )
 def test_errors_are_those_of_the_command(override: str, message: str) -> None:

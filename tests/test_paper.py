@@ -104,7 +104,7 @@ def test_a_row_that_fails_is_reported(tmp_path: Path) -> None:
     """The others go on; its claims are not run; the script ends with exit code 1."""
     done = subprocess.run(
         [sys.executable, ROOT / "scripts" / "reproduce_paper.py", "rows=[fig4,fig5]", "short=true",
-         "overrides=[model.width=0]", "hydra.run.dir=out"],
+         "overrides=['model.width=0']", "hydra.run.dir=out"],
         cwd=tmp_path, capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 1

@@ -114,7 +114,7 @@ def test_arrays_of_an_ensemble(ensemble: Finished) -> None:
 def test_arrays_on_samples(empirical: Finished) -> None:
     expected = shapes(T=21, R=2, kept=2, k=2, d=5, r=2)
     assert {name: empirical.arrays[name].shape for name in expected} == expected
-    added = ADDED_TO_TRAJECTORY | PREDICTED | {"loss_population"}
+    added = ADDED_TO_TRAJECTORY | PREDICTED | {"loss_population", "partner"}
     assert set(empirical.arrays) - set(expected) == added
 
 
@@ -122,7 +122,7 @@ def test_arrays_on_samples(empirical: Finished) -> None:
 def test_numbers_have_full_precision(run: str, request: pytest.FixtureRequest) -> None:
     arrays = request.getfixturevalue(run).arrays
     assert arrays["step"].dtype == np.int64
-    floats = set(arrays) - {"step", "thinned"}
+    floats = set(arrays) - {"step", "thinned", "partner"}
     assert {arrays[name].dtype for name in floats} == {np.dtype(np.float64)}
 
 

@@ -197,17 +197,21 @@ def test_the_experiment(reludyn: Callable[..., Finished]) -> None:
     kinds = {(row["start"], row["kind"]) for row in rows}
     assert ("final", "global_minimum") in kinds
     assert {kind for _, kind in kinds} >= {"non_strict_saddle", "strict_saddle", "local_minimum"}
-    with np.load(run.folder / "landscape.npz", allow_pickle=False) as file:
+    with np.load(run.folder / "stationary_points.npz", allow_pickle=False) as file:
+        assert file["kind"].tolist() == [row["kind"] for row in rows]
+        assert file["eigenvalues"].shape == file["multiplicity"].shape
+        assert (file["multiplicity"].sum(1) == 2 * 100 + 2).all()
+    with np.load(run.folder / "plane.npz", allow_pickle=False) as file:
         data = dict(file)
     assert data["loss"].shape == (21, 21)
-    assert data["kind"].tolist() == [row["kind"] for row in rows]
     at = {(x, y): data["loss"][i, j] for i, x in enumerate(data["x"])
           for j, y in enumerate(data["y"])}  # fmt: skip
     assert at[1.0, -1.0] == pytest.approx(0, abs=1e-20)
     for x, y in [(2.0, 1.0), (1.2, 0.2), (-1.0, -2.0)]:  # the valley
         near = min(at, key=lambda point: math.hypot(point[0] - x, point[1] - y))
         assert at[near] == pytest.approx(0.25, rel=1e-12)
-    assert (run.folder / "figures" / "landscape.png").stat().st_size > 10_000
+    for name in ("surface", "stationary"):
+        assert (run.folder / "figures" / f"{name}.png").stat().st_size > 10_000
 
 
 @pytest.mark.parametrize("plane", ["eigenvectors", "random"])
@@ -217,10 +221,10 @@ def test_planes_around_the_final_weights(
 ) -> None:
     """At its origin the loss is that of the run; the directions are orthogonal, of length one."""
     run = reludyn(
-        "theory.landscape=true", f"theory.plane={plane}", "theory.grid=5", "data.dim=6", *data,
+        f"theory.plane={plane}", "theory.grid=5", "data.dim=6", *data,
         "model.width=3", "init.signs=random", "trainer.steps=30", "figures=false", "logger=none",
     )  # fmt: skip
-    with np.load(run.folder / "landscape.npz", allow_pickle=False) as file:
+    with np.load(run.folder / "plane.npz", allow_pickle=False) as file:
         plane_of = dict(file)
     arrays, row = run.arrays, run.rows[0]
     population = float(row["loss_population"] or row["loss"])

@@ -271,7 +271,7 @@ def _(*runs: Path) -> Finding:
         holds &= bool(same.mean() >= 0.9) and bool(reached.any()) and error < 1e-5
         seen.append(
             f"r = {r}: same outcome in {int(same.sum())} of {len(same)}, learned maps equal to "
-            f"{error:.0e}, times {np.median(ratio):.2f} of those"
+            f"{error:.0e}, times {np.median(ratio) if len(ratio) else np.nan:.2f} of those"
         )
     return Finding("; ".join(seen), holds)
 
