@@ -227,7 +227,11 @@ def _survey(record: Record, folder: Path) -> None:
         run_files.write_csv(folder / "stationary_points.csv", survey.COLUMNS, points.rows)
         run_files.write_npz(folder / "stationary_points.npz", points.arrays)
     if theory.plane != "none":
-        run_files.write_npz(folder / "plane.npz", survey.plane(record.parts, record.state))
+        arrays = survey.plane(record.parts, record.state)
+        if arrays:
+            run_files.write_npz(folder / "plane.npz", arrays)
+        else:
+            log.warning("no plane: every replica diverged")
     if record.parts.config.data.name == "digits":
         images = survey.reconstructions(record.parts, record.state)
         run_files.write_npz(folder / "reconstructions.npz", images)

@@ -284,8 +284,9 @@ class Theory:
     )
     plane: str = key(
         "the plane on which the loss is evaluated: none; targets, w_1 = x a, w_2 = y a with "
-        "v = (1, -1); around the final weights of replica 0 the eigenvectors of the largest and "
-        "the smallest eigenvalue of the Hessian, or two random directions: plane.npz",
+        "v = (1, -1); around the final weights of the first replica that did not diverge the "
+        "eigenvectors of the largest and the smallest eigenvalue of the Hessian, or two random "
+        "directions: plane.npz",
         one_of=("none", "targets", "eigenvectors", "random"),
     )
     extent: float = key("the plane's largest coordinate, in units of sqrt|a|", above=0)

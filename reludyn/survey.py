@@ -74,8 +74,13 @@ def stationary_points(parts: Experiment, state: State) -> Points:
 
 def plane(parts: Experiment, state: State) -> Arrays:
     """The arrays of plane.npz: x, y, loss (X, Y) at origin + x one + y other, and these three, W
-    (k, d) and V (r, k) each. The population risk."""
-    A, final, theory = parts.A.cpu().double(), _host(state.student), parts.config.theory
+    (k, d) and V (r, k) each. The population risk; around the first replica that did not diverge.
+    Empty where all did and the plane goes through their weights."""
+    A, theory = parts.A.cpu().double(), parts.config.theory
+    going = state.diverged.cpu().logical_not()
+    final = _host(state.student).map(lambda layer: layer[going])
+    if theory.plane != "targets" and final.replicas == 0:
+        return {}
     risk = PopulationRisk(A, parts.objective.risk.activation)
     chosen = _plane(theory.plane, risk, final, parts.config.seed)
     x = torch.linspace(-theory.extent, theory.extent, theory.grid, dtype=torch.float64)

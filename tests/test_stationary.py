@@ -176,6 +176,19 @@ def test_the_search_reports_what_the_theorem_leaves_out(searched) -> None:
     assert {"strict_saddle", "local_minimum"} <= others
 
 
+@pytest.mark.parametrize("norm", [1e-6, 1e4])
+def test_the_search_does_not_depend_on_units(norm: float) -> None:
+    """Weights in sqrt|a|: a search of 60 iterations goes the same way."""
+    start = drawn("theorem", range(20), 2, 3, 1, 2.0)
+    one = find_stationary(risk(3), start, 60)
+    scaled = find_stationary(risk(3, norm), start.map(lambda x: math.sqrt(norm) * x), 60)
+    back = scaled.map(lambda x: x / math.sqrt(norm))
+    kinds = identify(risk(3), one).kind
+    assert identify(risk(3, norm), scaled).kind == kinds
+    settled = [j for j, kind in enumerate(kinds) if kind != "not_stationary"]
+    torch.testing.assert_close(back.W[settled], one.W[settled], rtol=1e-4, atol=1e-4)
+
+
 def test_the_search_finds_minima_from_nearby() -> None:
     """From 30% away from a minimum."""
     student = ray(*[(1.0, 1.0), (-1.0, -1.0)], d=4)
@@ -212,6 +225,20 @@ def test_the_experiment(reludyn: Callable[..., Finished]) -> None:
         assert at[near] == pytest.approx(0.25, rel=1e-12)
     for name in ("surface", "stationary"):
         assert (run.folder / "figures" / f"{name}.png").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize("plane", ["eigenvectors", "random", "targets"])
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_there_is_no_plane_around_weights_that_diverged(
+    reludyn: Callable[..., Finished], plane: str
+) -> None:
+    run = reludyn(
+        "theory.stationary=true", "theory.spectrum=true", f"theory.plane={plane}",
+        "optimizer.lr=1e300", "figures=false", "logger=none",
+    )  # fmt: skip
+    assert run.code == 3
+    assert (run.folder / "plane.npz").exists() == (plane == "targets")
+    assert {row["start"] for row in run.table("stationary_points.csv")} == {"initial"}
 
 
 @pytest.mark.parametrize("plane", ["eigenvectors", "random"])

@@ -80,8 +80,7 @@ def spectrum(hessian: Hessian, inputs: int | None = None) -> Spectrum:
         whole = torch.cat([whole, beyond], -1)
         counts = torch.cat([counts, torch.full(beyond.shape, copies)], -1)
     order = whole.argsort(-1)
-    values = whole.gather(-1, order).where(exists.unsqueeze(-1), math.nan)
-    return Spectrum(values, counts.to(order.device).gather(-1, order), dense)
+    return Spectrum(whole.gather(-1, order), counts.to(order.device).gather(-1, order), dense)
 
 
 def across(hessian: Hessian) -> Tensor:
@@ -99,15 +98,21 @@ def across(hessian: Hessian) -> Tensor:
 
 
 def _eigenvalues(matrices: Tensor, exists: Tensor) -> Tensor:
-    """(R, n, n) -> (R, n), of those that are defined."""
+    """(R, n, n) -> (R, n), NaN where a Hessian does not exist or overflows."""
+    exists = exists & matrices.isfinite().all(-1).all(-1)
     eye = torch.eye(matrices.shape[-1]).to(matrices)
     values: Tensor = torch.linalg.eigvalsh(torch.where(exists.view(-1, 1, 1), matrices, eye))
-    return values
+    return values.where(exists.unsqueeze(-1), math.nan)
 
 
 def _ends(hessian: Hessian, exists: Tensor) -> Tensor:
-    """The ENDS smallest and largest eigenvalues of each replica, (R, 2 ENDS)."""
-    from scipy.sparse.linalg import LinearOperator, eigsh  # type: ignore[import-untyped]
+    """The ENDS smallest and largest eigenvalues of each replica, (R, 2 ENDS); NaN where they are
+    not defined or not found."""
+    from scipy.sparse.linalg import (  # type: ignore[import-untyped]
+        ArpackError,
+        LinearOperator,
+        eigsh,
+    )
 
     found = []
     _, k, d = hessian.student.W.shape
@@ -125,7 +130,10 @@ def _ends(hessian: Hessian, exists: Tensor) -> Tensor:
 
         operator = LinearOperator((N, N), matvec=product, dtype=np.float64)
         start = np.random.default_rng(0).standard_normal(N)
-        ends = [eigsh(operator, ENDS, which=end, v0=start, return_eigenvectors=False)
-                for end in ("SA", "LA")]  # fmt: skip
-        found.append(np.sort(np.concatenate(ends)))
+        try:
+            ends = [eigsh(operator, ENDS, which=end, v0=start, return_eigenvectors=False)
+                    for end in ("SA", "LA")]  # fmt: skip
+            found.append(np.sort(np.concatenate(ends)))
+        except ArpackError:  # overflow, or no convergence
+            found.append(np.full(2 * ENDS, np.nan))
     return torch.from_numpy(np.stack(found)).to(hessian.student.W)

@@ -128,12 +128,14 @@ def find_stationary(risk: PopulationRisk, start: ReLUStudent, iterations: int = 
     k, d = start.W.shape[1:]
     z = flatten(start)
     damping = torch.full_like(z[:, 0], 1.0)
+    root = math.sqrt(float(torch.linalg.matrix_norm(risk.A, ord=2)))
     point = start
     g = flatten(risk.evaluate(start).gradient)
     for _ in range(iterations):
         values, vectors = torch.linalg.eigh(risk.hessian(point).matrix())
         slope = (vectors.mT @ g.unsqueeze(-1)).squeeze(-1)
-        weights = values / (values.square() + damping.unsqueeze(-1) * norm(g).unsqueeze(-1))
+        shift = root * (damping * norm(g)).unsqueeze(-1)  # in the units of H^2
+        weights = values / (values.square() + shift)
         step = (vectors @ (weights * slope).unsqueeze(-1)).squeeze(-1)
         tried = ReLUStudent(*unflatten(z - step, k, d))
         new = flatten(risk.evaluate(tried).gradient)
