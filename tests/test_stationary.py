@@ -11,9 +11,11 @@ import torch
 from conftest import Finished, drawn
 
 from reludyn.activation import LeakyReLU
+from reludyn.notation import Gradient
 from reludyn.risk import PopulationRisk
 from reludyn.student import InvariantSubspace, ReLUStudent
 from reludyn.teacher import axis_teacher
+from reludyn.theory.landscape import Plane, loss_on_line, loss_on_plane
 from reludyn.theory.spectrum import spectrum
 from reludyn.theory.stationary import find_stationary, identify, symmetries
 
@@ -199,6 +201,35 @@ def test_the_search_finds_minima_from_nearby() -> None:
     assert found.kind.count("global_minimum") > 25
     assert set(found.kind) <= {"global_minimum", "not_stationary", "non_strict_saddle",
                                "strict_saddle"}  # fmt: skip
+
+
+# --- Lines and planes -------------------------------------------------------------------------
+
+
+def test_slices_are_losses_along_the_way() -> None:
+    """A line and a plane against the loss of each point alone; a valley along the saddles."""
+    A, rng = axis_teacher(2, 4).A, np.random.default_rng(0)
+    of = PopulationRisk(A)
+    origin, one, other = (
+        Gradient(*(torch.from_numpy(rng.standard_normal(shape)) for shape in ((3, 4), (2, 3))))
+        for _ in range(3)
+    )
+    x, y = torch.tensor([-0.5, 0.0, 2.0]).double(), torch.tensor([0.1, 0.7]).double()
+    found = loss_on_plane(of, Plane(origin, one, other), x, y)
+    line = loss_on_line(of, origin, one, x)
+    for i in range(3):
+        for j in range(2):
+            layers = (o + x[i] * p + y[j] * q for o, p, q in zip(origin, one, other, strict=True))
+            point = ReLUStudent(*(layer.unsqueeze(0) for layer in layers))
+            assert float(found[i, j]) == pytest.approx(float(of.loss(point).total), rel=1e-14)
+        layers = (o + x[i] * p for o, p in zip(origin, one, strict=True))
+        point = ReLUStudent(*(layer.unsqueeze(0) for layer in layers))
+        assert float(line[i]) == pytest.approx(float(of.loss(point).total), rel=1e-14)
+    saddle = ray((1.0, 2.0), (-1.0, 1.0))
+    along = Gradient(torch.zeros(2, D).double(), torch.zeros(1, 2).double())
+    along.W[:, 0] = 1.0  # both move along a: c changes
+    valley = loss_on_line(risk(), Gradient(saddle.W[0], saddle.V[0]), along, x)
+    torch.testing.assert_close(valley, torch.full_like(valley, 0.25), rtol=1e-12, atol=0)
 
 
 # --- The experiment ---------------------------------------------------------------------------
