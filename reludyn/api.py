@@ -88,7 +88,7 @@ def load_run(folder: str | Path) -> Run:
     columns = {name: [row[name] or None for row in rows] for name in rows[0]}
     summary = json.loads((folder / "summary.json").read_text())
     initial, final = (
-        ReLUStudent(*(torch.from_numpy(arrays[name][look].copy()) for name in "WV"))
+        ReLUStudent(*(torch.from_numpy(arrays[name][look]).double() for name in "WV"))
         for look in (0, -1)
     )
     return Run(arrays, _typed(columns), summary, initial, final, torch.from_numpy(arrays["A"]))

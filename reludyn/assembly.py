@@ -49,11 +49,13 @@ def build(config: Config) -> Experiment:
     """The parts that the config names; raises ConfigError where they cannot be made."""
     device, dtype = pick_device(config.device), _DTYPES[config.precision]
     check_memory(config)
-    if config.theory.stationary and hessian_size(config) > DENSE:
-        raise ConfigError(
-            "theory.stationary", True, f"needs a Hessian of at most {DENSE:,} rows; "
-            f"model.width={config.model.width} makes {hessian_size(config):,}",
-        )  # fmt: skip
+    theory = config.theory
+    if theory.stationary or theory.plane == "eigenvectors":
+        size = hessian_size(config)
+        key, value = ("stationary", True) if theory.stationary else ("plane", theory.plane)
+        if size > DENSE:
+            allowed = f"needs a Hessian of at most {DENSE:,} rows; this model has {size:,} weights"
+            raise ConfigError(f"theory.{key}", value, allowed, "Reduce model.width")
     config, target = make_target(config)
     seeds = range(config.seed, config.seed + config.replicas)
     drawn = draw_students(config.init, seeds, config.model.width, target.teacher)

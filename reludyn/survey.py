@@ -128,6 +128,10 @@ def _search(parts: Experiment, start: ReLUStudent) -> tuple[ReLUStudent, Station
     return points, identify(risk, points, parts.teacher.inputs)
 
 
+def _counts(values: torch.Tensor) -> list[int | None]:
+    return [None if x is None else int(x) for x in numbers(values)]
+
+
 def _host(student: ReLUStudent) -> ReLUStudent:
     return student.to("cpu", torch.float64)
 
@@ -148,8 +152,8 @@ def _rows(
         "gradient_norm": numbers(found.gradient),
         "smallest_eigenvalue": numbers(found.spectrum.smallest),
         "sharpness": numbers(found.spectrum.sharpness),
-        "negative_eigenvalues": found.spectrum.negative().tolist(),
-        "zero_eigenvalues": found.spectrum.near_zero().tolist(),
+        "negative_eigenvalues": _counts(found.spectrum.negative()),
+        "zero_eigenvalues": _counts(found.spectrum.near_zero()),
         "lower_nearby": numbers(found.lower),
         "signs": sign_patterns(points.V[:, 0]) if r == 1 else [None] * R,
         "reason": found.reason,

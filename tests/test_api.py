@@ -90,6 +90,12 @@ def test_a_run_that_did_not_end_is_not_loaded(reludyn: Command) -> None:
         package.load_run(finished.where)
 
 
+def test_a_single_precision_run_is_read_as_double(reludyn: Command) -> None:
+    run = package.load_run(reludyn_in(reludyn, "run", "precision=float32").where)
+    assert {x.dtype for x in (*run.initial, *run.final, run.A)} == {torch.float64}
+    assert package.spectrum(package.PopulationRisk(run.A).hessian(run.final)).complete
+
+
 def test_what_is_promised_is_there() -> None:
     for name in package.__all__:
         assert getattr(package, name) is not None

@@ -215,6 +215,13 @@ def test_all_hold_on_the_population_risk(norm: float, sigma: float, lr: float) -
     assert all(table.tallies[name].smallest_margin > 0 for name in checked)
 
 
+@pytest.mark.parametrize("d", [1, 2, 3])
+def test_all_hold_with_few_inputs(d: int) -> None:
+    """Where hidden weights point away from their target they shrink to their part across first; an
+    aligned start needs no time."""
+    assert followed(axis_teacher(1, d), 1e-3, 0.1, 200).violated == {}
+
+
 @pytest.mark.slow
 def test_all_hold_on_samples() -> None:
     """Those that speak of samples: d = 20, n = 16 d."""

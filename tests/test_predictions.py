@@ -284,6 +284,41 @@ def test_the_rate_is_that_of_the_hessian(slope: float) -> None:
     )
 
 
+@pytest.mark.parametrize(("lr", "d"), [(0.1, 20), (1.5, 20), (1.9, 20), (0.1, 1)])
+def test_the_rate_at_the_end_is_the_measured_one(lr: float, d: int) -> None:
+    """The largest factor: also where large steps overshoot, or nothing is across a. Errors of the
+    weights shrink by it in the last iterations before rounding."""
+    teacher = axis_teacher(1, d)
+    student = drawn("xavier_normal", range(20), 2, d, 1, 1e-2, teacher=teacher)
+    said = predict(student, teacher.A, lr, 1e-18, 3000)
+    j = said.outcome.index("global_minimum")
+    one = student.map(lambda layer: layer[j : j + 1])
+    risk, losses = PopulationRisk(teacher.A), []
+    for _ in range(3000):
+        evaluation = risk.evaluate(one)
+        losses.append(float(risk.loss(one).total[0]))
+        gradient = evaluation.gradient
+        one = ReLUStudent(one.W - lr * gradient.W, one.V - lr * gradient.V)
+    tail = [x for x in losses if 1e-24 < x < 1e-14]
+    measured = (tail[-1] / tail[0]) ** (1 / (2 * (len(tail) - 1)))
+    assert float(said.rate[j]) == pytest.approx(measured, abs=2e-3)
+
+
+def test_divergence_is_predicted() -> None:
+    teacher = axis_teacher(1, 10)
+    student = drawn("xavier_normal", range(4), 2, 10, 1, 1e-3, teacher=teacher)
+    assert set(predict(student, teacher.A, 5.0, 1e-4, 500).outcome) == {"diverged"}
+
+
+def test_a_singular_value_of_zero_has_nothing_to_learn() -> None:
+    A = torch.zeros(2, 6, dtype=torch.float64)
+    A[0, 0] = 1.0
+    student = drawn("xavier_normal", range(6), 4, 6, 2, 1e-4, teacher=LinearTeacher(A))
+    direction = predict(student, A, 0.1, 1e-4, 1000).T_direction
+    assert (direction[:, 0] > 0).all()
+    assert (direction[:, 1] == -1).all()
+
+
 # --- In the files of a run --------------------------------------------------------------------
 
 

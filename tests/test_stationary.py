@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
-from conftest import Finished, drawn
+from conftest import Finished, drawn, refused, reludyn_in
 
 from reludyn.activation import LeakyReLU
 from reludyn.notation import Gradient
@@ -256,6 +256,14 @@ def test_the_experiment(reludyn: Callable[..., Finished]) -> None:
         assert at[near] == pytest.approx(0.25, rel=1e-12)
     for name in ("surface", "stationary"):
         assert (run.folder / "figures" / f"{name}.png").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize("theory", ["theory.stationary=true", "theory.plane=eigenvectors"])
+def test_a_hessian_that_is_too_large_is_refused_before_training(
+    reludyn: Callable[..., Finished], theory: str
+) -> None:
+    line = refused(reludyn_in(reludyn, "run", theory, "model.width=40", "init.signs=random"))
+    assert f"{theory}: needs a Hessian of at most 1,500 rows; this model has 1,680" in line
 
 
 @pytest.mark.parametrize("plane", ["eigenvectors", "random", "targets"])

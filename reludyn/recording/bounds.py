@@ -85,17 +85,18 @@ class BoundsTable:
         if not applies.any():
             return
         tally.checked += int(applies.sum())
-        relative = margin[applies] / np.abs(right[applies])
-        smallest = float(np.min(relative))
-        if tally.smallest_margin is None or not smallest >= tally.smallest_margin:
-            tally.smallest_margin = _finite(smallest)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            relative = margin[applies] / np.abs(right[applies])
+        earlier = [] if tally.smallest_margin is None else [tally.smallest_margin]
+        seen = [*relative[np.isfinite(relative)].tolist(), *earlier]
+        tally.smallest_margin = min(seen, default=None)
         if violated.any():
             replicas = violated.any(1)
             tally.violated += int(violated.sum())
             tally.replicas |= set(np.flatnonzero(replicas).tolist())
             first = int(steps[replicas].min())
-            earlier = tally.first_violation
-            tally.first_violation = first if earlier is None else min(first, earlier)
+            known = tally.first_violation
+            tally.first_violation = first if known is None else min(first, known)
 
 
 def _finite(x: float) -> float | None:

@@ -4,7 +4,9 @@ r = 1, k = 2, ReLU, x ~ N(0, I), gradient descent with one step size mu. Notatio
 = sign v_i, theta_i the angle of w_i to s_i a, h_i = V_i w_i - s_i a, b_i = |w_i|^2 - v_i^2. All
 statements need output weights of opposite signs; the other hypotheses are said with each, where
 "small weights" are those of `Point.small_start`. Where the paper only says O(.) or "a constant",
-the constant is chosen here and said too. (The caption of the paper's figure 1 swaps w_1 and w_2:
+the constant is chosen here and said too. Nothing is asked of mu and n, whose bounds the paper does
+not name either: a violation at a large step size or with few samples says that they are beyond
+them. (The caption of the paper's figure 1 swaps w_1 and w_2:
 here s_i a is the target of w_i, so w_1 goes to a where v_1 > 0.)
 """
 
@@ -36,7 +38,7 @@ H = 20.0  # Lemma 13
 DRIFT = 6.0  # Lemma 3
 LARGEST = 2.0  # Lemmas 4 and 5, in units of sqrt|a|
 UNBALANCED = 1 / 4  # Lemma 4, in units of |a|
-CONTRACTION = PL * GROWN**2 / 4  # of Theorem 2; follows from Lemmas 7 and 8
+CONTRACTION = PL * GROWN**2 / 4  # of Theorem 2
 START = 1 / 40  # "small weights", in units of sqrt|a|: sigma_0 of Theorem 2
 RESOLVED = 1e4  # times the resolution of the loss, below which sides are rounding
 
@@ -161,12 +163,14 @@ def lemma_5_upper(point: Point) -> Sides:
 @statement("lemma_5_lower")
 def lemma_5_lower(point: Point) -> Sides:
     """|v_i|, |w_i| >= beta sqrt|a| from small weights. The paper leaves beta to the initialisation;
-    here it is half of the smallest of |v_i(0)|, v_i(0) + s_i <w_i(0), a>/|a| and |w_i(0)|."""
+    here it is half of the smallest of |v_i(0)|, v_i(0) + s_i <w_i(0), a>/|a| and |w_i(0)|, of which
+    only the part across a counts where w_i(0) points away from s_i a: that part turns round."""
     least = torch.minimum(point.V, norm(point.student.W))
-    u, _, _ = point.started
-    sizes = torch.stack([point.initial.V[:, 0].abs(), u * math.sqrt(point.size),
-                         norm(point.initial.W)])  # fmt: skip
-    beta = sizes.amin((0, 2)).unsqueeze(-1) / 2
+    u, _, across = point.started
+    unit, v = math.sqrt(point.size), point.initial.V[:, 0].abs()
+    away = u < v / unit  # P_i < 0
+    hidden = torch.where(away, unit * across, norm(point.initial.W))
+    beta = torch.stack([v, unit * u, hidden]).amin((0, 2)).unsqueeze(-1) / 2
     return Sides(beta.expand_as(least), least, point.small_start.unsqueeze(-1).expand_as(least))
 
 
@@ -232,8 +236,8 @@ def lemma_13(point: Point) -> Sides:
 @statement("theorem_2")
 def theorem_2(point: Point) -> Sides:
     """E = |diag(|v|) W - [s_1 a, s_2 a]^T|_F shrinks by 1 - c mu |a| an iteration from T_growth on,
-    from small weights. The paper leaves c open; c = 0.05/64 follows from Lemmas 7 and 8. (Measured:
-    c between 1/2 and 1.)"""
+    from small weights. The paper leaves c open; here it is 0.05/64, the order to which Lemmas 7 and
+    8 contract the loss. (Measured: c between 1/2 and 1.)"""
     A = point.risk.A
     now, before = (effective_weight_error(x, A) for x in (point.student, point.previous))
     moved = (point.student.W != point.previous.W).any(-1).any(-1)  # false once it has stopped
@@ -244,7 +248,8 @@ def theorem_2(point: Point) -> Sides:
 def _alignment(point: Point) -> Tensor:
     u, q, across = point.started
     growth = math.log1p(point.lr * point.size / 2)
-    return 1 + ((2 * across / math.tan(ALIGNED) + q) / u).log().amax(-1) / growth
+    times = ((2 * across / math.tan(ALIGNED) + q) / u).log() / growth
+    return 1 + times.amax(-1).clamp_min(0)
 
 
 def _clock(point: Point, clock: Tensor, latest: Tensor) -> Sides:

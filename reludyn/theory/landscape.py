@@ -15,7 +15,7 @@ from reludyn.risk import PopulationRisk
 from reludyn.risk.hessian import flatten, unflatten
 from reludyn.student import ReLUStudent
 
-POINTS = 2**14  # points whose loss is evaluated at once
+NUMBERS = 2**22  # weights that the points have whose loss is evaluated at once
 
 
 class Plane(NamedTuple):
@@ -30,9 +30,11 @@ def loss_on_plane(risk: PopulationRisk, plane: Plane, x: Tensor, y: Tensor) -> T
     """The loss at all pairs of coordinates x (X,) and y (Y,): (X, Y)."""
     k, d = plane.origin.W.shape
     origin, one, other = (flatten(layers) for layers in plane)
-    z = origin + x.view(-1, 1, 1) * one + y.view(1, -1, 1) * other
-    parts = z.flatten(0, 1).split(POINTS)
-    losses = [risk.loss(ReLUStudent(*unflatten(part, k, d))).total for part in parts]
+    rows = max(1, NUMBERS // (len(y) * len(origin)))
+    losses = []
+    for some in x.split(rows):
+        z = origin + some.view(-1, 1, 1) * one + y.view(1, -1, 1) * other
+        losses.append(risk.loss(ReLUStudent(*unflatten(z.flatten(0, 1), k, d))).total)
     return torch.cat(losses).view(len(x), len(y))
 
 

@@ -23,6 +23,7 @@ from reludyn.student import ReLUStudent
 from reludyn.theory.rays import ALIGNED, first_time
 
 SMALL = 0.1  # the size of weights, in units of sqrt(s_1), up to which they count as small
+EPS = 1e-12  # singular values, in units of the largest, that count as zero
 BLOCK = 64  # iterations evaluated at once
 
 
@@ -65,7 +66,8 @@ class LinearPhase:
         """sum_i odd alpha_ij beta_ij / s_j, (R, T, r): how much of direction j of A the effective
         map odd V W has."""
         s: Tensor = torch.linalg.svdvals(self.A)
-        return self.activation.odd * (small.alpha * small.beta).sum(-2) / s
+        parts = self.activation.odd * (small.alpha * small.beta).sum(-2) / s
+        return parts.where(s > EPS * s[0], math.nan)
 
     def times(self, steps: int) -> tuple[Tensor, Tensor]:
         """(T_align (R,), T_direction (R, r)) within so many steps, else -1.
@@ -78,6 +80,8 @@ class LinearPhase:
         R, r = self.student.replicas, len(self.A)
         limit = SMALL * math.sqrt(float(torch.linalg.matrix_norm(self.A, ord=2)))
         align = torch.full((R,), -1)
+        s = torch.linalg.svdvals(self.A)
+        null = s <= EPS * s[0]  # nothing to learn
         direction, small_yet = torch.full((R, r), -1), torch.ones(R, dtype=torch.bool)
         for start in range(0, steps + 1, BLOCK):
             iterations = torch.arange(start, min(start + BLOCK, steps + 1))
@@ -89,7 +93,7 @@ class LinearPhase:
             learned = self.learned(small) >= 1
             direction = first_time(direction, start + _first(learned, 1), learned.any(1))
             small_yet = tiny[:, -1]
-            if bool((direction >= 0).all() & ((align >= 0) | ~small_yet).all()):
+            if bool(((direction >= 0) | null).all() & ((align >= 0) | ~small_yet).all()):
                 break
         return align, direction
 

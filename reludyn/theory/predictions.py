@@ -23,6 +23,7 @@ from reludyn.theory.rays import ALIGNED, GROWN, MINIMUM, Outcome, first_time
 from reludyn.theory.reduced import Rays, Theory
 
 HORIZON = 300.0  # the time, in units of 1/|a|, after the linear part, that is looked ahead
+DIVERGED = 1e6  # the loss, in units of |a|^2, from which descent has diverged
 EVERY = 32  # iterations after which replicas that are done are put aside
 
 
@@ -58,15 +59,18 @@ def predict(
         return Prediction(align, never, never, direction, names, signs, unknown, unknown, layer,
                           layer)  # fmt: skip
     theory = Theory(float(norm(A[0])), lr, activation)
-    return _predict_rays(theory, theory.rays(student, A), tolerance, steps)
+    return _predict_rays(theory, theory.rays(student, A), tolerance, steps, A.shape[1] > 1)
 
 
-def _predict_rays(theory: Theory, rays: Rays, tolerance: float, steps: int) -> Prediction:
-    """By iterating the reduced dynamics, from where weights are no longer tiny."""
+def _predict_rays(
+    theory: Theory, rays: Rays, tolerance: float, steps: int, across: bool
+) -> Prediction:
+    """By iterating the reduced dynamics, from where weights are no longer tiny; `across`: whether
+    there are directions across a."""
     t = theory.linear_steps(rays, steps)
     align = theory.first_aligned(rays, t)
     growth, converged, half = (torch.full_like(t, -1) for _ in range(3))
-    minimum, stuck = torch.zeros_like(t, dtype=torch.bool), torch.zeros_like(t, dtype=torch.bool)
+    minimum, stuck, diverged = (torch.zeros_like(t, dtype=torch.bool) for _ in range(3))
     rays = theory.linear(rays, t)
     last = rays.map(torch.clone)  # where each replica came to
     left = torch.arange(len(t))  # the replicas that are still followed
@@ -84,7 +88,9 @@ def _predict_rays(theory: Theory, rays: Rays, tolerance: float, steps: int) -> P
             stuck[left] = theory.stuck(rays)
             for whole, part in zip(last, rays, strict=True):
                 whole[left] = part
-            done = (converged[left] >= 0) | stuck[left] | (t >= steps)
+            gone = (loss <= DIVERGED * theory.target_norm**2).logical_not()  # or not a number
+            diverged[left] = gone & (t <= steps)
+            done = (converged[left] >= 0) | stuck[left] | gone | (t >= steps)
             if tolerance == 0:
                 done |= minimum[left]
             if bool(done.all()):
@@ -96,10 +102,12 @@ def _predict_rays(theory: Theory, rays: Rays, tolerance: float, steps: int) -> P
     for j in range(len(names)):
         if minimum[j]:
             names[j] = "global_minimum"
+        elif diverged[j]:
+            names[j] = "diverged"
         elif stuck[j]:
             names[j] = "non_strict_saddle"
     stuck &= minimum.logical_not()
-    rate = torch.where(minimum, theory.rate(last), math.nan)
+    rate = torch.where(minimum, theory.rate(last, across), math.nan)
     saddle_c = torch.where(stuck, torch.where(last.v[:, 0] < 0, -1.0, 0.0), math.nan)
     unit = math.sqrt(theory.target_norm)
     return Prediction(

@@ -133,18 +133,25 @@ class Theory:
         squares = rays.v.square(), rays.along.square() + rays.across.square()
         return one_ray & there & into_ray(*squares, rays.angle)
 
-    def rate(self, rays: Rays) -> Tensor:
-        """Slowest factor an iteration near the minimum at which the rays end, (R,): 1 - mu |a|
-        times the smallest positive eigenvalue of the Hessian, across a. It is that of
-        [[p A, -s sqrt(A B)], [-s sqrt(A B), p B]] with A, B the sums of V^2 over the two rays,
-        p = odd^2 + even^2, s = odd^2 - even^2 (p = 1/2, s = 0 for ReLU: 1 - mu min(A, B)/2)."""
-        odd, even = self.activation.odd, self.activation.even
-        p, s = self.activation.square, odd**2 - even**2
-        squares = rays.v.square()
+    def rate(self, rays: Rays, across: bool = True) -> Tensor:
+        """Slowest factor an iteration near the minimum at which the rays end, (R,): the largest
+        |1 - mu |a| lambda| over the eigenvalues of the Hessian that are not zero. Those across a
+        (`across`: d > 1) are those of [[p A, -s sqrt(A B)], [-s sqrt(A B), p B]] with A, B the
+        sums of V^2 over the two rays, p = odd^2 + even^2, s = odd^2 - even^2; those along a the
+        same with the sums of V^2 + P^2. For ReLU p = 1/2, s = 0: 1 - mu |a| min(A, B)/2 for small
+        mu."""
+        squares = [rays.v.square(), rays.v.square() + rays.along.square()]
+        values = [x for sums in squares[0 if across else 1 :] for x in self._pair(rays, sums)]
+        factors = 1 - self.lr * self.target_norm * torch.stack(values)
+        return factors.abs().amax(0)
+
+    def _pair(self, rays: Rays, squares: Tensor) -> tuple[Tensor, Tensor]:
+        """Both eigenvalues for the sums of these squares over each ray, (R,) each."""
+        p, s = self.activation.square, self.activation.odd**2 - self.activation.even**2
         A = torch.where(rays.v >= 0, squares, 0.0).sum(-1)
         B = squares.sum(-1) - A
-        smallest = p * (A + B) / 2 - ((p * (A - B) / 2).square() + s**2 * A * B).sqrt()
-        return 1 - self.lr * self.target_norm * smallest
+        root = ((p * (A - B) / 2).square() + s**2 * A * B).sqrt()
+        return p * (A + B) / 2 - root, p * (A + B) / 2 + root
 
     def learned(self, rays: Rays) -> Tensor:
         """odd (G + G'), the part of a that the effective map odd V W has: (R,)."""

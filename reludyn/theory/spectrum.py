@@ -17,6 +17,7 @@ from reludyn.risk.hessian import Hessian, flatten, unflatten
 from reludyn.student import ReLUStudent
 
 ZERO = 1e-6  # eigenvalues that count as zero, in units of the largest one
+BASIS = 80  # vectors that Lanczos iterations keep
 ENDS = 4  # eigenvalues computed at either end beyond that
 
 
@@ -48,16 +49,18 @@ class Spectrum:
         return self._count(self.values < -self._zero(tolerance))
 
     def near_zero(self, tolerance: float = ZERO) -> Tensor:
-        """How many are within the tolerance of zero, (R,). Every neuron has one at a stationary
-        point, the rescaling v_i -> c v_i, w_i -> w_i / c."""
-        return self._count(self.values.abs() <= self._zero(tolerance))
+        """How many are within the tolerance of zero, (R,); NaN of an incomplete spectrum. Every
+        neuron has one at a stationary point, the rescaling v_i -> c v_i, w_i -> w_i / c."""
+        found = self._count(self.values.abs() <= self._zero(tolerance))
+        return found if self.complete else torch.full_like(found, math.nan)
 
     def _zero(self, tolerance: float) -> Tensor:
         rounding = 100 * torch.finfo(self.values.dtype).eps
         return max(tolerance, rounding) * self.values.abs().amax(-1, keepdim=True)
 
     def _count(self, chosen: Tensor) -> Tensor:
-        return torch.where(chosen, self.multiplicity, 0).sum(-1)
+        count = torch.where(chosen, self.multiplicity, 0).sum(-1).to(self.values)
+        return count.where(self.values.isfinite().all(-1), math.nan)
 
 
 def spectrum(hessian: Hessian, inputs: int | None = None) -> Spectrum:
@@ -130,9 +133,13 @@ def _ends(hessian: Hessian, exists: Tensor) -> Tensor:
 
         operator = LinearOperator((N, N), matvec=product, dtype=np.float64)
         start = np.random.default_rng(0).standard_normal(N)
+        accuracy = 100 * torch.finfo(student.W.dtype).eps
         try:
-            ends = [eigsh(operator, ENDS, which=end, v0=start, return_eigenvectors=False)
-                    for end in ("SA", "LA")]  # fmt: skip
+            ends = [
+                eigsh(operator, ENDS, which=end, v0=start, return_eigenvectors=False,
+                      ncv=min(N, BASIS), tol=accuracy)
+                for end in ("SA", "LA")
+            ]  # fmt: skip
             found.append(np.sort(np.concatenate(ends)))
         except ArpackError:  # overflow, or no convergence
             found.append(np.full(2 * ENDS, np.nan))

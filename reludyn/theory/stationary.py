@@ -84,7 +84,8 @@ def identify(
         v, value = student.V[:, 0], zero_loss * activation.even**2 / activation.square
         one_sign = (v > 0).all(-1) | (v < 0).all(-1)
         one_sign &= (loss - value).abs() <= LOWER * zero_loss
-    open_ = stationary & ~(minimum | strict | one_sign) & risk.hessian(student).exists
+    exists = risk.hessian(student).exists
+    open_ = stationary & ~(minimum | strict | one_sign) & exists
     isolated, lower = torch.zeros_like(stationary), torch.full_like(loss, math.nan)
     if open_.any():
         isolated[open_], lower[open_] = _nearby(risk, student.map(lambda x: x[open_]), unit)
@@ -106,6 +107,8 @@ def identify(
             kind, why = "local_minimum", "all zero eigenvalues come from symmetries"
         elif lower[j] < -LOWER * zero_loss:
             kind, why = "non_strict_saddle", f"descent nearby falls by {-float(lower[j]):.2g}"
+        elif not exists[j]:
+            kind, why = "undecided", "the risk is not twice differentiable here"
         else:
             kind, why = "undecided", "no negative eigenvalue, nothing lower found nearby"
         kinds.append(kind)
@@ -114,7 +117,8 @@ def identify(
     c = torch.full_like(loss, math.nan)
     if len(A) == 1:
         c = saddle_ratio(student, A, activation).where(saddle, math.nan)
-    theorem = _within_theorem(student, activation) & (saddle | minimum)
+    family = minimum | (saddle & ((c > 0) | (c < -1)))
+    theorem = _within_theorem(student, activation) & family
     return StationaryPoints(kinds, reasons, loss, gradient, found, lower, c, theorem.tolist())
 
 
