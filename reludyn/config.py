@@ -9,6 +9,7 @@ import difflib
 import hashlib
 import math
 from dataclasses import fields
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +95,13 @@ def conf_directory() -> Path:
         if (directory / "config.yaml").is_file():
             return directory
     raise FileNotFoundError(f"no conf/ inside or beside {package}: reinstall reludyn")
+
+
+def comment_of(group: str, option: str) -> str:
+    """What conf/ says of an option: the comment that its file begins with."""
+    lines = (conf_directory() / group / f"{option}.yaml").read_text().splitlines()
+    comments = takewhile(lambda line: line.startswith("#"), lines)
+    return " ".join(line.lstrip("# ") for line in comments if "@package" not in line)
 
 
 def parse(composed: DictConfig) -> Config:

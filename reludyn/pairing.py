@@ -54,7 +54,7 @@ def _squares_of_sums(rows: Tensor) -> Tensor:
 
 def _match(cost: Tensor) -> Tensor:
     """The cheapest matching of largest size, for symmetric costs (k, k): (k,)."""
-    from networkx import Graph, min_weight_matching  # type: ignore[import-untyped]
+    from networkx import Graph, min_weight_matching
 
     k = len(cost)
     rows, graph = cost.tolist(), Graph()

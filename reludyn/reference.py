@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
 from inspect import getdoc
-from itertools import takewhile
 from typing import Any, get_args, get_type_hints
 
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from reludyn.config import OPTIONS, conf_directory, prepare_hydra
+from reludyn.config import OPTIONS, comment_of, conf_directory, prepare_hydra
 from reludyn.errors import show
 from reludyn.recording.observables import FULL
 from reludyn.settings import MISSING, Config
@@ -42,7 +41,7 @@ def reference_text() -> str:
                 name: (schema, _composed(f"{group}={name}")[group])
                 for name, schema in schemas.items()
             }
-            about = [f"- `{group}={name}`: {_comment(group, name)}" for name in options]
+            about = [f"- `{group}={name}`: {comment_of(group, name)}" for name in options]
             sections.append("\n".join([f"## {group}", "", *about, "", *_table(group, options)]))
     sections.append(
         "\n".join(["## Observables of `trainer.observables=full`", "", *_observables()])
@@ -66,12 +65,6 @@ def _observables() -> Iterator[str]:
 
 def _cells(*cells: str) -> str:
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
-
-
-def _comment(group: str, option: str) -> str:
-    """What conf/ says of an option: the comment that its file begins with."""
-    lines = (conf_directory() / group / f"{option}.yaml").read_text().splitlines()
-    return " ".join(line.lstrip("# ") for line in takewhile(lambda line: line[:1] == "#", lines))
 
 
 Options = Mapping[str, tuple[type, Mapping[str, Any]]]  # the schema and the values of each option

@@ -59,10 +59,10 @@ def stationary_points(parts: Experiment, state: State) -> Points:
     rows: list[Row] = []
     found = []
     for start, (student, replicas) in starts.items():
-        for first in range(0, len(replicas), block):
-            some = student.map(lambda layer, at=first: layer[at : at + block])  # type: ignore[misc]
+        for b, some in enumerate(student.split(block) if replicas else []):
             points, identified = _search(parts, some)
-            rows += _rows(start, replicas[first : first + block], parts.seeds, points, identified)
+            of = replicas[b * block : (b + 1) * block]
+            rows += _rows(start, of, parts.seeds, points, identified)
             found.append(identified)
     spectra = [points.spectrum for points in found]
     return Points(rows, {

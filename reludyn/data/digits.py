@@ -22,7 +22,7 @@ def read_digits(settings: DigitsData) -> tuple[Array, Array]:
     Raises ConfigError without scikit-learn.
     """
     try:
-        from sklearn.datasets import load_digits  # type: ignore[import-untyped]
+        from sklearn.datasets import load_digits
     except ImportError as error:
         raise ConfigError(
             "data", "digits", "needs scikit-learn", "Install it: pip install 'reludyn[digits]'"
@@ -41,7 +41,7 @@ def read_digits(settings: DigitsData) -> tuple[Array, Array]:
 def blur_matrix(width: float) -> Array:
     """B (64, 64): convolution with a Gaussian of that standard deviation in pixels, reflected at
     the edges."""
-    from scipy.ndimage import gaussian_filter  # type: ignore[import-untyped]
+    from scipy.ndimage import gaussian_filter
 
     pixels = np.eye(SIDE**2).reshape(-1, SIDE, SIDE)
     columns = gaussian_filter(pixels, (0, width, width), mode="reflect")

@@ -32,7 +32,7 @@ def column(rows: Rows, name: str) -> Array:
 
 def wilson(count: int, of: int) -> tuple[float, float, float]:
     """A fraction and its 95% Wilson interval."""
-    from scipy.stats import binomtest  # type: ignore[import-untyped]
+    from scipy.stats import binomtest
 
     interval = binomtest(count, of).proportion_ci(method="wilson")
     return count / of, float(interval.low), float(interval.high)

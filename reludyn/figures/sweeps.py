@@ -28,6 +28,10 @@ class Job:
         """How many replicas there are of which it is true, and how many in all."""
         return sum(map(event, self.rows)), len(self.rows)
 
+    def stuck(self, says: str = "outcome") -> tuple[int, int]:
+        """How many are stuck, as a column says, and how many there are."""
+        return self.events(lambda row: row[says] == "non_strict_saddle")
+
 
 def jobs(sweep: Path) -> list[Job]:
     """The runs below a sweep folder that came to their end."""
@@ -52,10 +56,7 @@ def draw_stuck(sweep: Path) -> list[Path]:
             ("basin_rule", "effective signs agree", GREEN, "x"),
             ("sign_rule", "signs of $v(0)$ agree", RED, "+"),
         ):
-            counts = [
-                job.events(lambda row, at=name: row[at] == "non_strict_saddle")  # type: ignore[misc]
-                for job in of_width
-            ]
+            counts = [job.stuck(name) for job in of_width]
             fraction, low, high = np.array([wilson(*count) for count in counts]).T
             shown = fraction > 0
             if name == "outcome":

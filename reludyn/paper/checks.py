@@ -66,7 +66,8 @@ def _(run: Path) -> Finding:
 
 @claim("Figure 1a", "with v = (1, -1) fixed and W small, w_1 -> a, w_2 -> -a, L -> 0", "fig1a")
 def _(run: Path) -> Finding:
-    W, A = load_run(run).final.W[0].numpy(), load_run(run).A.numpy()
+    done = load_run(run)
+    W, A = done.final.W[0].numpy(), done.A.numpy()
     error = float(np.abs(W - np.concatenate([A, -A])).max())
     return Finding(f"largest error of w_i {error:.1e}", error < 1e-4)
 
@@ -110,7 +111,8 @@ def _(many: Path, one: Path) -> Finding:
     done = load_run(many).replicas
     reached = done["outcome"] == "global_minimum"
     worst = float(np.max(done["group_sum_error"][reached], initial=0.0))
-    W, a = load_run(one).final.W[0].numpy(), load_run(one).A[0].numpy()
+    shown = load_run(one)
+    W, a = shown.final.W[0].numpy(), shown.A[0].numpy()
     nearest = min(float(np.linalg.norm(w - s * a)) for w in W for s in (1, -1))
     return Finding(
         f"{int(reached.sum())} of {len(reached)} seeds at a minimum, largest error {worst:.1e}; "
@@ -181,7 +183,7 @@ def _(sweep: Path) -> Finding:
     seen, holds, basin, signs, seeds = [], True, 0, 0, 0
     for job in sorted(jobs(sweep), key=_width):
         k = _width(job)
-        count, of = job.events(lambda row: row["outcome"] == "non_strict_saddle")
+        count, of = job.stuck()
         fraction, low, high = wilson(count, of)
         expected = 2.0 ** (1 - k)
         holds &= 0.5 * expected - 3 / of <= fraction <= 2 * expected + 3 / of

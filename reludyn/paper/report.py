@@ -24,7 +24,7 @@ def write_report(
     )  # fmt: skip
     content = {
         "about": about,
-        "claims": [(claim, finding) for claim, finding in findings],
+        "claims": findings,
         "rows": [(one, list(_pictures(folder, one))) for one in done],
         "counts": _counts(findings),
     }

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import takewhile
 from pathlib import Path
 
-from reludyn.config import conf_directory
+from reludyn.config import comment_of
 
 
 @dataclass(frozen=True)
@@ -24,9 +23,7 @@ class Row:
     @property
     def caption(self) -> str:
         """The comment with which its experiment begins."""
-        lines = (conf_directory() / "experiment" / f"{self.experiment}.yaml").read_text()
-        comments = takewhile(lambda line: line.startswith("#"), lines.splitlines())
-        return " ".join(line.lstrip("# ") for line in comments if "@package" not in line)
+        return comment_of("experiment", self.experiment)
 
     def words(self, folder: Path, short: bool, more: Sequence[str]) -> list[str]:
         """The overrides of the command, into a folder."""

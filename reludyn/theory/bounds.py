@@ -73,6 +73,16 @@ class Point:
         return self.student.V[:, 0].abs()
 
     @cached_property
+    def loss(self) -> Tensor:
+        """L of the population, (R,)."""
+        return self.risk.loss(self.student).total
+
+    @cached_property
+    def slope(self) -> Tensor:
+        """grad_W L of the population, (R, 2, d)."""
+        return self.risk.evaluate(self.student).gradient.W
+
+    @cached_property
     def h_squares(self) -> Tensor:
         """|h_i|^2, (R, 2)."""
         v = self.student.V[:, 0].unsqueeze(-1)
@@ -87,7 +97,7 @@ class Point:
     def obtuse(self) -> Tensor:
         """Opposite signs, angle(w_1, w_2) > pi/2, and a loss above rounding: (R,)."""
         W = self.student.W
-        resolved = self.risk.loss(self.student).total > RESOLVED * self.risk.resolution
+        resolved = self.loss > RESOLVED * self.risk.resolution
         return self.opposite & (angle(W[:, 0], W[:, 1]) > math.pi / 2) & resolved
 
     @cached_property
@@ -205,9 +215,8 @@ def lemma_7_size(point: Point) -> Sides:
 def lemma_8(point: Point) -> Sides:
     """0.05 min(v_1^2, v_2^2) L <= |grad_w1 L|^2 + |grad_w2 L|^2 (Polyak-Lojasiewicz) of the
     population risk, where angle(w_1, w_2) > pi/2."""
-    loss = point.risk.loss(point.student).total
-    slope = point.risk.evaluate(point.student).gradient.W.square().sum((-2, -1))
-    return Sides(PL * point.V.square().amin(-1) * loss, slope, point.obtuse)
+    slope = point.slope.square().sum((-2, -1))
+    return Sides(PL * point.V.square().amin(-1) * point.loss, slope, point.obtuse)
 
 
 @statement("lemma_11")
@@ -215,8 +224,7 @@ def lemma_11(point: Point) -> Sides:
     """|grad_{w_i} L_n - grad_{w_i} L| <= |v_i| delta (|h_1| + |h_2|) on n samples. The paper has
     delta = O(sqrt(d/n)) up to logarithms; here it is 2 sqrt(d/n) + d/n, the deviation of the
     largest eigenvalue of a sample covariance."""
-    exact = point.risk.evaluate(point.student).gradient.W
-    left = norm(point.gradient.W - exact)
+    left = norm(point.gradient.W - point.slope)
     if point.samples is None:
         never = torch.zeros_like(left, dtype=torch.bool)
         return Sides(left, torch.full_like(left, math.nan), never)
@@ -229,8 +237,7 @@ def lemma_11(point: Point) -> Sides:
 @statement("lemma_13")
 def lemma_13(point: Point) -> Sides:
     """|h_1|^2 + |h_2|^2 <= 20 L, where angle(w_1, w_2) > pi/2."""
-    loss = point.risk.loss(point.student).total
-    return Sides(point.h_squares.sum(-1), H * loss, point.obtuse)
+    return Sides(point.h_squares.sum(-1), H * point.loss, point.obtuse)
 
 
 @statement("theorem_2")

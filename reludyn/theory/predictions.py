@@ -49,9 +49,8 @@ def predict(
 ) -> Prediction:  # fmt: skip
     """The prediction for initial weights W (R, k, d), V (R, r, k) and A (r, d): what happens within
     the steps and, for r = 1, within the time 300/|a| after the linear part."""
-    early = LinearPhase(student, A, lr, activation)
     if len(A) > 1:
-        align, direction = early.times(steps)
+        align, direction = LinearPhase(student, A, lr, activation).times(steps)
         never, unknown = torch.full_like(align, -1), torch.full(align.shape, math.nan)
         layer = torch.full(student.W.shape[:2], math.nan)
         names: list[Outcome | None] = [None] * len(align)

@@ -111,7 +111,7 @@ def _eigenvalues(matrices: Tensor, exists: Tensor) -> Tensor:
 def _ends(hessian: Hessian, exists: Tensor) -> Tensor:
     """The ENDS smallest and largest eigenvalues of each replica, (R, 2 ENDS); NaN where they are
     not defined or not found."""
-    from scipy.sparse.linalg import (  # type: ignore[import-untyped]
+    from scipy.sparse.linalg import (
         ArpackError,
         LinearOperator,
         eigsh,

@@ -75,7 +75,8 @@ def identify(
     unit, zero_loss = float(torch.linalg.matrix_norm(A, ord=2)), float(A.square().sum()) / 2
     loss = risk.loss(student).total
     gradient = norm(flatten(risk.evaluate(student).gradient))
-    found = spectrum(risk.hessian(student), inputs)
+    hessian = risk.hessian(student)
+    found = spectrum(hessian, inputs)
     stationary = gradient <= STATIONARY * unit**1.5
     minimum = loss <= LOWER * zero_loss
     strict = found.negative(ZERO) > 0
@@ -84,7 +85,7 @@ def identify(
         v, value = student.V[:, 0], zero_loss * activation.even**2 / activation.square
         one_sign = (v > 0).all(-1) | (v < 0).all(-1)
         one_sign &= (loss - value).abs() <= LOWER * zero_loss
-    exists = risk.hessian(student).exists
+    exists = hessian.exists
     open_ = stationary & ~(minimum | strict | one_sign) & exists
     isolated, lower = torch.zeros_like(stationary), torch.full_like(loss, math.nan)
     if open_.any():
