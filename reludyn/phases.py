@@ -22,7 +22,7 @@ from reludyn.notation import Evaluation, Loss
 from reludyn.order_parameters import output_norms, targets
 from reludyn.student import ReLUStudent
 from reludyn.teacher import LinearTeacher
-from reludyn.theory.rays import ALIGNED, GROWN, Outcome, first_time, into_ray
+from reludyn.theory.rays import ALIGNED, GROWN, Outcome, first_of, into_ray
 
 PHASES = ("alignment", "growth", "refinement")
 
@@ -50,20 +50,23 @@ class PhaseRule:
         self.zero_loss = teacher.zero_loss if zero_loss is None else zero_loss
 
     def aligned(self, student: ReLUStudent) -> Tensor:
-        """max_i theta_i <= pi/20, (R,), through cosines; a zero vector is not aligned."""
+        """max_i theta_i <= pi/20, (..., R), through cosines; a zero vector is not aligned."""
         target = targets(student, self.A)
         lengths = norm(student.W) * norm(target)
         inner = (student.W * target).sum(-1)
         return ((inner >= math.cos(ALIGNED) * lengths) & (lengths > 0)).all(-1)
 
-    def tick(self, clocks: Clocks, step: Tensor, student: ReLUStudent, converged: Tensor) -> Clocks:
-        """The clocks after the iterate `student` of iteration `step` (R,) has been seen."""
-        align = first_time(clocks.align, step, self.aligned(student))
-        grown = (output_norms(student) >= self.grown).all(-1) & (align >= 0)
+    def tick(
+        self, clocks: Clocks, steps: Tensor, iterates: ReLUStudent, made: Tensor, converged: Tensor
+    ) -> Clocks:
+        """The clocks after b iterates, W (b, R, k, d) and V (b, R, r, k), of iterations steps
+        (b, R) have been seen, of which each replica has made some (b, R)."""
+        align = first_of(clocks.align, steps, self.aligned(iterates) & made)
+        grown = (output_norms(iterates) >= self.grown).all(-1) & (align >= 0) & (steps >= align)
         return Clocks(
             align,
-            first_time(clocks.growth, step, grown),
-            first_time(clocks.converged, step, converged),
+            first_of(clocks.growth, steps, grown & made),
+            first_of(clocks.converged, steps, converged & made),
         )
 
 

@@ -248,12 +248,24 @@ def test_growth_waits_for_alignment_and_keeps_the_first_time() -> None:
     turned = ReLUStudent(torch.tensor([[[0.0, 1.0]]]).double(), torch.tensor([[[2.0]]]).double())
     grown = ReLUStudent(torch.tensor([[[1.0, 0.0]]]).double(), torch.tensor([[[0.5]]]).double())
     small = ReLUStudent(torch.tensor([[[1.0, 0.0]]]).double(), torch.tensor([[[0.49]]]).double())
-    clocks, no = Clocks(*(torch.tensor([-1]) for _ in range(3))), torch.tensor([False])
-    times = []
-    for step, student in enumerate([turned, small, turned, grown, grown]):
-        clocks = rule.tick(clocks, torch.tensor([step]), student, no)
-        times.append((int(clocks.align), int(clocks.growth), int(clocks.phase)))
-    assert times == [(-1, -1, 0), (1, -1, 1), (1, 2, 2), (1, 2, 2), (1, 2, 2)]
+    path, times = [turned, small, turned, grown, grown], []
+    never = Clocks(*(torch.tensor([-1]) for _ in range(3)))
+    for blocks in ([1] * 5, [2, 3], [5]):  # however many iterates are seen at once
+        clocks, start = never, 0
+        for b in blocks:
+            some = zip(*path[start : start + b], strict=True)
+            iterates = ReLUStudent(*(torch.stack(layers) for layers in some))
+            steps = torch.arange(start, start + b).unsqueeze(-1)
+            yes = torch.ones(b, 1, dtype=torch.bool)
+            clocks = rule.tick(clocks, steps, iterates, yes, ~yes)
+            times.append((start, b, int(clocks.align), int(clocks.growth), int(clocks.phase)))
+            start += b
+        nothing = rule.tick(never, steps, iterates, ~yes, yes)
+        assert nothing == never  # what has not been made does not count
+    assert times == [
+        (0, 1, -1, -1, 0), (1, 1, 1, -1, 1), (2, 1, 1, 2, 2), (3, 1, 1, 2, 2), (4, 1, 1, 2, 2),
+        (0, 2, 1, -1, 1), (2, 3, 1, 2, 2), (0, 5, 1, 2, 2),
+    ]  # fmt: skip
 
 
 def test_group_sums_and_effective_weights() -> None:

@@ -206,9 +206,8 @@ def test_divergence_is_a_millionfold_loss(size: float, diverged: bool) -> None:
     far = ReLUStudent(W, torch.tensor([[[v]]]).double())
     evaluation = engine.risk.evaluate(far)
     assert float(evaluation.loss) == pytest.approx(size * 0.5, rel=1e-3)
-    assert (
-        bool(engine._seen(state, far, evaluation, 1, state.steps, state.time).diverged) is diverged
-    )
+    after = engine._checked(state, [zero, far], [state.evaluation, evaluation], [0.0, 0.1])
+    assert bool(after.diverged) is diverged
 
 
 def test_float32_converges_only_where_its_own_loss_says_so() -> None:

@@ -22,8 +22,8 @@ class GradientDescent:
 
     def step(self, student: ReLUStudent, gradient: Gradient) -> ReLUStudent:
         """One update of all replicas."""
-        W = student.W - self.sizes.lr * gradient.W
-        V = student.V - self.sizes.output * gradient.V
+        W = student.W.sub(gradient.W, alpha=self.sizes.lr)
+        V = student.V.sub(gradient.V, alpha=self.sizes.output)
         return self.sizes.trained(student, ReLUStudent(W, V))
 
     def snapshot(self) -> Memory:

@@ -20,23 +20,24 @@ from reludyn.student import ReLUStudent
 class PopulationRisk:
     """L(W, V) = 1/2 E|V phi(W x) - A x|^2 over x ~ N(0, I), for A (r, d) and any k, r >= 1.
 
-    phi(z) = odd z + even |z|, odd = even = 1/2 for ReLU. In the odd/even split
-    (`reludyn.risk.decomposition`), with E = A - odd V W, S_ij = v_i.v_j, J_ij = E|w_i.x||w_j.x|
-    and t_ij the angle between w_i and w_j,
+    phi(z) = odd z + even |z|, odd = even = 1/2 for ReLU. With S_ij = v_i.v_j, t_ij the angle
+    between w_i and w_j, c = 2 even^2/pi, q_ij = odd^2 + c (pi/2 - t_ij) and the kernel
+    P_ij = E phi(w_i.x) phi(w_j.x) = q_ij w_i.w_j + c |w_i||w_j| sin t_ij,
 
-        L        = 1/2 |E|_F^2 + even^2/2 sum_ij S_ij J_ij
-        grad_w_i = -odd E^T v_i
-                   + 2 even^2/pi sum_j S_ij (|w_j| sin t_ij u_i + (pi/2 - t_ij) w_j)
-        grad_v_i = -odd E w_i + even^2 sum_j J_ij v_j
+        L        = 1/2 |A|_F^2 - odd <V, A W^T> + 1/2 sum_ij S_ij P_ij
+        grad_w_i = -odd A^T v_i + sum_j S_ij (q_ij w_j + c |w_j| sin t_ij u_i)
+        grad_v_i = -odd A w_i + sum_j P_ij v_j
 
-    which for ReLU is the paper's closed form regrouped, so that the residual E is formed once. The
-    unit vector u_i of w_i = 0 is zero (the subgradient in the middle of all directions).
+    which for ReLU is the paper's closed form. The unit vector u_i of w_i = 0 is zero (the
+    subgradient in the middle of all directions).
     """
 
     exact = False  # the value that comes with the gradient is rounded to 1e-16 |A|^2
 
     def __init__(self, A: Tensor, activation: LeakyReLU = RELU) -> None:
         self.A, self.activation = A, activation
+        self.pull = activation.odd * A
+        self.zero_loss = A.square().sum() / 2  # of the student 0
 
     @property
     def resolution(self) -> float:
@@ -45,16 +46,13 @@ class PopulationRisk:
 
     def evaluate(self, student: ReLUStudent) -> Evaluation:
         """Value (R,) and gradient. The arcsine of a rounded cosine is off by up to 1e-8, and so is
-        the sine taken from the same cosine: to first order the two errors cancel in J and in the
+        the sine taken from the same cosine: to first order the two errors cancel in P and in the
         gradient."""
         W, V = student
-        odd, even = self.activation.odd, self.activation.even
-        turn, kernel, quadratic = _all_pairs(student)
-        residual = self.A - odd * (V @ W)  # (R, r, d)
-        grad_W = (2 * even**2 / math.pi) * turn - odd * (V.mT @ residual)
-        grad_V = even**2 * kernel - odd * (residual @ W.mT)
-        loss = residual.square().sum((-2, -1)) / 2 + even**2 / 2 * quadratic
-        return Evaluation(loss, Gradient(grad_W, grad_V))
+        along = self.pull @ W.mT  # (R, r, k)
+        of_W, of_V, quadratic = self._all_pairs(student)
+        loss = self.zero_loss - (V * along).sum((-2, -1)) + quadratic / 2
+        return Evaluation(loss, Gradient(of_W - V.mT @ self.pull, of_V - along))
 
     def loss(self, student: ReLUStudent) -> Loss:
         """Value and parts (R,) to full relative precision (r = 1), never negative."""
@@ -68,6 +66,39 @@ class PopulationRisk:
     def hessian(self, student: ReLUStudent) -> Hessian:
         """The second derivative at students."""
         return Hessian(student, self.A, self.activation)
+
+    def _all_pairs(self, student: ReLUStudent) -> tuple[Tensor, Tensor, Tensor]:
+        """`_pairs` of all neurons with all, in blocks of rows: (R, k, d), (R, r, k), (R,)."""
+        W, V = student
+        length, rows = norm(W), rows_at_once(W)
+        if rows >= student.width:
+            return self._pairs(W, V, length, student, length)
+        of_W, of_V, total = torch.empty_like(W), torch.empty_like(V), torch.zeros_like(W[:, 0, 0])
+        blocks = zip(*(x.split(rows, 1) for x in (of_W, W, length)), strict=True)
+        layers = zip(*(x.split(rows, 2) for x in (of_V, V)), strict=True)
+        for (out_w, w, size), (out_v, v) in zip(blocks, layers, strict=True):
+            one, other, quadratic = self._pairs(w, v, size, student, length)
+            out_w.copy_(one)
+            out_v.copy_(other)
+            total += quadratic
+        return of_W, of_V, total
+
+    def _pairs(
+        self, w: Tensor, v: Tensor, size: Tensor, student: ReLUStudent, length: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """What some neurons i, w (R, b, d), v (R, r, b) and |w_i| (R, b), share with all j:
+        sum_j S_ij (q_ij w_j + c |w_j| sin t_ij u_i), (R, b, d); sum_j P_ij v_j, (R, r, b);
+        sum_ij S_ij P_ij, (R,)."""
+        W, V = student
+        c, tiny = 2 * self.activation.even**2 / math.pi, torch.finfo(W.dtype).tiny
+        gram, S = w @ W.mT, v.mT @ V  # (R, b, k)
+        area = size.unsqueeze(-1) * length.unsqueeze(-2)
+        cosine = (gram / area.clamp_min(tiny)).clamp(-1, 1)
+        sine = c * (1 - cosine * cosine).sqrt()
+        q = c * torch.asin(cosine) + self.activation.odd**2
+        P = q * gram + area * sine
+        radial = (S * sine) @ length.unsqueeze(-1) / size.clamp_min(tiny).unsqueeze(-1)
+        return (S * q) @ W + radial * w, V @ P.mT, (S * P).sum((-2, -1))
 
 
 class AnisotropicRisk(PopulationRisk):
@@ -101,39 +132,3 @@ class AnisotropicRisk(PopulationRisk):
     def hessian(self, student: ReLUStudent) -> Hessian:
         """The second derivative at students."""
         return replace(super().hessian(student.map_hidden(self.colour)), colour=self.colour)
-
-
-def _all_pairs(student: ReLUStudent) -> tuple[Tensor, Tensor, Tensor]:
-    """`_pairs` of all neurons with all, in blocks of rows: (R, k, d), (R, r, k), (R,)."""
-    W, V = student
-    length, rows = norm(W), rows_at_once(W)
-    if rows >= student.width:
-        return _pairs(W, V, length, student, length)
-    turn, kernel, quadratic = torch.empty_like(W), torch.empty_like(V), torch.zeros_like(W[:, 0, 0])
-    blocks = zip(*(x.split(rows, 1) for x in (turn, W, length)), strict=True)
-    layers = zip(*(x.split(rows, 2) for x in (kernel, V)), strict=True)
-    for (out_w, w, size), (out_v, v) in zip(blocks, layers, strict=True):
-        one, other, sums = _pairs(w, v, size, student, length)
-        out_w.copy_(one)
-        out_v.copy_(other)
-        quadratic += sums
-    return turn, kernel, quadratic
-
-
-def _pairs(
-    w: Tensor, v: Tensor, size: Tensor, student: ReLUStudent, length: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
-    """What some neurons i, w (R, b, d), v (R, r, b) and |w_i| (R, b), share with all j:
-    sum_j S_ij (|w_j| sin t_ij u_i + (pi/2 - t_ij) w_j), (R, b, d); sum_j J_ij v_j, (R, r, b);
-    sum_ij S_ij J_ij, (R,)."""
-    W, V = student
-    tiny = torch.finfo(W.dtype).tiny
-    gram = w @ W.mT  # (R, b, k)
-    area = size.unsqueeze(-1) * length.unsqueeze(-2)
-    cosine = (gram / area.clamp_min(tiny)).clamp(-1, 1)
-    sine = (1 - cosine * cosine).sqrt()
-    complement = torch.asin(cosine)  # pi/2 - t
-    S = v.mT @ V
-    J = (2 / math.pi) * (area * sine + complement * gram)
-    radial = (S * sine) @ length.unsqueeze(-1) / size.clamp_min(tiny).unsqueeze(-1)
-    return (S * complement) @ W + radial * w, V @ J.mT, (S * J).sum((-2, -1))

@@ -24,6 +24,12 @@ def first_time(clock: Tensor, step: Tensor, event: Tensor) -> Tensor:
     return torch.where(event & (clock < 0), step, clock)
 
 
+def first_of(clock: Tensor, steps: Tensor, events: Tensor) -> Tensor:
+    """The clock (R,) after several iterations, steps and events (b, R), in their order."""
+    when = steps.gather(0, events.byte().argmax(0, keepdim=True)).squeeze(0)
+    return first_time(clock, when, events.any(0))
+
+
 def into_ray(v: Tensor, w: Tensor, theta: Tensor) -> Tensor:
     """Whether all neurons, with squares v = v_i^2, w = |w_i|^2 and angles theta to one ray, (R, k)
     each, end in it: (R,).

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -14,9 +14,10 @@ from reludyn.phases import Clocks, PhaseRule
 from reludyn.risk import Batches, Risk
 from reludyn.student import ReLUStudent
 
-Layers = ReLUStudent | Gradient
 DIVERGED = 1e6  # times the initial loss or |A|^2 / 2, whichever is larger
-COARSE = 1e6  # times eps |A|^2 / 2: below it the value that comes with the gradient is inexact
+ROUNDING = 1e4  # times eps |A|^2 / 2: what the value that comes with a gradient may be off by
+BLOCK = 2**21  # numbers of consecutive iterates and gradients that are kept until they are checked
+LONGEST = 64  # iterations of a block
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class State:
     previous: ReLUStudent  # one iteration earlier; `student` itself where a replica did not move
     evaluation: Evaluation  # of the risk at `student`, or of the batch of this iteration
     step: int  # iterations made by the replicas that are running
+    now: float  # the time that these have reached
     memory: Memory  # of the update rule
     steps: Tensor  # (R,) iterations made by each replica
     time: Tensor  # (R,) the sum of their step sizes, t = mu step for a constant one; float64
@@ -42,9 +44,10 @@ class Engine:
 
     A replica stops at the first iterate whose loss is below `tolerance` (0: never), or above its
     ceiling, or not a number, or whose gradient has a norm below `gradient_tolerance` (0: never).
-    Events are detected at every iteration, so they are exact whatever the spacing of the looks;
-    where descent follows batches, the loss of the whole risk is compared with the tolerance every
-    `batches.period` iterations.
+    Every iterate is checked, a block of them at once after they have been made, so events are exact
+    whatever the spacing of the looks: a replica that stopped within the block goes back to where it
+    did. Where descent follows batches, the loss of the whole risk is compared with the tolerance
+    every `batches.period` iterations.
     """
 
     def __init__(
@@ -58,94 +61,125 @@ class Engine:
     ) -> None:
         self.risk, self.optimizer, self.rule, self.batches = risk, optimizer, rule, batches
         self.tolerance, self.gradient_tolerance = tolerance, gradient_tolerance
-        self.exact = (
-            risk.exact or tolerance >= COARSE * torch.finfo(rule.A.dtype).eps * rule.zero_loss
-        )
+        self.rounding = ROUNDING * torch.finfo(rule.A.dtype).eps * rule.zero_loss
 
     def start(self, student: ReLUStudent) -> State:
         """Iteration 0."""
         R, device = student.replicas, student.W.device
-        evaluation = self._evaluate(student, 0)
         never = torch.full((R,), -1, device=device)
-        state = State(
+        no = torch.zeros(R, dtype=torch.bool, device=device)
+        evaluation = self._evaluate(student, 0)
+        before = State(
             student,
             student,
             evaluation,
-            step=0,
+            step=-1,
+            now=0.0,
             memory=self.optimizer.snapshot(),
-            steps=torch.zeros(R, dtype=torch.int64, device=device),
+            steps=never,
             time=torch.zeros(R, dtype=torch.float64, device=device),
-            running=torch.ones(R, dtype=torch.bool, device=device),
-            diverged=torch.zeros(R, dtype=torch.bool, device=device),
-            stationary=torch.zeros(R, dtype=torch.bool, device=device),
+            running=no.logical_not(),
+            diverged=no,
+            stationary=no,
             clocks=Clocks(never, never, never),
             ceiling=DIVERGED * evaluation.loss.clamp_min(self.rule.zero_loss),
         )
-        return self._seen(state, student, evaluation, 0, state.steps, state.time)
+        return self._checked(before, [student, student], [evaluation, evaluation], [0.0, 0.0])
 
+    @torch.inference_mode()
     def advance(self, state: State, steps: int) -> State:
         """The state after `steps` further iterations of every replica that is still running."""
         self.optimizer.restore(state.memory)
-        for _ in range(steps):
-            time = torch.where(state.running, state.time + self.optimizer.lr, state.time)
-            moved = self.optimizer.step(state.student, state.evaluation.gradient)
-            student = ReLUStudent(*_where(state.running, moved, state.student))
-            step, made = state.step + 1, state.steps + state.running
-            evaluation = self._evaluate(student, step)
-            if self.batches is not None:  # a replica that has stopped keeps its last values
-                old = state.evaluation
-                loss = torch.where(state.running, evaluation.loss, old.loss)
-                layers = _where(state.running, evaluation.gradient, old.gradient)
-                evaluation = Evaluation(loss, Gradient(*layers))
-            state = self._seen(state, student, evaluation, step, made, time)
+        numbers = 2 * sum(layer.numel() for layer in state.student)
+        block = max(1, min(LONGEST, BLOCK // numbers))
+        for made in range(0, steps, block):
+            state = self._descend(state, min(block, steps - made))
         return replace(state, memory=self.optimizer.snapshot())
+
+    def _descend(self, state: State, steps: int) -> State:
+        """A block of iterations."""
+        iterates, evaluations, times = [state.student], [state.evaluation], [state.now]
+        for step in range(state.step + 1, state.step + 1 + steps):
+            times.append(times[-1] + self.optimizer.lr)
+            iterates.append(self.optimizer.step(iterates[-1], evaluations[-1].gradient))
+            evaluations.append(self._evaluate(iterates[-1], step))
+        return self._checked(state, iterates, evaluations, times)
 
     def _evaluate(self, student: ReLUStudent, step: int) -> Evaluation:
         if self.batches is None:
             return self.risk.evaluate(student)
         return self.batches.evaluate(student, step)
 
-    def _seen(
+    def _checked(
         self,
         state: State,
-        student: ReLUStudent,
-        evaluation: Evaluation,
-        step: int,
-        steps: Tensor,
-        time: Tensor,
+        iterates: Sequence[ReLUStudent],
+        evaluations: Sequence[Evaluation],
+        times: Sequence[float],
     ) -> State:
-        """The state at a new iterate, with the events that hold there."""
-        diverged = state.running & (evaluation.loss <= state.ceiling).logical_not()  # or NaN
-        converged = state.running & self._converged(student, evaluation, step)
-        stationary = state.running & self._stationary(evaluation)
+        """The state after b iterations, from that before and the b + 1 iterates from there on, with
+        their times. Each replica keeps the first iterate at which it has to stop."""
+        b, device = len(iterates) - 1, state.steps.device
+        path = ReLUStudent(*map(torch.stack, zip(*iterates, strict=True)))
+        slopes = Gradient(*map(torch.stack, zip(*(e.gradient for e in evaluations), strict=True)))
+        loss = torch.stack([evaluation.loss for evaluation in evaluations])  # (b + 1, R)
+
+        diverged = (loss <= state.ceiling).logical_not()  # or NaN
+        converged = self._converged(path, loss, state.step)
+        stationary = self._stationary(slopes, loss) & (converged | diverged).logical_not()
+        count = torch.arange(b + 1, device=device).unsqueeze(-1)
+        stops = (converged | diverged | stationary) & (count > 0) & state.running
+        stopped = stops.any(0)
+        last = torch.where(stopped, stops.byte().argmax(0), torch.where(state.running, b, 0))
+        made = (count > 0) & (count <= last)
+
+        before = torch.where(last == b, b - 1, last)  # another one only if it has just moved
+        here = stops & (count == last)
+        clock = torch.tensor(times, dtype=torch.float64, device=device).unsqueeze(-1)
         return replace(
             state,
-            student=student,
-            previous=state.student,
-            evaluation=evaluation,
-            step=step,
-            steps=steps,
-            time=time,
-            running=state.running & (converged | diverged | stationary).logical_not(),
-            diverged=state.diverged | diverged,
-            stationary=state.stationary | (stationary & converged.logical_not()),
-            clocks=self.rule.tick(state.clocks, steps, student, converged),
+            student=path.map(lambda x: _pick(x, last)),
+            previous=path.map(lambda x: _pick(x, before)),
+            evaluation=Evaluation(_pick(loss, last), Gradient(*(_pick(x, last) for x in slopes))),
+            step=state.step + b,
+            now=times[-1],
+            steps=state.steps + last,
+            time=torch.where(last > 0, _pick(clock.expand_as(loss), last), state.time),
+            running=state.running & stopped.logical_not(),
+            diverged=state.diverged | (here & diverged).any(0),
+            stationary=state.stationary | (here & stationary).any(0),
+            clocks=self.rule.tick(state.clocks, state.steps + count, path, made, converged),
         )
 
-    def _converged(self, student: ReLUStudent, evaluation: Evaluation, step: int) -> Tensor:
-        if self.tolerance == 0 or (self.batches is not None and step % self.batches.period):
-            return torch.zeros_like(evaluation.loss, dtype=torch.bool)
-        if self.batches is None and self.exact:
-            return evaluation.loss < self.tolerance
-        return self.risk.loss(student).total < self.tolerance
+    def _converged(self, path: ReLUStudent, loss: Tensor, start: int) -> Tensor:
+        """Whether each iterate (b + 1, R) from iteration `start` on is below the tolerance."""
+        below = torch.zeros_like(loss, dtype=torch.bool)
+        if self.tolerance == 0:
+            return below
+        if self.batches is not None:
+            for i in range(1, len(loss)):
+                if (start + i) % self.batches.period == 0:
+                    whole = self.risk.loss(ReLUStudent(path.W[i], path.V[i]))
+                    below[i] = whole.total < self.tolerance
+            return below
+        if self.risk.exact:
+            return loss < self.tolerance
+        if loss.is_cuda:  # to choose some would be to wait for the device
+            whole = self.risk.loss(path.map(lambda x: x.flatten(0, 1)))
+            return whole.total.view_as(loss) < self.tolerance
+        near = (loss < self.tolerance + self.rounding).nonzero(as_tuple=True)
+        if len(near[0]):
+            below[near] = self.risk.loss(path.map(lambda x: x[near])).total < self.tolerance
+        return below
 
-    def _stationary(self, evaluation: Evaluation) -> Tensor:
+    def _stationary(self, gradient: Gradient, loss: Tensor) -> Tensor:
         if self.gradient_tolerance == 0:
-            return torch.zeros_like(evaluation.loss, dtype=torch.bool)
-        return self.optimizer.sizes.norm(evaluation.gradient) < self.gradient_tolerance
+            return torch.zeros_like(loss, dtype=torch.bool)
+        return self.optimizer.sizes.norm(gradient) < self.gradient_tolerance
 
 
-def _where(running: Tensor, new: Layers, old: Layers) -> Iterator[Tensor]:
-    """Both layers: the new ones of the replicas that are running, the old ones of the others."""
-    on = running.view(-1, 1, 1)
-    return (torch.where(on, a, b) for a, b in zip(new, old, strict=True))
+def _pick(x: Tensor, index: Tensor) -> Tensor:
+    """Entry index (R,) along the first axis, another one for each replica: (b, R, ...) ->
+    (R, ...)."""
+    place = index.view(1, -1, *(1 for _ in x.shape[2:]))
+    return x.gather(0, place.expand(1, *x.shape[1:])).squeeze(0)
