@@ -17,6 +17,8 @@ from reludyn.settings import (
     StreamData,
 )
 
+WIDEST = 256  # the width up to which descent is compiled
+
 
 def check_combinations(config: Config) -> None:
     """Raise ConfigError for values that are each allowed, but not together."""
@@ -30,6 +32,8 @@ def check_combinations(config: Config) -> None:
     _check_init(config)
     _check_optimizer(config)
     _check_theory(config)
+    if config.trainer.engine == "compiled" and (reason := no_program(config)):
+        raise ConfigError("trainer.engine", "compiled", reason, "Use trainer.engine=auto")
     if config.precision == "float32":
         _check_single(config)
 
@@ -53,6 +57,26 @@ def stays_in_subspace(config: Config) -> bool:
     return isotropic and not isinstance(config.optimizer, AdamOptimizer)
 
 
+def no_program(config: Config) -> str:
+    """Why there is no compiled program for this run; empty where there is one."""
+    width = int(config.model.width)
+    if not stays_in_subspace(config):
+        return "is for data=population data.covariance=identity"
+    if not is_constant_descent(config):
+        return "is for optimizer=gd with a constant step size"
+    if config.trainer.gradient_tolerance > 0:
+        return "has no trainer.gradient_tolerance"
+    if width > WIDEST:
+        return f"is for model.width up to {WIDEST}: beyond it all time goes into large products"
+    return ""
+
+
+def is_constant_descent(config: Config) -> bool:
+    """Gradient descent with one step size for all iterations (one for each layer)."""
+    optimizer = config.optimizer
+    return optimizer.name == "gd" and (optimizer.schedule, optimizer.warmup) == ("constant", 0)
+
+
 def has_theory(config: Config) -> bool:
     """Whether the small-initialisation theory speaks of this run, or of its limit of infinitely
     many samples: isotropic Gaussian inputs, gradient descent with one constant step size on both
@@ -62,8 +86,8 @@ def has_theory(config: Config) -> bool:
         return False
     gaussian = not isinstance(data, GaussianData) or data.law == "gaussian"
     trained = model.train_hidden and model.train_output and model.negative_slope < 1
-    constant = optimizer.name == "gd" and (optimizer.schedule, optimizer.warmup) == ("constant", 0)
-    return bool(gaussian and trained and constant and optimizer.output_lr in (None, optimizer.lr))
+    constant = is_constant_descent(config) and optimizer.output_lr in (None, optimizer.lr)
+    return bool(gaussian and trained and constant)
 
 
 def _check_model(config: Config) -> None:

@@ -40,6 +40,14 @@ class Clocks(NamedTuple):
         return (self.align >= 0).long() + (self.growth >= 0).long()
 
 
+def aligned(student: ReLUStudent, A: Tensor) -> Tensor:
+    """max_i theta_i <= pi/20, (..., R), through cosines; a zero vector is not aligned."""
+    target = targets(student, A)
+    lengths = norm(student.W) * norm(target)
+    inner = (student.W * target).sum(-1)
+    return (inner > math.cos(ALIGNED) * lengths).all(-1)
+
+
 class PhaseRule:
     """Decides, from the weights alone, which events hold at an iterate."""
 
@@ -49,19 +57,12 @@ class PhaseRule:
         # the risk of the zero student, E|A x|^2 / 2: the unit of losses
         self.zero_loss = teacher.zero_loss if zero_loss is None else zero_loss
 
-    def aligned(self, student: ReLUStudent) -> Tensor:
-        """max_i theta_i <= pi/20, (..., R), through cosines; a zero vector is not aligned."""
-        target = targets(student, self.A)
-        lengths = norm(student.W) * norm(target)
-        inner = (student.W * target).sum(-1)
-        return ((inner >= math.cos(ALIGNED) * lengths) & (lengths > 0)).all(-1)
-
     def tick(
         self, clocks: Clocks, steps: Tensor, iterates: ReLUStudent, made: Tensor, converged: Tensor
     ) -> Clocks:
         """The clocks after b iterates, W (b, R, k, d) and V (b, R, r, k), of iterations steps
         (b, R) have been seen, of which each replica has made some (b, R)."""
-        align = first_of(clocks.align, steps, self.aligned(iterates) & made)
+        align = first_of(clocks.align, steps, aligned(iterates, self.A) & made)
         grown = (output_norms(iterates) >= self.grown).all(-1) & (align >= 0) & (steps >= align)
         return Clocks(
             align,

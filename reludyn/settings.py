@@ -243,6 +243,12 @@ class Trainer:
         at_least=0,
     )
     max_seconds: float | None = key("the run stops after this wall time; null: never", above=0)
+    engine: str = key(
+        "what makes the steps: eager, PyTorch's operations one by one; compiled, one program for "
+        "gradient descent on the population risk, which a C++ compiler builds once (seconds to a "
+        "minute); auto compiles where that pays",
+        one_of=("auto", "eager", "compiled"),
+    )
     looks: int = key("number of recorded iterations", at_least=1, at_most=1e6)
     spacing: str = key(
         "log: the first half of the looks dense, then log-spaced; linear: evenly spaced",

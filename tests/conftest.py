@@ -20,9 +20,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from numpy.typing import NDArray
+from omegaconf import DictConfig
 from torch import Tensor
 
 os.environ.pop("HYDRA_FULL_ERROR", None)  # read when reludyn.cli is imported
@@ -32,7 +34,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # one worker a core: no threads beside 
 
 from reludyn.activation import RELU, LeakyReLU
 from reludyn.cli import main
-from reludyn.config import OPTIONS
+from reludyn.config import OPTIONS, conf_directory, prepare_hydra
 from reludyn.data.inputs import InputLaw
 from reludyn.data.samples import Resident, Source
 from reludyn.initialization import draw_students
@@ -181,6 +183,18 @@ def refused(finished: Finished) -> str:
     assert "Traceback" not in finished.out + finished.err
     assert not finished.claims_success()
     return line.removeprefix("reludyn: error: ")
+
+
+Composer = Callable[..., DictConfig]
+NAMED = "name=test"  # the default takes the name from Hydra's own config, which is not here
+
+
+@pytest.fixture(scope="module")
+def composed() -> Iterator[Composer]:
+    """The config that some overrides give."""
+    prepare_hydra()
+    with initialize_config_dir(str(conf_directory()), version_base="1.3"):
+        yield lambda *overrides: compose("config", [NAMED, *overrides])
 
 
 def drawn(

@@ -1,17 +1,17 @@
 """conf/ and the dataclasses say the same, and every limit of a dataclass is kept."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, NamedTuple, get_args, get_type_hints
 
 import pytest
-from hydra import compose, initialize_config_dir
+from conftest import Composer
 from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 
-from reludyn.config import OPTIONS, conf_directory, config_hash, parse, prepare_hydra
+from reludyn.config import OPTIONS, conf_directory, config_hash, parse
 from reludyn.errors import ConfigError
 from reludyn.settings import Config
 
@@ -24,17 +24,6 @@ NEEDS = {
     ("data", "digits"): ["init.signs=random"],
     ("optimizer", "sgd"): ["data=gaussian"],
 }
-NAMED = "name=test"  # the default takes the name from Hydra's own config, which is not here
-
-Composer = Callable[..., DictConfig]
-
-
-@pytest.fixture(scope="module")
-def composed() -> Iterator[Composer]:
-    """The config that some overrides give."""
-    prepare_hydra()
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        yield lambda *overrides: compose("config", [NAMED, *overrides])
 
 
 @pytest.mark.parametrize("data", ["gaussian", "stream"])

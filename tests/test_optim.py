@@ -92,7 +92,7 @@ def test_a_cosine_ends_at_zero() -> None:
     assert float(states[-1].time - states[-2].time) == pytest.approx(
         0.05 * (1 + math.cos(math.pi * 39 / 40))
     )
-    assert rule.lr == pytest.approx(0, abs=1e-17)
+    assert rule.time(51, 2.0) == pytest.approx(2.0, abs=1e-17)
 
 
 def test_plain_sgd_of_torch_is_gradient_descent() -> None:

@@ -6,7 +6,7 @@ Axes: S samples, one a replica or one for all (S = R or 1), n rows, d inputs, r 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -82,6 +82,9 @@ class Samples(Protocol):
     def chunks(self, at_once: int) -> Iterator[tuple[Tensor, Tensor]]:
         """All rows, in pieces of at most at_once: X (S, c, d), Y (S, c, r)."""
 
+    def take(self, replicas: Tensor) -> Samples:
+        """Those of some replicas, by their indices."""
+
 
 @dataclass(frozen=True)
 class Resident:
@@ -97,6 +100,10 @@ class Resident:
     def chunks(self, at_once: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Views, without copies."""
         return zip(self.X.split(at_once, 1), self.Y.split(at_once, 1), strict=True)
+
+    def take(self, replicas: Tensor) -> Resident:
+        """Copies, unless all replicas share one sample."""
+        return self if len(self.X) == 1 else Resident(self.X[replicas], self.Y[replicas])
 
     def to(self, like: Tensor) -> Resident:
         """On the device and in the precision of another tensor."""
@@ -121,6 +128,10 @@ class Selected:
         for rows in self.rows.split(at_once, 1):
             yield X[sample, rows], Y[sample, rows]
 
+    def take(self, replicas: Tensor) -> Selected:
+        """The rows of some replicas."""
+        return Selected(self.samples.take(replicas), self.rows[replicas])
+
 
 @dataclass(frozen=True)
 class Streamed:
@@ -136,3 +147,11 @@ class Streamed:
         """At most BLOCK rows at once."""
         for X, Y in self.source.rows(self.n, at_once, self.step):
             yield X.to(self.device, self.dtype), Y.to(self.device, self.dtype)
+
+    def take(self, replicas: Tensor) -> Streamed:
+        """Of the seeds of some replicas."""
+        seeds = self.source.seeds
+        if len(seeds) == 1:
+            return self
+        some = [seeds[j] for j in replicas.tolist()]
+        return replace(self, source=replace(self.source, seeds=some))

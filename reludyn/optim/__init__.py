@@ -43,12 +43,16 @@ class UpdateRule(Protocol):
     """What the engine asks of an update rule: it acts on each replica alone."""
 
     @property
+    def separable(self) -> bool:
+        """Whether any replicas can be moved without the others: no memory, no common steps."""
+
+    @property
     def sizes(self) -> StepSizes:
         """Of the two layers."""
 
-    @property
-    def lr(self) -> float:
-        """Step size of the next iteration, of the hidden layer: the time that it takes."""
+    def time(self, step: int, before: float) -> float:
+        """The time after iteration `step`, before its update, from that one iteration earlier: the
+        sum of the step sizes of the hidden layer."""
 
     def step(self, student: ReLUStudent, gradient: Gradient) -> ReLUStudent:
         """One update of all replicas."""

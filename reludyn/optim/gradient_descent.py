@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from reludyn.notation import Gradient
 from reludyn.optim import Memory, StepSizes
@@ -14,11 +15,11 @@ class GradientDescent:
     """W <- W - mu grad_W L(W, V),  V <- V - mu' grad_V L(W, V), both from the same iterate."""
 
     sizes: StepSizes  # mu = lr, mu' = output_lr
+    separable: ClassVar[bool] = True
 
-    @property
-    def lr(self) -> float:
-        """mu."""
-        return self.sizes.lr
+    def time(self, step: int, before: float) -> float:
+        """mu step."""
+        return self.sizes.lr * step
 
     def step(self, student: ReLUStudent, gradient: Gradient) -> ReLUStudent:
         """One update of all replicas."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -32,11 +32,11 @@ class GradientFlow:
     sizes: StepSizes
     rtol: float = 1e-10
     method: str = "dopri8"
+    separable: ClassVar[bool] = False
 
-    @property
-    def lr(self) -> float:
-        """Time of an iteration."""
-        return self.sizes.lr
+    def time(self, step: int, before: float) -> float:
+        """lr step."""
+        return self.sizes.lr * step
 
     def step(self, student: ReLUStudent, gradient: Gradient) -> ReLUStudent:
         """The flow map over time lr. Raises StuckError where the flow is too stiff."""
@@ -44,7 +44,10 @@ class GradientFlow:
         start = torch.cat([student.W.flatten(1), student.V.flatten(1)], 1)
         finite = start.isfinite().all(1, keepdim=True)
         start = torch.where(finite, start, 0.0)  # a replica that diverged holds up nobody
-        speeds = (self.sizes.train_hidden, self.sizes.train_output * self.sizes.output / self.lr)
+        speeds = (
+            self.sizes.train_hidden,
+            self.sizes.train_output * self.sizes.output / self.sizes.lr,
+        )
 
         def weights(y: Tensor) -> ReLUStudent:
             return ReLUStudent(y[:, :size].view_as(student.W), y[:, size:].view_as(student.V))
@@ -53,7 +56,7 @@ class GradientFlow:
             W, V = self.risk.evaluate(weights(y)).gradient
             return -torch.cat([speeds[0] * W.flatten(1), speeds[1] * V.flatten(1)], 1)
 
-        times = start.new_tensor([0.0, self.lr])
+        times = start.new_tensor([0.0, self.sizes.lr])
         options: dict[str, Any] = {
             "first_step": times[1],
             "step_t": times[1:],

@@ -26,6 +26,8 @@ class TorchDescent:
     advances once an iteration.
     """
 
+    separable = False
+
     def __init__(
         self,
         student: ReLUStudent,
@@ -42,10 +44,9 @@ class TorchDescent:
         )
         self.schedule = None if plan is None else plan(self.optimizer)
 
-    @property
-    def lr(self) -> float:
-        """Step size of the next iteration, of the hidden layer."""
-        return float(self.optimizer.param_groups[0]["lr"])
+    def time(self, step: int, before: float) -> float:
+        """The sum of the step sizes so far."""
+        return before + float(self.optimizer.param_groups[0]["lr"])
 
     def step(self, student: ReLUStudent, gradient: Gradient) -> ReLUStudent:
         """One update of all replicas."""

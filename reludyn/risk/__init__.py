@@ -30,6 +30,9 @@ class Risk(Protocol):
     def loss(self, student: ReLUStudent) -> Loss:
         """Value with its two parts, never negative."""
 
+    def take(self, replicas: Tensor) -> Risk:
+        """That of some replicas, by their indices."""
+
     def switched(self, before: ReLUStudent, after: ReLUStudent) -> Tensor:
         """Probability, for each neuron (R, k), that an input activates it in one student and not in
         the other."""

@@ -71,6 +71,10 @@ class EmpiricalRisk:
 
         return Loss(*(x / (2 * self.samples.n) for x in self._over_chunks(student, sums)))
 
+    def take(self, replicas: Tensor) -> EmpiricalRisk:
+        """On the samples of some replicas: copied, unless all replicas share one."""
+        return EmpiricalRisk(self.samples.take(replicas), self.activation)
+
     def switched(self, before: ReLUStudent, after: ReLUStudent) -> Tensor:
         """Fraction of the samples whose activation differs between two students, (R, k)."""
 

@@ -58,6 +58,10 @@ class PopulationRisk:
         """Value and parts (R,) to full relative precision (r = 1), never negative."""
         return decomposition.decompose(student, self.A, self.activation)
 
+    def take(self, replicas: Tensor) -> PopulationRisk:
+        """Itself: it is the same for all replicas."""
+        return self
+
     def switched(self, before: ReLUStudent, after: ReLUStudent) -> Tensor:
         """P(sign(w_i.x) != sign(w'_i.x)) = angle(w_i, w'_i) / pi, (R, k)."""
         same = (before.W == after.W).all(-1)  # the angle of zero with itself is not zero

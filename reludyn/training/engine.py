@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from copy import copy
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -38,6 +40,20 @@ class State:
     clocks: Clocks
     ceiling: Tensor  # (R,) the loss above which a replica counts as diverged
 
+    def take(self, replicas: Tensor) -> State:
+        """Some of the replicas, by their indices; only of an update rule without memory."""
+        parts = {name: _each(lambda x: x[replicas], x) for name, x in vars(self).items()}
+        return State(**parts)
+
+    def put(self, replicas: Tensor, part: State) -> State:
+        """With some replicas replaced; iteration and time become those of the part."""
+
+        def change(new: Tensor, old: Tensor) -> Tensor:
+            return old.index_copy(0, replicas, new)
+
+        pairs = ((name, x, vars(self)[name]) for name, x in vars(part).items())
+        return State(**{name: _each(change, new, old) for name, new, old in pairs})
+
 
 class Engine:
     """Descent on one risk by one update rule, with its stopping rule.
@@ -69,14 +85,14 @@ class Engine:
         never = torch.full((R,), -1, device=device)
         no = torch.zeros(R, dtype=torch.bool, device=device)
         evaluation = self._evaluate(student, 0)
-        before = State(
+        state = State(
             student,
             student,
             evaluation,
-            step=-1,
+            step=0,
             now=0.0,
             memory=self.optimizer.snapshot(),
-            steps=never,
+            steps=torch.zeros_like(never),
             time=torch.zeros(R, dtype=torch.float64, device=device),
             running=no.logical_not(),
             diverged=no,
@@ -84,26 +100,44 @@ class Engine:
             clocks=Clocks(never, never, never),
             ceiling=DIVERGED * evaluation.loss.clamp_min(self.rule.zero_loss),
         )
-        return self._checked(before, [student, student], [evaluation, evaluation], [0.0, 0.0])
+        return self._checked(state, [student], [evaluation], [0.0], new=0)
 
     @torch.inference_mode()
     def advance(self, state: State, steps: int) -> State:
-        """The state after `steps` further iterations of every replica that is still running."""
+        """The state after `steps` further iterations of every replica that is still running.
+
+        Where replicas do not depend on each other, those that have stopped cost nothing.
+        """
+        if not (self.optimizer.separable and self.batches is None):
+            return self._advance(state, steps)
+        running = state.running.nonzero().squeeze(-1)
+        if len(running) == len(state.running):
+            return self._advance(state, steps)
+        engine = copy(self)
+        engine.risk = self.risk.take(running)
+        return state.put(running, engine._advance(state.take(running), steps))
+
+    def _advance(self, state: State, steps: int) -> State:
+        """The same for all replicas, without waiting for the device."""
         self.optimizer.restore(state.memory)
-        numbers = 2 * sum(layer.numel() for layer in state.student)
-        block = max(1, min(LONGEST, BLOCK // numbers))
+        block = self.block(state)
         for made in range(0, steps, block):
             state = self._descend(state, min(block, steps - made))
         return replace(state, memory=self.optimizer.snapshot())
+
+    def block(self, state: State) -> int:
+        """Iterations whose iterates and gradients are kept until they are checked."""
+        numbers = 2 * sum(layer.numel() for layer in state.student)
+        return max(1, min(LONGEST, BLOCK // numbers))
 
     def _descend(self, state: State, steps: int) -> State:
         """A block of iterations."""
         iterates, evaluations, times = [state.student], [state.evaluation], [state.now]
         for step in range(state.step + 1, state.step + 1 + steps):
-            times.append(times[-1] + self.optimizer.lr)
+            times.append(self.optimizer.time(step, times[-1]))
             iterates.append(self.optimizer.step(iterates[-1], evaluations[-1].gradient))
             evaluations.append(self._evaluate(iterates[-1], step))
-        return self._checked(state, iterates, evaluations, times)
+        return self._checked(state, iterates, evaluations, times, new=1)
 
     def _evaluate(self, student: ReLUStudent, step: int) -> Evaluation:
         if self.batches is None:
@@ -116,9 +150,11 @@ class Engine:
         iterates: Sequence[ReLUStudent],
         evaluations: Sequence[Evaluation],
         times: Sequence[float],
+        new: int,
     ) -> State:
         """The state after b iterations, from that before and the b + 1 iterates from there on, with
-        their times. Each replica keeps the first iterate at which it has to stop."""
+        their times; those before `new` have been checked already. Each replica keeps the first
+        iterate at which it has to stop."""
         b, device = len(iterates) - 1, state.steps.device
         path = ReLUStudent(*map(torch.stack, zip(*iterates, strict=True)))
         slopes = Gradient(*map(torch.stack, zip(*(e.gradient for e in evaluations), strict=True)))
@@ -128,12 +164,14 @@ class Engine:
         converged = self._converged(path, loss, state.step)
         stationary = self._stationary(slopes, loss) & (converged | diverged).logical_not()
         count = torch.arange(b + 1, device=device).unsqueeze(-1)
-        stops = (converged | diverged | stationary) & (count > 0) & state.running
+        stops = (converged | diverged | stationary) & (count >= new) & state.running
         stopped = stops.any(0)
         last = torch.where(stopped, stops.byte().argmax(0), torch.where(state.running, b, 0))
-        made = (count > 0) & (count <= last)
+        made = (count >= new) & (count <= last)
 
-        before = torch.where(last == b, b - 1, last)  # another one only if it has just moved
+        before = torch.where(
+            last == b, max(b - 1, 0), last
+        )  # another one only if it has just moved
         here = stops & (count == last)
         clock = torch.tensor(times, dtype=torch.float64, device=device).unsqueeze(-1)
         return replace(
@@ -183,3 +221,12 @@ def _pick(x: Tensor, index: Tensor) -> Tensor:
     (R, ...)."""
     place = index.view(1, -1, *(1 for _ in x.shape[2:]))
     return x.gather(0, place.expand(1, *x.shape[1:])).squeeze(0)
+
+
+def _each(change: Callable[..., Tensor], *values: Any) -> Any:
+    """A change of every tensor in nested tuples, from those at the same place in each of them."""
+    if isinstance(values[0], Tensor):
+        return change(*values)
+    if isinstance(values[0], tuple):
+        return type(values[0])(*(_each(change, *parts) for parts in zip(*values, strict=True)))
+    return values[0]

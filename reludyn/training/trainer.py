@@ -18,7 +18,7 @@ StoppedBecause = Literal[
 ]
 
 log = logging.getLogger(__name__)
-STRETCH = 100  # iterations that Ctrl-C may lose, or as many as take a second
+STRETCH = 0.2  # seconds: what Ctrl-C may lose
 
 
 def train(
@@ -45,7 +45,7 @@ def train(
                 stretch, clock = min(pace, there - step), time.monotonic()
                 state = engine.advance(state, stretch)
                 step += stretch
-                pace = _iterations_a_second(stretch, time.monotonic() - clock)
+                pace = _pace(stretch, time.monotonic() - clock)
             look(state)
             if not state.running.any():
                 break
@@ -59,8 +59,9 @@ def train(
     return state, _reason(state)
 
 
-def _iterations_a_second(iterations: int, seconds: float) -> int:
-    return max(1, min(STRETCH, int(iterations / max(seconds, 1e-9))))
+def _pace(iterations: int, seconds: float) -> int:
+    """Iterations of the next stretch, from what the last one took."""
+    return max(1, min(10 * iterations, int(iterations * STRETCH / max(seconds, 1e-9))))
 
 
 def _reason(state: State) -> StoppedBecause:

@@ -1,0 +1,117 @@
+"""Gradient descent on the population risk by a compiled program.
+
+The plain engine (`reludyn.training.engine`) says what descent is. Here nearly all iterations are
+made by a program (`reludyn.training.programs`) that advances each replica until it must be looked
+at more closely: at the end of a stretch, or where the loss that comes with the gradient, with its
+rounding error, could be below the tolerance or is above the ceiling. From there the plain engine
+goes on, so that events and results are as exact as its own.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+from torch._dynamo.exc import TorchDynamoException
+
+from reludyn.optim.gradient_descent import GradientDescent
+from reludyn.phases import Clocks
+from reludyn.risk import PopulationRisk
+from reludyn.training.engine import Engine, State
+from reludyn.training.programs import compiled, form_of
+
+log = logging.getLogger(__name__)
+PADDING = 8  # the number of replicas becomes a multiple of this: one program serves all numbers
+
+
+class CompiledEngine(Engine):
+    """The engine of `GradientDescent` on the population risk, in coordinates of the invariant
+    subspace; there is no gradient tolerance."""
+
+    risk: PopulationRisk
+    optimizer: GradientDescent
+    broken = False  # whether this machine cannot compile
+
+    @torch.inference_mode()
+    def advance(self, state: State, steps: int) -> State:
+        """The state after `steps` further iterations of every replica that is still running."""
+        if self.broken:
+            return super().advance(state, steps)
+        running = state.running.nonzero().squeeze(-1)
+        part, end = state.take(running), state.step + steps
+        if steps > 1 and len(running):
+            try:
+                part = self._swiftly(part, steps - 1)
+            except TorchDynamoException as error:  # nothing has been changed yet
+                self.broken = True
+                log.warning(
+                    "trainer.engine=eager from here on, since this machine cannot compile: %s",
+                    _reason(error),
+                )
+                return super().advance(state, steps)
+        while len(behind := (part.running & (part.steps < end)).nonzero().squeeze(-1)):
+            some = part.take(behind)
+            left = end - int(some.steps.max())
+            part = part.put(behind, self._descend(some, min(left, self.block(some))))
+        lr = self.optimizer.sizes.lr
+        part = replace(part, time=lr * part.steps.double(), step=end, now=lr * end)
+        return state.put(running, part)
+
+    def _swiftly(self, state: State, steps: int) -> State:
+        """At most so many iterations of replicas that are all running; those that stop or may stop
+        have made fewer."""
+        student, R = state.student, state.student.replicas
+        form = form_of(student.width, student.W.shape[2], len(self.rule.A), self.risk.activation)
+        program, numbers = compiled(form), self._numbers(steps)
+        copied = torch.arange(-(-R // PADDING) * PADDING, device=student.W.device).clamp_max(R - 1)
+        marks = self._marks(state)[:, copied]
+        marks[0, R:] = math.inf  # what is added for padding does not move
+        batch = form.pack(student.map(lambda x: x[copied]), marks)
+        split = (x.split(form.tile, axis) for x, axis in zip(batch, form.axes, strict=True))
+        done = []
+        for tile in zip(*split, strict=True):
+            some = tuple(x.contiguous() for x in tile)
+            for x, axis in zip(some, form.axes, strict=True):
+                torch._dynamo.mark_dynamic(x, axis)
+            for _ in range(-(-(steps + 1) // form.substeps)):  # the last iterate is marked, too
+                some = program(some, numbers)
+            done.append(some)
+        whole = zip(zip(*done, strict=True), form.axes, strict=True)
+        student, marks = form.unpack(tuple(torch.cat(x, axis) for x, axis in whole))
+        student, (made, align, growth, _) = student.map(lambda x: x[:R]), marks[:, :R]
+        clocks = Clocks(
+            _first(state.clocks.align, state.steps, align),
+            _first(state.clocks.growth, state.steps, growth),
+            state.clocks.converged,
+        )
+        evaluation = self.risk.evaluate(student)
+        state = replace(state, student=student, steps=state.steps + made.long(), clocks=clocks)
+        return self._checked(state, [student], [evaluation], [state.now], new=0)
+
+    def _marks(self, state: State) -> Tensor:
+        """(4, R), see `reludyn.training.programs`."""
+        ceiling, clocks = state.ceiling, state.clocks
+        known = [torch.where(x >= 0, -1.0, math.inf) for x in (clocks.align, clocks.growth)]
+        return torch.stack([torch.zeros_like(ceiling), *(x.to(ceiling) for x in known), ceiling])
+
+    def _numbers(self, target: int) -> Tensor:
+        """(6 + r m,), see `reludyn.training.programs`."""
+        sizes, A = self.optimizer.sizes, self.rule.A
+        floor = self.tolerance + self.rounding if self.tolerance > 0 else -math.inf
+        lr = (sizes.lr * sizes.train_hidden, sizes.output * sizes.train_output)
+        first = [float(self.risk.zero_loss), floor, target, self.rule.grown, *lr]
+        return torch.cat([A.new_tensor(first), A.flatten()])
+
+
+def _first(clock: Tensor, steps: Tensor, mark: Tensor) -> Tensor:
+    """The clock after a stretch that began at iteration `steps`, with a mark in it or not."""
+    here = (mark >= 0) & mark.isfinite()
+    return torch.where(here, steps + mark.where(here, 0.0).long(), clock)
+
+
+def _reason(error: Exception) -> str:
+    """The first line of a compiler's complaint."""
+    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)

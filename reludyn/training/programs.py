@@ -1,0 +1,187 @@
+"""Programs for torch.compile: a few iterations of gradient descent on the population risk, with the
+events of every iterate, in one call.
+
+A program maps (batch, numbers) to a new batch: weights, and marks (4, R) in their precision, for
+each replica the iterations it has made in this stretch, those at which it was first aligned and had
+first grown (-1: before this stretch, inf: not yet), and its ceiling. A replica moves while its loss
+lies between `floor` and its ceiling and it has made fewer than `target` iterations. numbers
+(6 + r m,) are the loss of the zero student, floor, target, the size of a grown |v_i|, the step
+sizes of both layers, and A.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache, reduce
+from typing import Any, ClassVar, Protocol
+
+import torch
+from torch import Tensor
+
+from reludyn.activation import LeakyReLU
+from reludyn.memory import BLOCK
+from reludyn.order_parameters import output_norms
+from reludyn.phases import aligned as all_aligned
+from reludyn.risk import PopulationRisk
+from reludyn.risk.unrolled import MOST, evaluate, products
+from reludyn.student import ReLUStudent
+from reludyn.theory.rays import ALIGNED
+
+SUBSTEPS = 200  # products that are worth a call
+Batch = tuple[Tensor, ...]
+Marks = Sequence[Tensor]
+
+
+class Form(Protocol):
+    """How a batch is laid out, and the program for it."""
+
+    @property
+    def axes(self) -> Sequence[int]:
+        """Of the replicas, in each tensor of a batch."""
+
+    @property
+    def substeps(self) -> int:
+        """Iterations a call makes."""
+
+    @property
+    def tile(self) -> int:
+        """Replicas that go through a stretch together, so that a cache holds them."""
+
+    def pack(self, student: ReLUStudent, marks: Tensor) -> Batch:
+        """The batch of a student and marks (4, R)."""
+
+    def unpack(self, batch: Batch) -> tuple[ReLUStudent, Tensor]:
+        """Student and marks (4, R) of a batch."""
+
+    def program(self, batch: Batch, numbers: Tensor) -> Batch:
+        """A few iterations."""
+
+
+@dataclass(frozen=True)
+class Unrolled:
+    """Narrow networks: one tensor (k m + k r + 4, R), rows w_i, then v_i, then marks; every sum is
+    written out."""
+
+    k: int
+    m: int
+    r: int
+    activation: LeakyReLU
+    axes: ClassVar[Sequence[int]] = (1,)
+    tile: ClassVar[int] = 8192
+
+    @property
+    def substeps(self) -> int:
+        return max(1, min(4, SUBSTEPS // products(self.k, self.m, self.r)))
+
+    def pack(self, student: ReLUStudent, marks: Tensor) -> Batch:
+        return (torch.cat([student.W.flatten(1), student.V.mT.flatten(1), marks.mT], 1).mT,)
+
+    def unpack(self, batch: Batch) -> tuple[ReLUStudent, Tensor]:
+        k, m, r = self.k, self.m, self.r
+        W, V, marks = batch[0].split([k * m, k * r, 4])
+        W, V = W.mT.unflatten(1, (k, m)), V.mT.unflatten(1, (k, r)).mT
+        return ReLUStudent(W.contiguous(), V.contiguous()), marks
+
+    def program(self, batch: Batch, numbers: Tensor) -> Batch:
+        k, m, r = self.k, self.m, self.r
+        zero, floor, target, size, lr, output_lr = numbers[:6].unbind(0)
+        A = [row.unbind(0)[:r] for row in numbers[6:].view(r, m).unbind(0)]
+        rows = batch[0].unbind(0)
+        w = [list(rows[i * m : (i + 1) * m]) for i in range(k)]
+        v = [list(rows[k * m + i * r : k * m + (i + 1) * r]) for i in range(k)]
+        marks: Marks = rows[-4:]
+        for _ in range(self.substeps):
+            point = evaluate(w, v, A, zero, self.activation)
+            sides = zip(point.inner, point.w_norm, point.target, strict=True)
+            margin = reduce(torch.minimum, [x - math.cos(ALIGNED) * y * z for x, y, z in sides])
+            smallest = reduce(torch.minimum, point.v_norm)
+            marks, on = _marked(marks, point.loss, margin > 0, smallest >= size, floor, target)
+            w = [_moved(x, g, on * lr) for x, g in zip(w, point.grad_w, strict=True)]
+            v = [_moved(x, g, on * output_lr) for x, g in zip(v, point.grad_v, strict=True)]
+        return (torch.stack([*(x for row in [*w, *v] for x in row), *marks]),)
+
+
+@dataclass(frozen=True)
+class Matrices:
+    """Wider networks: W (R, k, m), V (R, r, k) and marks (4, R); products of matrices."""
+
+    k: int
+    m: int
+    r: int
+    activation: LeakyReLU
+    axes: ClassVar[Sequence[int]] = (0, 0, 1)
+    substeps: ClassVar[int] = 1
+
+    @property
+    def tile(self) -> int:
+        return BLOCK // self.k**2
+
+    def pack(self, student: ReLUStudent, marks: Tensor) -> Batch:
+        return (*student, marks)
+
+    def unpack(self, batch: Batch) -> tuple[ReLUStudent, Tensor]:
+        return ReLUStudent(*batch[:2]), batch[2]
+
+    def program(self, batch: Batch, numbers: Tensor) -> Batch:
+        W, V, marks = batch
+        floor, target, size, lr, output_lr = numbers[1:6].unbind(0)
+        A, student = numbers[6:].view(self.r, self.m), ReLUStudent(W, V)
+        loss, gradient = PopulationRisk(A, self.activation).evaluate(student)
+        grown = (output_norms(student) >= size).all(-1)
+        new, on = _marked(marks.unbind(0), loss, all_aligned(student, A), grown, floor, target)
+        on = on.view(-1, 1, 1)
+        W, V = W - on * lr * gradient.W, V - on * output_lr * gradient.V
+        return (W, V, torch.stack(list(new)))
+
+
+def form_of(k: int, m: int, r: int, activation: LeakyReLU) -> Unrolled | Matrices:
+    """The faster form."""
+    kind = Unrolled if products(k, m, r) <= MOST else Matrices
+    return kind(k, m, r, activation)
+
+
+def seconds_to_compile(k: int, m: int, r: int) -> float:
+    """About how long the first call takes on one core, once on a machine: later programs find the
+    compiler's cache."""
+    written = products(k, m, r)
+    return 10 + (0.05 * written if written <= MOST else 0.0)
+
+
+@cache
+def compiled(form: Unrolled | Matrices) -> Callable[[Batch, Tensor], Batch]:
+    """The program of a form, compiled at its first call; the number of replicas may change."""
+
+    def program(batch: Batch, numbers: Tensor) -> Batch:
+        return form.program(batch, numbers)
+
+    # each form has a code object of its own: there is a limit to what is compiled from one
+    program.__code__ = program.__code__.replace()
+    return torch.compile(program, fullgraph=True, options=OPTIONS)
+
+
+def _tensors_alone(guards: Sequence[Any]) -> list[bool]:
+    """What is checked before every call: only the arguments can change."""
+    return [guard.guard_type == "TENSOR_MATCH" for guard in guards]
+
+
+def _marked(
+    marks: Marks, loss: Tensor, aligned: Tensor, grown: Tensor, floor: Tensor, target: Tensor
+) -> tuple[Marks, Tensor]:
+    """The marks after an iterate, and 1 where a replica moves on from it, 0 elsewhere; by minima
+    and maxima, since masks are slow on a CPU."""
+    made, align, growth, ceiling = marks
+    align = torch.minimum(align, torch.where(aligned, made, math.inf))
+    growth = torch.minimum(growth, torch.maximum(torch.where(grown, made, math.inf), align))
+    room = torch.minimum(torch.minimum(loss - floor, ceiling - loss), target - made - 1)
+    on = torch.where(room >= 0, 1.0, 0.0).to(loss.dtype)
+    return (made + on, align, growth, ceiling), on
+
+
+def _moved(row: list[Tensor], gradient: list[Tensor], lr: Tensor) -> list[Tensor]:
+    return [x - lr * g for x, g in zip(row, gradient, strict=True)]
+
+
+# Inductor: a whole step is one loop; Dynamo: see there
+OPTIONS: dict[str, Any] = {"max_fusion_size": 10_000, "guard_filter_fn": _tensors_alone}
