@@ -8,7 +8,8 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from reludyn.combinations import no_program, stays_in_subspace
+from reludyn.combinations import stays_in_subspace
+from reludyn.cost import compiles
 from reludyn.errors import ConfigError
 from reludyn.initialization import draw_students
 from reludyn.memory import DENSE, check_memory, hessian_size
@@ -23,7 +24,6 @@ from reludyn.student import InvariantSubspace, ReLUStudent
 from reludyn.teacher import LinearTeacher
 from reludyn.training.compiled import CompiledEngine
 from reludyn.training.engine import Engine
-from reludyn.training.programs import seconds_to_compile
 
 EXACT, ON_SAMPLES = 1e-10, 1e-5  # relative errors of gradient flow, where none is given
 _DTYPES = {"float64": torch.float64, "float32": torch.float32}
@@ -69,7 +69,8 @@ def build(config: Config) -> Experiment:
     A = (target.teacher if subspace is None else subspace.teacher).A.to(device, dtype)
     objective = make_objective(config, target, A, seeds)
     _check_tolerance(config.trainer.tolerance, objective)
-    kind = CompiledEngine if compiles(config, device) else Engine
+    on_samples = isinstance(objective.risk, EmpiricalRisk)
+    kind = CompiledEngine if compiles(config, device) and not on_samples else Engine
     engine = kind(
         objective.risk,
         make_update_rule(config, objective.risk, student),
@@ -79,26 +80,6 @@ def build(config: Config) -> Experiment:
         objective.batches,
     )
     return Experiment(config, seeds, target.teacher, student, subspace, A, objective, engine)
-
-
-def compiles(config: Config, device: torch.device) -> bool:
-    """Whether descent is compiled: as asked for, or where all steps would take five times as long
-    as compiling does (an estimate from the sizes alone, so that a run always takes the same way).
-
-    On a CPU an eager step takes about 60 us and, for each replica, 150 ns + 15 ns k^2 +
-    0.2 ns k^2 (m + r); on other devices 1 ms.
-    """
-    wanted = config.trainer.engine
-    if wanted != "auto":
-        return bool(wanted == "compiled")
-    if no_program(config):
-        return False
-    k, r = config.model.width, config.data.outputs
-    m = min(config.data.dim, k + r)
-    step = 1e-3
-    if device.type == "cpu":
-        step = 60e-6 + config.replicas * (150e-9 + k**2 * (15e-9 + 0.2e-9 * (m + r)))
-    return bool(config.trainer.steps * step > 5 * seconds_to_compile(k, m, r))
 
 
 def pick_device(name: str) -> torch.device:

@@ -17,7 +17,8 @@ from reludyn.settings import (
     StreamData,
 )
 
-WIDEST = 256  # the width up to which descent is compiled
+WIDEST = 256  # the width up to which descent on the population risk is compiled
+RESIDENT = ("gaussian", "file", "digits")  # sources that hold their samples in memory
 
 
 def check_combinations(config: Config) -> None:
@@ -59,14 +60,15 @@ def stays_in_subspace(config: Config) -> bool:
 
 def no_program(config: Config) -> str:
     """Why there is no compiled program for this run; empty where there is one."""
-    width = int(config.model.width)
+    if config.data.name in RESIDENT:
+        return "is for full-batch steps, not for optimizer=sgd" if is_stochastic(config) else ""
     if not stays_in_subspace(config):
-        return "is for data=population data.covariance=identity"
+        return "is for samples in memory or data=population data.covariance=identity"
     if not is_constant_descent(config):
-        return "is for optimizer=gd with a constant step size"
+        return "is for optimizer=gd with a constant step size, or for samples in memory"
     if config.trainer.gradient_tolerance > 0:
         return "has no trainer.gradient_tolerance"
-    if width > WIDEST:
+    if config.model.width > WIDEST:
         return f"is for model.width up to {WIDEST}: beyond it all time goes into large products"
     return ""
 

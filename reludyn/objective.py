@@ -12,6 +12,7 @@ from torch import Tensor
 from reludyn.activation import LeakyReLU
 from reludyn.arrays import read_matrix
 from reludyn.combinations import is_fresh
+from reludyn.cost import compiles
 from reludyn.data.covariance import Covariance, covariance_from_file, power_law
 from reludyn.data.digits import read_digits, sample_covariance
 from reludyn.data.files import read_samples
@@ -101,12 +102,15 @@ def make_objective(config: Config, target: Target, A: Tensor, seeds: Sequence[in
         if not 0 < zero_loss < math.inf:
             raise ConfigError(*_source(data), "the labels Y vanish or overflow")
         samples = target.samples.to(A)
+        if not isinstance(config.optimizer, SGDOptimizer):
+            samples = samples.by_columns()
         of_file = _mini_batches(config, samples, seeds, activation)
         gaussian = None
         if isinstance(data, DigitsData):  # what Gaussian inputs of the same covariance would do
             colour = sample_covariance(target.samples.X[0].numpy()).on(A)
             gaussian = AnisotropicRisk(A, colour, activation)
-        return Objective(EmpiricalRisk(samples, activation), gaussian, zero_loss, of_file)
+        of_sample = EmpiricalRisk(samples, activation, compiles(config, A.device))
+        return Objective(of_sample, gaussian, zero_loss, of_file)
     covariance = make_covariance(data)
     population, zero_loss = PopulationRisk(A, activation), target.teacher.zero_loss
     if covariance is not None:
@@ -144,9 +148,10 @@ def _drawn(
     data = config.data
     assert data.samples is not None
     if not isinstance(data, StreamData):
-        samples = source.draw(data.samples).to(A)
+        full = not isinstance(config.optimizer, SGDOptimizer)
+        samples = source.draw(data.samples, by_columns=full).to(A)
         batches = _mini_batches(config, samples, seeds, activation)
-        return EmpiricalRisk(samples, activation), batches
+        return EmpiricalRisk(samples, activation, compiles(config, A.device)), batches
     streamed = Streamed(source, data.samples, A.device, A.dtype)
     if not is_fresh(config):
         return EmpiricalRisk(streamed, activation), None

@@ -7,17 +7,20 @@ from itertools import pairwise
 
 import pytest
 import torch
-from conftest import Composer, drawn
+from conftest import Composer, drawn, empirical_risk, sampled
 from test_training import follow
 
 from reludyn.activation import RELU, LeakyReLU
-from reludyn.assembly import compiles, pick_device
+from reludyn.assembly import pick_device
+from reludyn.compiler import CannotCompile, Compiled
 from reludyn.config import parse
+from reludyn.cost import compiles
+from reludyn.data.samples import Resident
 from reludyn.errors import ConfigError
 from reludyn.optim import StepSizes
 from reludyn.optim.gradient_descent import GradientDescent
 from reludyn.phases import PhaseRule
-from reludyn.risk import PopulationRisk
+from reludyn.risk import EmpiricalRisk, PopulationRisk, empirical
 from reludyn.risk.unrolled import evaluate
 from reludyn.student import InvariantSubspace, ReLUStudent
 from reludyn.teacher import LinearTeacher, axis_teacher, random_teacher
@@ -185,7 +188,7 @@ def test_one_program_serves_any_number_of_replicas(k: int, r: int) -> None:
         assert_same(plain.advance(plain.start(some), steps), state)
         graphs = graphs or counters["unique_graphs"]
         assert counters["unique_graphs"] == graphs
-    assert not program.broken
+    assert Compiled.available
 
 
 def test_many_forms_each_have_a_program() -> None:
@@ -195,23 +198,58 @@ def test_many_forms_each_have_a_program() -> None:
     assert compiled(Unrolled(2, 3, 1, RELU)) is programs[1]
 
 
-def test_without_a_compiler_the_plain_engine_goes_on(
+def test_without_a_compiler_descent_goes_on_without(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    """Said once, whatever was to be compiled."""
+    monkeypatch.setattr(Compiled, "available", True)
+
     def fails(*_: object) -> None:
         raise torch._dynamo.exc.TorchDynamoException("\nno C++ compiler: g++\nmore")
 
-    monkeypatch.setattr(module, "compiled", lambda _: fails)
+    monkeypatch.setattr(torch, "compile", lambda *_, **__: fails)
+    compiled.cache_clear()
     students = drawn("theorem", range(3), 2, 6, 1, 0.3)
     plain, program, start = pair(axis_teacher(1, 6), students)
+    sample = empirical_risk(*sampled(axis_teacher(1, 6), 30, [0]))
+    asked = EmpiricalRisk(sample.samples, compiled=True)
     with caplog.at_level(logging.WARNING):
         state = program.start(start)
         for steps in (20, 30):
             state = program.advance(state, steps)
+        same = asked.evaluate(students), sample.evaluate(students)
     assert_same(plain.advance(plain.start(start), 50), state)
+    assert torch.equal(same[0].gradient.W, same[1].gradient.W)
     (record,) = caplog.records
     assert "trainer.engine=eager" in record.message
     assert record.message.endswith("no C++ compiler: g++")
+    with pytest.raises(CannotCompile):
+        Compiled(fails)()
+    compiled.cache_clear()
+    for programs in (empirical._fused, empirical._written_out):
+        programs.cache_clear()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("slope", [0.0, 0.3])
+@pytest.mark.parametrize(
+    ("k", "r", "own"), [(2, 1, True), (2, 1, False), (3, 2, True), (9, 1, True)]
+)
+def test_the_compiled_empirical_risk_is_the_risk(k: int, r: int, own: bool, slope: float) -> None:
+    """Really compiled: a trajectory of 500 steps to 1e-10, in one chunk of rows or several."""
+    teacher, activation = axis_teacher(r, 12), LeakyReLU(slope)
+    students = drawn("theorem", range(3), k, 12, r, 0.3)
+    X, Y = sampled(teacher, 700, range(3) if own else [0], noise=0.1)
+    last = []
+    for risk in (
+        EmpiricalRisk(Resident(X, Y), activation),
+        EmpiricalRisk(Resident(X, Y).by_columns(), activation, compiled=True),
+    ):
+        engine = Engine(risk, GradientDescent(StepSizes(0.1)), PhaseRule(teacher, teacher.A), 0.0)
+        last.append(engine.advance(engine.start(students), 500))
+    for one, other in zip(last[0].student, last[1].student, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-10 * float(one.abs().max()))
+    assert Compiled.available
 
 
 @pytest.mark.parametrize(
@@ -223,7 +261,9 @@ def test_without_a_compiler_the_plain_engine_goes_on(
         (["trainer.steps=2000000"], True),
         (["replicas=100000", "optimizer=momentum"], False),
         (["replicas=100000", "optimizer.schedule=cosine"], False),
-        (["replicas=100000", "data=gaussian", "data.samples=100"], False),
+        (["data=gaussian", "data.samples=5000", "model.width=64"], False),
+        (["data=gaussian", "data.samples=100000", "model.width=64"], True),
+        (["data=stream", "data.samples=100000", "model.width=64"], False),
         (["replicas=100000", "trainer.gradient_tolerance=1e-3"], False),
         (["replicas=100000", "trainer.engine=eager"], False),
         (["trainer.engine=compiled"], True),
@@ -240,7 +280,7 @@ def test_auto_compiles_where_it_pays(
     [
         ("optimizer=adam", "data=population"),
         ("optimizer=momentum", "optimizer=gd"),
-        ("data=gaussian", "data=population"),
+        ("data=stream", "samples in memory"),
         ("data.covariance=power_law", "covariance=identity"),
         ("trainer.gradient_tolerance=1e-3", "gradient_tolerance"),
         ("model.width=300", "model.width up to 256"),

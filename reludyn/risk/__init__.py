@@ -21,6 +21,10 @@ class Risk(Protocol):
     exact: bool  # whether the value that comes with the gradient is as good as that of `loss`
 
     @property
+    def group(self) -> int:
+        """Replicas that are best advanced together through many steps."""
+
+    @property
     def resolution(self) -> float:
         """The value below which rounding rules, of the weights or of `loss`."""
 

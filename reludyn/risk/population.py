@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -33,6 +34,7 @@ class PopulationRisk:
     """
 
     exact = False  # the value that comes with the gradient is rounded to 1e-16 |A|^2
+    group = sys.maxsize  # all
 
     def __init__(self, A: Tensor, activation: LeakyReLU = RELU) -> None:
         self.A, self.activation = A, activation

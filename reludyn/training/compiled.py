@@ -9,21 +9,19 @@ goes on, so that events and results are as exact as its own.
 
 from __future__ import annotations
 
-import logging
 import math
 from dataclasses import replace
 
 import torch
 from torch import Tensor
-from torch._dynamo.exc import TorchDynamoException
 
+from reludyn.compiler import CannotCompile
 from reludyn.optim.gradient_descent import GradientDescent
 from reludyn.phases import Clocks
 from reludyn.risk import PopulationRisk
 from reludyn.training.engine import Engine, State
 from reludyn.training.programs import compiled, form_of
 
-log = logging.getLogger(__name__)
 PADDING = 8  # the number of replicas becomes a multiple of this: one program serves all numbers
 
 
@@ -33,24 +31,16 @@ class CompiledEngine(Engine):
 
     risk: PopulationRisk
     optimizer: GradientDescent
-    broken = False  # whether this machine cannot compile
 
     @torch.inference_mode()
     def advance(self, state: State, steps: int) -> State:
         """The state after `steps` further iterations of every replica that is still running."""
-        if self.broken:
-            return super().advance(state, steps)
         running = state.running.nonzero().squeeze(-1)
         part, end = state.take(running), state.step + steps
         if steps > 1 and len(running):
             try:
                 part = self._swiftly(part, steps - 1)
-            except TorchDynamoException as error:  # nothing has been changed yet
-                self.broken = True
-                log.warning(
-                    "trainer.engine=eager from here on, since this machine cannot compile: %s",
-                    _reason(error),
-                )
+            except CannotCompile:  # nothing has been changed yet
                 return super().advance(state, steps)
         while len(behind := (part.running & (part.steps < end)).nonzero().squeeze(-1)):
             some = part.take(behind)
@@ -110,8 +100,3 @@ def _first(clock: Tensor, steps: Tensor, mark: Tensor) -> Tensor:
     """The clock after a stretch that began at iteration `steps`, with a mark in it or not."""
     here = (mark >= 0) & mark.isfinite()
     return torch.where(here, steps + mark.where(here, 0.0).long(), clock)
-
-
-def _reason(error: Exception) -> str:
-    """The first line of a compiler's complaint."""
-    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)

@@ -106,16 +106,19 @@ class Engine:
     def advance(self, state: State, steps: int) -> State:
         """The state after `steps` further iterations of every replica that is still running.
 
-        Where replicas do not depend on each other, those that have stopped cost nothing.
+        Where replicas do not depend on each other, those that have stopped cost nothing, and the
+        others go in groups whose samples a cache holds.
         """
         if not (self.optimizer.separable and self.batches is None):
             return self._advance(state, steps)
-        running = state.running.nonzero().squeeze(-1)
-        if len(running) == len(state.running):
+        running, R = state.running.nonzero().squeeze(-1), len(state.running)
+        if len(running) == R <= self.risk.group:
             return self._advance(state, steps)
-        engine = copy(self)
-        engine.risk = self.risk.take(running)
-        return state.put(running, engine._advance(state.take(running), steps))
+        for group in running.split(self.risk.group):
+            engine = copy(self)
+            engine.risk = self.risk.take(group)
+            state = state.put(group, engine._advance(state.take(group), steps))
+        return state
 
     def _advance(self, state: State, steps: int) -> State:
         """The same for all replicas, without waiting for the device."""

@@ -12,15 +12,16 @@ sizes of both layers, and A.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache, reduce
-from typing import Any, ClassVar, Protocol
+from typing import ClassVar, Protocol
 
 import torch
 from torch import Tensor
 
 from reludyn.activation import LeakyReLU
+from reludyn.compiler import Compiled
 from reludyn.memory import BLOCK
 from reludyn.order_parameters import output_norms
 from reludyn.phases import aligned as all_aligned
@@ -150,20 +151,9 @@ def seconds_to_compile(k: int, m: int, r: int) -> float:
 
 
 @cache
-def compiled(form: Unrolled | Matrices) -> Callable[[Batch, Tensor], Batch]:
+def compiled(form: Unrolled | Matrices) -> Compiled:
     """The program of a form, compiled at its first call; the number of replicas may change."""
-
-    def program(batch: Batch, numbers: Tensor) -> Batch:
-        return form.program(batch, numbers)
-
-    # each form has a code object of its own: there is a limit to what is compiled from one
-    program.__code__ = program.__code__.replace()
-    return torch.compile(program, fullgraph=True, options=OPTIONS)
-
-
-def _tensors_alone(guards: Sequence[Any]) -> list[bool]:
-    """What is checked before every call: only the arguments can change."""
-    return [guard.guard_type == "TENSOR_MATCH" for guard in guards]
+    return Compiled(form.program, max_fusion_size=10_000)  # a whole step is one loop
 
 
 def _marked(
@@ -181,7 +171,3 @@ def _marked(
 
 def _moved(row: list[Tensor], gradient: list[Tensor], lr: Tensor) -> list[Tensor]:
     return [x - lr * g for x, g in zip(row, gradient, strict=True)]
-
-
-# Inductor: a whole step is one loop; Dynamo: see there
-OPTIONS: dict[str, Any] = {"max_fusion_size": 10_000, "guard_filter_fn": _tensors_alone}

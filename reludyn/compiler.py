@@ -1,0 +1,49 @@
+"""Functions compiled by torch.compile, where the machine has a compiler."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch._dynamo.exc import TorchDynamoException
+
+log = logging.getLogger(__name__)
+
+
+class Compiled:
+    """A function of tensors, compiled at its first call: fullgraph, one code object each (there is
+    a limit to what is compiled from one). `available` is false once compiling has failed: that is
+    said once, and `CannotCompile` raised then and later."""
+
+    available = True
+
+    def __init__(self, function: Callable[..., Any], **options: Any) -> None:
+        def program(*arguments: Any) -> Any:
+            return function(*arguments)
+
+        program.__code__ = program.__code__.replace()
+        self.program = torch.compile(program, fullgraph=True, options=options | {
+            "guard_filter_fn": _tensors_alone})  # fmt: skip
+
+    def __call__(self, *arguments: Any) -> Any:
+        if not Compiled.available:
+            raise CannotCompile
+        try:
+            return self.program(*arguments)
+        except TorchDynamoException as error:
+            Compiled.available = False
+            lines = [line for line in str(error).splitlines() if line.strip()]
+            log.warning("going on as with trainer.engine=eager, since this machine cannot compile: "
+                        "%s", lines[0] if lines else type(error).__name__)  # fmt: skip
+            raise CannotCompile from error
+
+
+class CannotCompile(Exception):
+    """There is no working compiler; the caller goes on without."""
+
+
+def _tensors_alone(guards: Any) -> list[bool]:
+    """What is checked before every call: only tensors change, not what a program is made of."""
+    return [guard.guard_type == "TENSOR_MATCH" for guard in guards]
