@@ -18,7 +18,7 @@ from reludyn.notation import Gradient
 from reludyn.optim import StepSizes
 from reludyn.optim.gradient_descent import GradientDescent
 from reludyn.phases import PhaseRule
-from reludyn.risk import EmpiricalRisk, PopulationRisk
+from reludyn.risk import EmpiricalRisk, PopulationRisk, empirical
 from reludyn.student import InvariantSubspace, ReLUStudent
 from reludyn.teacher import LinearTeacher, axis_teacher, random_teacher
 from reludyn.training.engine import Engine, State
@@ -136,6 +136,26 @@ def test_a_replica_of_a_batch_equals_the_run_alone(empirical: bool) -> None:
             torch.testing.assert_close(batched[j], single[0], rtol=1e-12, atol=1e-12)
         assert together.steps[j] == alone.steps[0]
         assert [c[j] for c in together.clocks] == [c[0] for c in alone.clocks]
+
+
+def test_replicas_with_samples_of_their_own_go_in_groups(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each group through all steps; neither the groups nor those who have stopped matter."""
+    teacher = axis_teacher(1, 6)
+    students = drawn("theorem", range(7), 2, 6, 1, 0.1, "alternating")
+    X, Y = sampled(teacher, 80, range(7))
+    states = []
+    for size in (empirical.INPUTS, 3 * 80 * 6, 1):
+        monkeypatch.setattr(empirical, "INPUTS", size)
+        engine = make_engine(teacher, empirical_risk(X, Y), tolerance=1e-7)
+        assert engine.risk.group == max(1, size // 480)
+        states.append(follow(engine, students, [0, 100, 150, 190, 2000])[0])
+    for several in zip(*states, strict=True):
+        for state in several[1:]:
+            for one, other in zip(several[0].student, state.student, strict=True):
+                torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
+            assert torch.equal(several[0].steps, state.steps)
+            assert (several[0].step, several[0].now) == (state.step, state.now)
+    assert len({*states[0][-1].steps.tolist()}) > 3
 
 
 def test_a_replica_stops_at_the_first_iterate_below_the_tolerance() -> None:
