@@ -114,11 +114,12 @@ class Engine:
         running, R = state.running.nonzero().squeeze(-1), len(state.running)
         if len(running) == R <= self.risk.group:
             return self._advance(state, steps)
+        after = state
         for group in running.split(self.risk.group):
             engine = copy(self)
             engine.risk = self.risk.take(group)
-            state = state.put(group, engine._advance(state.take(group), steps))
-        return state
+            after = after.put(group, engine._advance(state.take(group), steps))
+        return after
 
     def _advance(self, state: State, steps: int) -> State:
         """The same for all replicas, without waiting for the device."""
