@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch._dynamo.exc import TorchDynamoException
 
 log = logging.getLogger(__name__)
 
@@ -30,13 +29,17 @@ class Compiled:
     def __call__(self, *arguments: Any) -> Any:
         if not Compiled.available:
             raise CannotCompile
+        from torch._dynamo.exc import TorchDynamoException  # takes a second
+
         try:
             return self.program(*arguments)
         except TorchDynamoException as error:
             Compiled.available = False
             lines = [line for line in str(error).splitlines() if line.strip()]
-            log.warning("going on as with trainer.engine=eager, since this machine cannot compile: "
-                        "%s", lines[0] if lines else type(error).__name__)  # fmt: skip
+            log.warning(
+                "going on as with trainer.engine=eager, since this machine cannot compile: %s",
+                lines[0] if lines else type(error).__name__,
+            )
             raise CannotCompile from error
 
 
