@@ -29,6 +29,7 @@ class Project:
                 raise
             # no compiler, or a case that it does not take
             raise Unavailable(str(error)) from error
+        self.start()
 
     def start(self) -> None:
         self.state = self.parts.engine.start(self.parts.student)
