@@ -44,12 +44,13 @@ def measure_ceilings(size: int = 3_000, megabytes: int = 1_024) -> Ceilings:
 
 
 def describe() -> dict[str, object]:
-    """Processor, cores, threads, memory, versions."""
+    """Processor, cores, threads, memory, how busy it is, versions."""
     return {
         "processor": _processor(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
+        "load": round(os.getloadavg()[0], 2),  # processes that run, over the last minute
         "system": platform.system(),
         "python": platform.python_version(),
         "reludyn": reludyn.__version__,

@@ -18,6 +18,7 @@ from reludyn.files import atomic
 AGREED = 20  # steps after which all weights must agree
 HEAVY = 10**9  # operations of a step of the batch from which two steps must do
 TOLERANCE = 1e-9
+BUSY = "threads that wait for a busy core cost PyTorch far more than JAX: leave the machine alone"
 Say = Callable[[str], None]
 
 
@@ -30,7 +31,8 @@ def benchmark(
     lr: float = LR, say: Say = print,
 ) -> list[Row]:  # fmt: skip
     """Measure all cases; write table.csv, table.md, roofline.png and .pdf, machine.json."""
-    rows: list[Row] = []
+    machine, rows = describe(), list[Row]()
+    say(f"load {machine['load']} on {machine['cores']} cores; {BUSY}")
     for number, case in enumerate(cases, 1):
         say(f"{number} of {len(cases)}   {case.name}")
         found = measure(case, ceilings, repeats, seconds, lr)
@@ -38,7 +40,6 @@ def benchmark(
             said = row.note if row.ns is None else f"{row.ns:,.1f} ns   {row.ratio:.3g} x"
             say(f"    {row.contender:<18} {said}")
         rows += found
-    machine = describe()
     everything = {**machine, "gflops": ceilings.gflops, "gbytes": ceilings.gbytes}
     with atomic(folder / "machine.json") as file:
         file.write(json.dumps(everything, indent=2).encode())
