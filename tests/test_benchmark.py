@@ -28,6 +28,7 @@ from reludyn.benchmark.contenders import contenders
 from reludyn.benchmark.machine import Ceilings, describe
 from reludyn.benchmark.pytorch import Autograd
 from reludyn.benchmark.table import Row
+from reludyn.training.compiled import CompiledEngine
 
 SCRIPT = str(Path(__file__).parents[1] / "scripts" / "benchmark.py")
 CEILINGS = Ceilings(100.0, 20.0)
@@ -231,15 +232,22 @@ def test_the_short_form_writes_all_files(tmp_path: Path, command: Benchmark) -> 
 
 def test_without_jax(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(jax_scan, "jax", None)
-    case = QUICK[0]
-    rows = run.benchmark(tmp_path, [case], CEILINGS, 1, 1e-6, 0.1, say=lambda _: None)
-    notes = {row.contender: row.note for row in rows if "compiled" not in row.contender}
+    rows = run.benchmark(tmp_path, QUICK[:1], CEILINGS, 1, 1e-6, 0.1, say=lambda _: None)
+    notes = {row.contender: row.note for row in rows if row.contender != "reludyn compiled"}
     missing = "skipped: jax is not installed: pip install 'reludyn[bench]'"
     assert notes == {
         "autograd": "", "vmap": "", "jax matmul": missing, "jax pairs": missing, "reludyn eager": ""
     }  # fmt: skip
     assert f"| {missing} |" in (tmp_path / "table.md").read_text()
     assert (tmp_path / "roofline.png").exists()
+
+
+def test_without_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What has gone on eagerly is not shown as compiled; the others are compared with eager."""
+    monkeypatch.setattr(CompiledEngine, "broken", True)
+    rows = {row.contender: row for row in run.measure(QUICK[0], CEILINGS, 1, 1e-6)}
+    assert rows["reludyn compiled"].note == "skipped: this machine cannot compile"
+    assert rows["reludyn eager"].ratio == 1
 
 
 def test_what_does_not_fit_is_skipped() -> None:

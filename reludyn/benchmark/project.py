@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
 from functools import partial
 
 from reludyn.api import configure
 from reludyn.assembly import build
 from reludyn.benchmark.contender import Array, Prepare, Problem, Unavailable
 from reludyn.errors import ConfigError
-from reludyn.settings import Trainer
+from reludyn.training.compiled import CompiledEngine
 
-CHOICE = any(field.name == "engine" for field in fields(Trainer))  # whether trainer.engine exists
+ENGINES = ("eager", "compiled")
 
 
 class Project:
@@ -19,16 +18,17 @@ class Project:
 
     def __init__(self, engine: str, problem: Problem) -> None:
         case, self.replicas = problem.case, problem.case.replicas
-        words = [f"trainer.engine={engine}"] if CHOICE else []
+        choice = f"trainer.engine={engine}"
         try:
-            self.parts = build(configure(*case.overrides(problem.lr), *words))
-            self.start()
-            self.advance(1)  # a program is compiled when it is first needed
+            self.parts = build(configure(*case.overrides(problem.lr), choice))
         except ConfigError as error:
             if engine == "eager":
                 raise
-            # no compiler, or a case that it does not take
-            raise Unavailable(str(error)) from error
+            raise Unavailable(str(error)) from error  # a case that it does not take
+        self.start()
+        self.advance(2)  # builds the program
+        if isinstance(self.parts.engine, CompiledEngine) and self.parts.engine.broken:
+            raise Unavailable("this machine cannot compile")
         self.start()
 
     def start(self) -> None:
@@ -45,6 +45,5 @@ class Project:
 
 
 def engines() -> dict[str, Prepare]:
-    """The engines that there are, the faster one last."""
-    names = ("eager", "compiled") if CHOICE else ("eager",)
-    return {f"reludyn {name}": partial(Project, name) for name in names}
+    """The engines, the faster one last."""
+    return {f"reludyn {name}": partial(Project, name) for name in ENGINES}
