@@ -28,7 +28,7 @@ from reludyn.benchmark.contenders import contenders
 from reludyn.benchmark.machine import Ceilings, describe
 from reludyn.benchmark.pytorch import Autograd
 from reludyn.benchmark.table import Row
-from reludyn.training.compiled import CompiledEngine
+from reludyn.compiler import Compiled
 
 SCRIPT = str(Path(__file__).parents[1] / "scripts" / "benchmark.py")
 CEILINGS = Ceilings(100.0, 20.0)
@@ -244,7 +244,7 @@ def test_without_jax(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 def test_without_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
     """What has gone on eagerly is not shown as compiled; the others are compared with eager."""
-    monkeypatch.setattr(CompiledEngine, "broken", True)
+    monkeypatch.setattr(Compiled, "available", False)
     rows = {row.contender: row for row in run.measure(QUICK[0], CEILINGS, 1, 1e-6)}
     assert rows["reludyn compiled"].note == "skipped: this machine cannot compile"
     assert rows["reludyn eager"].ratio == 1

@@ -72,7 +72,8 @@ def make_problem(case: Case, lr: float) -> Problem:
         risk = parts.objective.risk
         assert isinstance(risk, EmpiricalRisk)
         assert isinstance(risk.samples, Resident)
-        both = (risk.samples.X.numpy(), risk.samples.Y.numpy())
+        # row after row, as a script would draw them
+        both = tuple(np.ascontiguousarray(x.numpy()) for x in (risk.samples.X, risk.samples.Y))
         data = both if case.own else tuple(x[0] for x in both)
     return Problem(case, lr, student.W.numpy(), student.V.numpy(), data)
 

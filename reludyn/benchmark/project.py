@@ -7,8 +7,8 @@ from functools import partial
 from reludyn.api import configure
 from reludyn.assembly import build
 from reludyn.benchmark.contender import Array, Prepare, Problem, Unavailable
+from reludyn.compiler import Compiled
 from reludyn.errors import ConfigError
-from reludyn.training.compiled import CompiledEngine
 
 ENGINES = ("eager", "compiled")
 
@@ -27,7 +27,7 @@ class Project:
             raise Unavailable(str(error)) from error  # a case that it does not take
         self.start()
         self.advance(2)  # builds the program
-        if isinstance(self.parts.engine, CompiledEngine) and self.parts.engine.broken:
+        if engine == "compiled" and not Compiled.available:
             raise Unavailable("this machine cannot compile")
         self.start()
 
