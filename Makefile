@@ -11,12 +11,13 @@ export PIP_CONSTRAINT := $(PINS)
 export PIP_BUILD_CONSTRAINT := $(PINS)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: train test paper lint reference clean help
+.PHONY: train test paper bench lint reference clean help
 
 help:
 	@echo "make train   run the main experiment      ARGS='init.scale=1e-8 seed=7' changes it"
 	@echo "make test    run the tests                ARGS='-k kernels' chooses some"
 	@echo "make paper   every picture and claim of the paper, as a report   ARGS='rows=[fig3]'"
+	@echo "make bench   this project against plain PyTorch and JAX   ARGS='--quick'"
 	@echo "make lint    ruff, mypy"
 	@echo "make reference   write docs/reference.md anew"
 	@echo "make clean   remove the environment (outputs/ stays)"
@@ -30,6 +31,9 @@ test: $(VENV)/.ready-test
 
 paper: $(VENV)/.ready
 	@$(BIN)/python scripts/reproduce_paper.py $(ARGS)
+
+bench: $(VENV)/.ready-bench
+	@$(BIN)/python scripts/benchmark.py $(ARGS)
 
 lint: $(VENV)/.ready-test
 	$(BIN)/ruff check .
@@ -54,4 +58,9 @@ $(VENV)/.ready: pyproject.toml constraints.txt | $(VENV)/bin/python
 $(VENV)/.ready-test: $(VENV)/.ready
 	@echo "installing the test and lint tools into $(VENV) (once)"
 	@$(BIN)/python -m pip install --quiet --editable '.[test,lint]'
+	@touch $@
+
+$(VENV)/.ready-bench: $(VENV)/.ready
+	@echo "installing JAX into $(VENV) (once)"
+	@$(BIN)/python -m pip install --quiet --editable '.[bench]'
 	@touch $@

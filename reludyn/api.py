@@ -59,12 +59,7 @@ def train(*overrides: str) -> Run:
 
     Raises ValueError (ConfigError is one) with the line that the command would print.
     """
-    try:
-        check_overrides(overrides)
-        config = parse(_composed(overrides))
-    except (HydraException, OmegaConfBaseException) as error:
-        raise ValueError(explain(error, overrides)) from error
-    record = experiment(config, Console(quiet=True))
+    record = experiment(configure(*overrides), Console(quiet=True))
     columns = {name: [row[name] for row in record.rows] for name in record.rows[0]}
     parts = record.parts
     layers = (parts.student, record.state.student)
@@ -74,6 +69,15 @@ def train(*overrides: str) -> Run:
     return Run(
         record.arrays, _typed(columns), record.summary, initial, final, parts.teacher.A
     )  # fmt: skip
+
+
+def configure(*overrides: str) -> Config:
+    """The checked settings of `reludyn OVERRIDES`. Raises ValueError as `train` does."""
+    try:
+        check_overrides(overrides)
+        return parse(_composed(overrides))
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ValueError(explain(error, overrides)) from error
 
 
 def load_run(folder: str | Path) -> Run:

@@ -17,7 +17,7 @@ ROOMS = [
     "notation", "activation", "kernels", "compensated", "teacher", "student", "initialization",
     "data", "risk", "optim", "order_parameters", "pairing", "theory", "phases", "training",
     "recording", "figures", "cost", "objective", "assembly", "survey", "experiment", "config",
-    "messages", "api", "paper", "redraw", "help", "reference", "cli", "__main__",
+    "messages", "api", "benchmark", "paper", "redraw", "help", "reference", "cli", "__main__",
 ]  # fmt: skip
 SCIENCE = ROOMS[: ROOMS.index("training")]
 INSTRUMENTS = {"hydra", "omegaconf", "tensorboard", "matplotlib", "rich"}

@@ -1,0 +1,1 @@
+"""The benchmark: this project against the scripts that researchers would write, and the machine."""
