@@ -244,9 +244,9 @@ class Trainer:
     )
     max_seconds: float | None = key("the run stops after this wall time; null: never", above=0)
     engine: str = key(
-        "what makes the steps: eager, PyTorch's operations one by one; compiled, one program for "
-        "gradient descent on the population risk, which a C++ compiler builds once (seconds to a "
-        "minute); auto compiles where that pays",
+        "what makes the steps: eager, PyTorch's operations one by one; compiled, a program that a "
+        "C++ compiler builds once (seconds to a minute), of gradient descent on the population "
+        "risk, or of the gradient on samples in memory; auto compiles where that pays",
         one_of=("auto", "eager", "compiled"),
     )
     looks: int = key("number of recorded iterations", at_least=1, at_most=1e6)

@@ -13,12 +13,13 @@ import torch
 from conftest import drawn, empirical_risk, sampled
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from reludyn.data.samples import Resident
 from reludyn.errors import StuckError
 from reludyn.notation import Gradient
 from reludyn.optim import StepSizes
 from reludyn.optim.gradient_descent import GradientDescent
 from reludyn.phases import PhaseRule
-from reludyn.risk import EmpiricalRisk, PopulationRisk, empirical
+from reludyn.risk import EmpiricalRisk, MiniBatches, PopulationRisk, empirical
 from reludyn.student import InvariantSubspace, ReLUStudent
 from reludyn.teacher import LinearTeacher, axis_teacher, random_teacher
 from reludyn.training.engine import Engine, State
@@ -185,6 +186,19 @@ def test_tiny_tolerances_are_met_by_the_resolved_loss() -> None:
         weights.W[0].numpy(), weights.V[0].numpy(), teacher.A.numpy()
     )[0]
     assert 0 < exact < 1e-27
+
+
+def test_batches_are_checked_before_the_first_step() -> None:
+    """A whole risk below the tolerance stops a replica at iteration 0."""
+    teacher = axis_teacher(1, 3)
+    X, Y = sampled(teacher, 20, [0])
+    risk = empirical_risk(X, Y)
+    batches = MiniBatches(Resident(X, Y), 5, [0], risk.activation)
+    rule, descent = PhaseRule(teacher, teacher.A), GradientDescent(StepSizes(0.1))
+    student = drawn("theorem", [0], 2, 3, 1, 0.1)
+    for tolerance, steps in ((1e3, 0), (1e-30, -1)):
+        engine = Engine(risk, descent, rule, tolerance, batches=batches)
+        assert engine.start(student).clocks.converged.tolist() == [steps]
 
 
 def test_zero_tolerance_never_stops() -> None:

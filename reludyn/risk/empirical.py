@@ -59,7 +59,6 @@ class EmpiricalRisk:
 
     def evaluate(self, student: ReLUStudent) -> Evaluation:
         """Value (R,) and gradient."""
-
         sums = partial(self._gradient_sums, *student)
         n = self.samples.n
         squares, grad_W, grad_V = self._over_chunks(student, sums)
@@ -75,8 +74,8 @@ class EmpiricalRisk:
                     return squares, backward(back, X), grad_V
                 fused: tuple[Tensor, ...] = _fused(self.activation)(W, V, X, Y)
                 return fused
-            except CannotCompile:
-                self.compiled = False
+            except CannotCompile:  # said once
+                pass
         return _gradient_sums(self.activation, W, V, X, Y)
 
     def loss(self, student: ReLUStudent) -> Loss:
@@ -88,7 +87,7 @@ class EmpiricalRisk:
         """
 
         def sums(X: Tensor, Y: Tensor) -> tuple[Tensor, ...]:
-            Z = _preactivations(student, X)
+            Z = _preactivations(student.W, X)
             odd = self.activation.odd * (student.V @ Z) - Y.mT
             even = self.activation.even * (student.V @ Z.abs())
             return tuple(e.square().sum((-2, -1)) for e in (odd + even, odd, even))
@@ -103,7 +102,7 @@ class EmpiricalRisk:
         """Fraction of the samples whose activation differs between two students, (R, k)."""
 
         def sums(X: Tensor, _: Tensor) -> tuple[Tensor, ...]:
-            on = (_preactivations(one, X) > 0 for one in (before, after))
+            on = (_preactivations(one.W, X) > 0 for one in (before, after))
             return (torch.ne(*on).sum(-1),)
 
         (count,) = self._over_chunks(after, sums)
@@ -123,7 +122,7 @@ class EmpiricalRisk:
 def _gradient_sums(
     activation: LeakyReLU, W: Tensor, V: Tensor, X: Tensor, Y: Tensor
 ) -> tuple[Tensor, ...]:
-    Z = _times(W, X.mT)  # (R, k, c)
+    Z = _preactivations(W, X)
     hidden = activation(Z)
     error = V @ hidden - Y.mT  # (R, r, c)
     back = (V.mT @ error) * activation.derivative(Z)
@@ -160,9 +159,9 @@ def _written_out(activation: LeakyReLU) -> tuple[Compiled, Compiled]:
     return Compiled(forward), Compiled(backward)
 
 
-def _preactivations(student: ReLUStudent, X: Tensor) -> Tensor:
+def _preactivations(W: Tensor, X: Tensor) -> Tensor:
     """W X^T for X (S, c, d): (R, k, c)."""
-    return _times(student.W, X.mT)
+    return _times(W, X.mT)
 
 
 def _times(left: Tensor, right: Tensor) -> Tensor:

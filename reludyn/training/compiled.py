@@ -36,8 +36,10 @@ class CompiledEngine(Engine):
     def advance(self, state: State, steps: int) -> State:
         """The state after `steps` further iterations of every replica that is still running."""
         running = state.running.nonzero().squeeze(-1)
+        if len(running) == 0:
+            return state
         part, end = state.take(running), state.step + steps
-        if steps > 1 and len(running):
+        if steps > 1:
             try:
                 part = self._swiftly(part, steps - 1)
             except CannotCompile:  # nothing has been changed yet

@@ -112,6 +112,8 @@ class Engine:
         if not (self.optimizer.separable and self.batches is None):
             return self._advance(state, steps)
         running, R = state.running.nonzero().squeeze(-1), len(state.running)
+        if len(running) == 0:
+            return state
         if len(running) == R <= self.risk.group:
             return self._advance(state, steps)
         after = state
@@ -165,7 +167,7 @@ class Engine:
         loss = torch.stack([evaluation.loss for evaluation in evaluations])  # (b + 1, R)
 
         diverged = (loss <= state.ceiling).logical_not()  # or NaN
-        converged = self._converged(path, loss, state.step)
+        converged = self._converged(path, loss, state, new)
         stationary = self._stationary(slopes, loss) & (converged | diverged).logical_not()
         count = torch.arange(b + 1, device=device).unsqueeze(-1)
         stops = (converged | diverged | stationary) & (count >= new) & state.running
@@ -173,9 +175,8 @@ class Engine:
         last = torch.where(stopped, stops.byte().argmax(0), torch.where(state.running, b, 0))
         made = (count >= new) & (count <= last)
 
-        before = torch.where(
-            last == b, max(b - 1, 0), last
-        )  # another one only if it has just moved
+        # one iteration earlier, if it has just moved
+        before = torch.where(last == b, max(b - 1, 0), last)
         here = stops & (count == last)
         clock = torch.tensor(times, dtype=torch.float64, device=device).unsqueeze(-1)
         return replace(
@@ -193,14 +194,15 @@ class Engine:
             clocks=self.rule.tick(state.clocks, state.steps + count, path, made, converged),
         )
 
-    def _converged(self, path: ReLUStudent, loss: Tensor, start: int) -> Tensor:
-        """Whether each iterate (b + 1, R) from iteration `start` on is below the tolerance."""
+    def _converged(self, path: ReLUStudent, loss: Tensor, state: State, new: int) -> Tensor:
+        """Whether each iterate (b + 1, R) from `state` on, number `new` being the first that
+        counts, is below the tolerance."""
         below = torch.zeros_like(loss, dtype=torch.bool)
         if self.tolerance == 0:
             return below
         if self.batches is not None:
-            for i in range(1, len(loss)):
-                if (start + i) % self.batches.period == 0:
+            for i in range(new, len(loss)):
+                if (state.step + i) % self.batches.period == 0:
                     whole = self.risk.loss(ReLUStudent(path.W[i], path.V[i]))
                     below[i] = whole.total < self.tolerance
             return below
@@ -209,7 +211,8 @@ class Engine:
         if loss.is_cuda:  # to choose some would be to wait for the device
             whole = self.risk.loss(path.map(lambda x: x.flatten(0, 1)))
             return whole.total.view_as(loss) < self.tolerance
-        near = (loss < self.tolerance + self.rounding).nonzero(as_tuple=True)
+        close = (loss < self.tolerance + self.rounding) & state.running
+        near = close.nonzero(as_tuple=True)
         if len(near[0]):
             below[near] = self.risk.loss(path.map(lambda x: x[near])).total < self.tolerance
         return below

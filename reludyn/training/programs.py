@@ -12,7 +12,7 @@ sizes of both layers, and A.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from functools import cache, reduce
 from typing import ClassVar, Protocol
@@ -35,7 +35,7 @@ Batch = tuple[Tensor, ...]
 Marks = Sequence[Tensor]
 
 
-class Form(Protocol):
+class Form(Hashable, Protocol):
     """How a batch is laid out, and the program for it."""
 
     @property
@@ -137,7 +137,7 @@ class Matrices:
         return (W, V, torch.stack(list(new)))
 
 
-def form_of(k: int, m: int, r: int, activation: LeakyReLU) -> Unrolled | Matrices:
+def form_of(k: int, m: int, r: int, activation: LeakyReLU) -> Form:
     """The faster form."""
     kind = Unrolled if products(k, m, r) <= MOST else Matrices
     return kind(k, m, r, activation)
@@ -151,7 +151,7 @@ def seconds_to_compile(k: int, m: int, r: int) -> float:
 
 
 @cache
-def compiled(form: Unrolled | Matrices) -> Compiled:
+def compiled(form: Form) -> Compiled:
     """The program of a form, compiled at its first call; the number of replicas may change."""
     return Compiled(form.program, max_fusion_size=10_000)  # a whole step is one loop
 
