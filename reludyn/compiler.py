@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from torch import Tensor
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +42,15 @@ class Compiled:
                 lines[0] if lines else type(error).__name__,
             )
             raise CannotCompile from error
+
+
+def varying(x: Tensor, *axes: int) -> Tensor:
+    """Say that these axes may have another length in a later call: nothing is compiled again then,
+    also not where they come to have length one."""
+    for axis in axes:
+        if x.shape[axis] > 1:
+            torch._dynamo.mark_dynamic(x, axis)
+    return x
 
 
 class CannotCompile(Exception):

@@ -16,8 +16,9 @@ from reludyn.cost import compiles
 from reludyn.data.covariance import Covariance, covariance_from_file, power_law
 from reludyn.data.digits import read_digits, sample_covariance
 from reludyn.data.files import read_samples
+from reludyn.data.held import Held, Layout, Resident
 from reludyn.data.inputs import InputLaw
-from reludyn.data.samples import Resident, Source, Streamed
+from reludyn.data.samples import Source, Streamed
 from reludyn.errors import ConfigError
 from reludyn.memory import TEST_SAMPLES
 from reludyn.risk import (
@@ -29,6 +30,7 @@ from reludyn.risk import (
     PopulationRisk,
     Risk,
 )
+from reludyn.risk.tiles import NARROW
 from reludyn.settings import (
     Config,
     DigitsData,
@@ -101,15 +103,15 @@ def make_objective(config: Config, target: Target, A: Tensor, seeds: Sequence[in
         zero_loss = float(target.samples.Y.square().sum(-1).mean()) / 2
         if not 0 < zero_loss < math.inf:
             raise ConfigError(*_source(data), "the labels Y vanish or overflow")
+        layout = _layout(config, A.device, own=config.replicas == 1)
         samples = target.samples.to(A)
-        if not isinstance(config.optimizer, SGDOptimizer):
-            samples = samples.by_columns()
         of_file = _mini_batches(config, samples, seeds, activation)
         gaussian = None
         if isinstance(data, DigitsData):  # what Gaussian inputs of the same covariance would do
             colour = sample_covariance(target.samples.X[0].numpy()).on(A)
             gaussian = AnisotropicRisk(A, colour, activation)
-        of_sample = EmpiricalRisk(samples, activation, compiles(config, A.device))
+        held = samples if layout == "rows" else samples.laid(layout)
+        of_sample = EmpiricalRisk(held, activation, compiles(config, A.device))
         return Objective(of_sample, gaussian, zero_loss, of_file)
     covariance = make_covariance(data)
     population, zero_loss = PopulationRisk(A, activation), target.teacher.zero_loss
@@ -148,8 +150,8 @@ def _drawn(
     data = config.data
     assert data.samples is not None
     if not isinstance(data, StreamData):
-        full = not isinstance(config.optimizer, SGDOptimizer)
-        samples = source.draw(data.samples, by_columns=full).to(A)
+        layout = _layout(config, A.device, own=len(source.seeds) == config.replicas)
+        samples = source.draw(data.samples, layout).to(A)
         batches = _mini_batches(config, samples, seeds, activation)
         return EmpiricalRisk(samples, activation, compiles(config, A.device)), batches
     streamed = Streamed(source, data.samples, A.device, A.dtype)
@@ -160,12 +162,21 @@ def _drawn(
     return unseen, FreshSamples(streamed, activation, period)
 
 
+def _layout(config: Config, device: torch.device, own: bool) -> Layout:
+    """How samples in memory are best laid, with one a replica (`own`) or one for several."""
+    if isinstance(config.optimizer, SGDOptimizer):
+        return "rows"
+    narrow = own and config.model.width <= NARROW
+    return "tiles" if narrow and compiles(config, device) else "columns"
+
+
 def _mini_batches(
-    config: Config, samples: Resident, seeds: Sequence[int], activation: LeakyReLU
+    config: Config, samples: Held, seeds: Sequence[int], activation: LeakyReLU
 ) -> MiniBatches | None:
     optimizer = config.optimizer
     if not isinstance(optimizer, SGDOptimizer):
         return None
+    assert isinstance(samples, Resident)
     if optimizer.batch > samples.n:
         allowed = f"must be at most {samples.n}, the number of samples"
         raise ConfigError("optimizer.batch", optimizer.batch, allowed)

@@ -35,8 +35,9 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # one worker a core: no threads beside 
 from reludyn.activation import RELU, LeakyReLU
 from reludyn.cli import main
 from reludyn.config import OPTIONS, conf_directory, prepare_hydra
+from reludyn.data.held import Resident
 from reludyn.data.inputs import InputLaw
-from reludyn.data.samples import Resident, Source
+from reludyn.data.samples import Source
 from reludyn.initialization import draw_students
 from reludyn.risk import EmpiricalRisk
 from reludyn.settings import Init

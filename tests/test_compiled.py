@@ -15,12 +15,12 @@ from reludyn.assembly import pick_device
 from reludyn.compiler import CannotCompile, Compiled
 from reludyn.config import parse
 from reludyn.cost import compiles
-from reludyn.data.samples import Resident
+from reludyn.data.held import Layout, Resident
 from reludyn.errors import ConfigError
 from reludyn.optim import StepSizes
 from reludyn.optim.gradient_descent import GradientDescent
 from reludyn.phases import PhaseRule
-from reludyn.risk import EmpiricalRisk, PopulationRisk, empirical
+from reludyn.risk import EmpiricalRisk, PopulationRisk, empirical, tiles
 from reludyn.risk.unrolled import evaluate
 from reludyn.student import InvariantSubspace, ReLUStudent
 from reludyn.teacher import LinearTeacher, axis_teacher, random_teacher
@@ -217,44 +217,81 @@ def test_without_a_compiler_descent_goes_on_without(
     compiled.cache_clear()
     students = drawn("theorem", range(3), 2, 6, 1, 0.3)
     plain, program, start = pair(axis_teacher(1, 6), students)
-    sample = empirical_risk(*sampled(axis_teacher(1, 6), 30, [0]))
-    asked = EmpiricalRisk(sample.samples, compiled=True)
+    X, Y = sampled(axis_teacher(1, 6), 30, range(3))
+    plain_risk, layouts = empirical_risk(X, Y), ("columns", "tiles")
+    asked = [EmpiricalRisk(Resident(X, Y).laid(x), compiled=True) for x in layouts]
     with caplog.at_level(logging.WARNING):
         state = program.start(start)
         for steps in (20, 30):
             state = program.advance(state, steps)
-        same = asked.evaluate(students), sample.evaluate(students)
+        found = [risk.evaluate(students).gradient.W for risk in asked]
     assert_same(plain.advance(plain.start(start), 50), state)
-    assert torch.equal(same[0].gradient.W, same[1].gradient.W)
+    for gradient in found:
+        expected = plain_risk.evaluate(students).gradient.W
+        torch.testing.assert_close(gradient, expected, rtol=1e-13, atol=1e-15)
     (record,) = caplog.records
     assert "trainer.engine=eager" in record.message
     assert record.message.endswith("no C++ compiler: g++")
     with pytest.raises(CannotCompile):
         Compiled(fails)()
     compiled.cache_clear()
-    for programs in (empirical._fused, empirical._written_out):
+    for programs in (empirical._fused, tiles._program):
         programs.cache_clear()
+
+
+@pytest.mark.parametrize("slope", [0.0, 0.3])
+@pytest.mark.parametrize(("k", "r", "d"), [(1, 1, 1), (2, 1, 6), (3, 2, 9)])
+def test_the_written_out_gradient_on_tiles_is_the_gradient(
+    k: int, r: int, d: int, slope: float
+) -> None:
+    """Also of several pieces, of rows that fill no tile, and of a preactivation of zero."""
+    teacher, activation = axis_teacher(r, d), LeakyReLU(slope)
+    students = drawn("theorem", range(3), k, d, r, 1.0)
+    students.W[0, 0] = 0.0
+    X, Y = sampled(teacher, 201, range(3), noise=0.1)
+    for some in (students, students.map(lambda x: x[:1])):
+        x, y = X[: some.replicas], Y[: some.replicas]
+        expected = EmpiricalRisk(Resident(x, y), activation).evaluate(some)
+        pieces = tiles.pieces(Resident(x, y).laid("tiles"), 4 * 16 * d)
+        assert len(pieces) == (4 if some.replicas == 1 else 1)
+        parts = [tiles.written_out(activation, *some, *piece) for piece in pieces]
+        total = [sum(x) for x in zip(*parts, strict=True)]
+        exact = {"rtol": 1e-12, "atol": 1e-12}
+        torch.testing.assert_close(total[0] / 402, expected.loss, **exact)
+        torch.testing.assert_close(total[1] / 201, expected.gradient.W, **exact)
+        torch.testing.assert_close(total[2] / 201, expected.gradient.V, **exact)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("slope", [0.0, 0.3])
 @pytest.mark.parametrize(
-    ("k", "r", "own"), [(2, 1, True), (2, 1, False), (3, 2, True), (9, 1, True)]
+    ("k", "r", "layout"),
+    [(2, 1, "tiles"), (3, 2, "tiles"), (2, 1, "columns"), (9, 1, "columns")],
 )
-def test_the_compiled_empirical_risk_is_the_risk(k: int, r: int, own: bool, slope: float) -> None:
-    """Really compiled: a trajectory of 500 steps to 1e-10, in one chunk of rows or several."""
+def test_the_compiled_empirical_risk_is_the_risk(
+    k: int, r: int, layout: Layout, slope: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Really compiled: trajectories of 500 steps to 1e-10, and nothing compiled again, for all
+    replicas, for one, in groups, in pieces."""
     teacher, activation = axis_teacher(r, 12), LeakyReLU(slope)
-    students = drawn("theorem", range(3), k, 12, r, 0.3)
-    X, Y = sampled(teacher, 700, range(3) if own else [0], noise=0.1)
-    last = []
-    for risk in (
-        EmpiricalRisk(Resident(X, Y), activation),
-        EmpiricalRisk(Resident(X, Y).by_columns(), activation, compiled=True),
-    ):
-        engine = Engine(risk, GradientDescent(StepSizes(0.1)), PhaseRule(teacher, teacher.A), 0.0)
-        last.append(engine.advance(engine.start(students), 500))
-    for one, other in zip(last[0].student, last[1].student, strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-10 * float(one.abs().max()))
+    students = drawn("theorem", range(5), k, 12, r, 0.3)
+    X, Y = sampled(teacher, 700, range(5), noise=0.1)
+    counters, graphs = torch._dynamo.utils.counters["stats"], None
+    for R, room in ((5, 2**21), (1, 2**21), (5, 2 * 704 * 12), (2, 320 * 12)):
+        monkeypatch.setattr(empirical, "INPUTS", room)
+        held, some = Resident(X[:R], Y[:R]), students.map(lambda x, R=R: x[:R])
+        last = []
+        for risk in (
+            EmpiricalRisk(held, activation),
+            EmpiricalRisk(held.laid(layout), activation, compiled=True),
+        ):
+            rule = PhaseRule(teacher, teacher.A)
+            engine = Engine(risk, GradientDescent(StepSizes(0.1)), rule, 0.0)
+            last.append(engine.advance(engine.start(some), 500))
+        for one, other in zip(last[0].student, last[1].student, strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-10 * float(one.abs().max()))
+        graphs = graphs or counters["unique_graphs"]
+        assert counters["unique_graphs"] == graphs
     assert Compiled.available
 
 

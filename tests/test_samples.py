@@ -13,8 +13,9 @@ import torch
 from conftest import Finished, drawn, reludyn_in
 
 from reludyn.activation import RELU, LeakyReLU
+from reludyn.data.held import Layout, Resident
 from reludyn.data.inputs import LAWS, InputLaw
-from reludyn.data.samples import BLOCK, Resident, Source, Streamed
+from reludyn.data.samples import BLOCK, Source, Streamed
 from reludyn.risk import EmpiricalRisk, FreshSamples, MiniBatches, empirical
 from reludyn.teacher import axis_teacher, random_teacher
 
@@ -104,7 +105,7 @@ def test_a_streamed_run_equals_a_resident_one(reludyn: Command) -> None:
 PEAK = """
 import sys, torch
 from reludyn.data.inputs import InputLaw
-from reludyn.data.samples import Resident, Source, Streamed
+from reludyn.data.samples import Source, Streamed
 from reludyn.initialization import draw_students
 from reludyn.risk import EmpiricalRisk
 from reludyn.settings import Init
@@ -184,3 +185,21 @@ def test_fresh_samples_are_new_in_every_step() -> None:
     losses = [fresh.evaluate(students, step).loss for step in (0, 1, 2)]
     assert len({float(x) for x in torch.cat(losses)}) == 6
     assert torch.equal(fresh.evaluate(students, 1).loss, losses[1])
+
+
+@pytest.mark.parametrize("layout", ["rows", "columns", "tiles"])
+@pytest.mark.parametrize("n", [1, 16, 50, 129])
+def test_a_layout_changes_nothing_but_the_place(layout: Layout, n: int) -> None:
+    """However samples came there, and whatever the chunks; also of some replicas."""
+    source = Source(axis_teacher(2, 3), InputLaw(), range(4), 0.3)
+    expected, drawn = source.draw(n), source.draw(n, layout)
+    for held in (drawn, expected.laid(layout), drawn.to(torch.empty(0, dtype=torch.float64))):
+        assert held.n == n
+        for at_once in (1, 20, 1000):
+            for which, whole in enumerate((expected.X, expected.Y)):
+                found = torch.cat([chunk[which] for chunk in held.chunks(at_once)], 1)
+                assert torch.equal(found, whole)
+        for some in ([1, 2], [0, 3], [2]):
+            (chunk,) = held.take(torch.tensor(some)).chunks(n + 16)
+            assert torch.equal(chunk[0], expected.X[some])
+            assert torch.equal(chunk[1], expected.Y[some])

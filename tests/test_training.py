@@ -13,7 +13,7 @@ import torch
 from conftest import drawn, empirical_risk, sampled
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from reludyn.data.samples import Resident
+from reludyn.data.held import Resident
 from reludyn.errors import StuckError
 from reludyn.notation import Gradient
 from reludyn.optim import StepSizes

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from reludyn.api import configure
 from reludyn.assembly import build
 from reludyn.benchmark.cases import Case
-from reludyn.data.samples import Resident
 from reludyn.initialization import draw_students
 from reludyn.risk import EmpiricalRisk
 
@@ -71,9 +70,9 @@ def make_problem(case: Case, lr: float) -> Problem:
     if case.n is not None:
         risk = parts.objective.risk
         assert isinstance(risk, EmpiricalRisk)
-        assert isinstance(risk.samples, Resident)
+        (whole,) = risk.samples.chunks(case.n)
         # row after row, as a script would draw them
-        both = tuple(np.ascontiguousarray(x.numpy()) for x in (risk.samples.X, risk.samples.Y))
+        both = tuple(np.ascontiguousarray(x.numpy()) for x in whole)
         data = both if case.own else tuple(x[0] for x in both)
     return Problem(case, lr, student.W.numpy(), student.V.numpy(), data)
 

@@ -1,4 +1,4 @@
-"""Samples (X, Y): drawn in blocks from seeds, held in memory or drawn anew in every pass.
+"""Samples (X, Y): drawn in blocks from seeds, to be held in memory or anew in every pass.
 
 Axes: S samples, one a replica or one for all (S = R or 1), n rows, d inputs, r outputs.
 """
@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from reludyn.data.held import Held, Layout, Resident, room
 from reludyn.data.inputs import InputLaw
 from reludyn.memory import CHUNK
 from reludyn.randomness import Purpose, stream
@@ -61,18 +62,14 @@ class Source:
             Y = Y + self.noise * torch.from_numpy(noise)
         return X, Y
 
-    def draw(self, n: int, by_columns: bool = False) -> Resident:
-        """All rows at once, float64, CPU; by_columns as in `Resident.by_columns`."""
-        S, d, r = len(self.seeds), self.teacher.inputs, self.teacher.outputs
-        if by_columns:
-            X, Y = (torch.empty(S, size, n, dtype=torch.float64).mT for size in (d, r))
-        else:
-            X, Y = (torch.empty(S, n, size, dtype=torch.float64) for size in (d, r))
+    def draw(self, n: int, layout: Layout = "rows") -> Held:
+        """All rows at once, float64, CPU."""
+        held = room(layout, len(self.seeds), n, self.teacher.inputs, self.teacher.outputs)
         start = 0
         for x, y in self.rows(n):
-            X[:, start : start + x.shape[1]], Y[:, start : start + x.shape[1]] = x, y
+            held.put(start, x, y)
             start += x.shape[1]
-        return Resident(X, Y)
+        return held
 
 
 class Samples(Protocol):
@@ -86,40 +83,6 @@ class Samples(Protocol):
 
     def take(self, replicas: Tensor) -> Samples:
         """Those of some replicas, by their indices."""
-
-
-@dataclass(frozen=True)
-class Resident:
-    """Samples in memory: X (S, n, d), Y (S, n, r)."""
-
-    X: Tensor
-    Y: Tensor
-
-    @property
-    def n(self) -> int:
-        return self.X.shape[1]
-
-    def chunks(self, at_once: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Views, without copies."""
-        return zip(self.X.split(at_once, 1), self.Y.split(at_once, 1), strict=True)
-
-    def by_columns(self) -> Resident:
-        """The same, with each coordinate of all rows in one piece of memory: full-batch gradients
-        are then products of long vectors, twice as fast where the network is narrow."""
-        return Resident(self.X.mT.contiguous().mT, self.Y.mT.contiguous().mT)
-
-    def take(self, replicas: Tensor) -> Resident:
-        """Views of consecutive replicas, or if all share one sample; else copies."""
-        if len(self.X) == 1:
-            return self
-        first, last = int(replicas[0]), int(replicas[-1])
-        if last - first + 1 == len(replicas):  # indices increase
-            return Resident(self.X[first : last + 1], self.Y[first : last + 1])
-        return Resident(self.X.mT[replicas].mT, self.Y.mT[replicas].mT)
-
-    def to(self, like: Tensor) -> Resident:
-        """On the device and in the precision of another tensor."""
-        return Resident(self.X.to(like), self.Y.to(like))
 
 
 @dataclass(frozen=True)

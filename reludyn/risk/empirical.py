@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cache, cached_property, partial, reduce
 
 import torch
 from torch import Tensor
 
 from reludyn.activation import RELU, LeakyReLU
-from reludyn.compiler import CannotCompile, Compiled
-from reludyn.data.samples import Resident, Samples
+from reludyn.compiler import CannotCompile, Compiled, varying
+from reludyn.data.held import Resident, Tiled
+from reludyn.data.samples import Samples
 from reludyn.memory import CHUNK, numbers_a_row
 from reludyn.notation import Evaluation, Gradient, Loss
+from reludyn.risk import tiles
 from reludyn.student import ReLUStudent
 
 INPUTS, HIDDEN = 2**21, 2**18  # numbers of X, and of preactivations, that a cache holds
 FEWEST = 256  # rows that are worth a call
-NARROW = 4  # the width up to which neurons are written out
 
 
 class EmpiricalRisk:
@@ -44,7 +45,7 @@ class EmpiricalRisk:
     def group(self) -> int:
         """As many as a cache holds the samples of; all where samples are shared or streamed."""
         samples = self.samples
-        if not isinstance(samples, Resident) or len(samples.X) == 1:
+        if not isinstance(samples, Resident | Tiled) or len(samples.X) == 1:
             return sys.maxsize
         return max(1, INPUTS // samples.X[0].numel())
 
@@ -59,24 +60,46 @@ class EmpiricalRisk:
 
     def evaluate(self, student: ReLUStudent) -> Evaluation:
         """Value (R,) and gradient."""
-        sums = partial(self._gradient_sums, *student)
+        squares, grad_W, grad_V = self._all_sums(student)
         n = self.samples.n
-        squares, grad_W, grad_V = self._over_chunks(student, sums)
         return Evaluation(squares / (2 * n), Gradient(grad_W / n, grad_V / n))
 
-    def _gradient_sums(self, W: Tensor, V: Tensor, X: Tensor, Y: Tensor) -> tuple[Tensor, ...]:
-        """Squares (R,), grad_W (R, k, d) and grad_V (R, r, k), times n, of a chunk of rows."""
+    def _all_sums(self, student: ReLUStudent) -> tuple[Tensor, ...]:
+        """Squares (R,), grad_W (R, k, d) and grad_V (R, r, k), times n."""
+        if not (self.compiled and isinstance(self.samples, Tiled)):
+            return self._over_chunks(student, partial(self._sums_of_rows, student))
+        groups = torch.arange(student.replicas).split(self.group)
+        if len(groups) > 1:
+            some = zip(groups, *(x.split(self.group) for x in student), strict=True)
+            parts = [self.take(group)._all_sums(ReLUStudent(W, V)) for group, W, V in some]
+            return tuple(torch.cat(x) for x in zip(*parts, strict=True))
+        try:
+            return _added(tiles.sums(self.activation, *student, *x) for x in self._pieces)
+        except CannotCompile:  # said once
+            return self._over_chunks(student, partial(self._sums_of_rows, student))
+
+    @cached_property
+    def _pieces(self) -> list[tuple[Tensor, Tensor]]:
+        assert isinstance(self.samples, Tiled)
+        return tiles.pieces(self.samples, INPUTS)
+
+    def _sums_of_rows(self, student: ReLUStudent, X: Tensor, Y: Tensor) -> tuple[Tensor, ...]:
+        """`_all_sums` of a chunk of rows."""
+        Z = _preactivations(student.W, X)
+        squares, back, grad_V = self._between(Z, student.V, Y.mT)
+        return squares, _times(back, X), grad_V
+
+    def _between(self, Z: Tensor, V: Tensor, Y: Tensor) -> tuple[Tensor, ...]:
         if self.compiled:
             try:
-                if W.shape[1] <= NARROW and len(X) == len(W):
-                    forward, backward = _written_out(self.activation)
-                    squares, back, grad_V = forward(W, V, X, Y)
-                    return squares, backward(back, X), grad_V
-                fused: tuple[Tensor, ...] = _fused(self.activation)(W, V, X, Y)
+                Y = varying(Y.contiguous(), 0, 2)
+                fused: tuple[Tensor, ...] = _fused(self.activation)(
+                    varying(Z, 0, 2), varying(V, 0), Y
+                )
                 return fused
             except CannotCompile:  # said once
                 pass
-        return _gradient_sums(self.activation, W, V, X, Y)
+        return _between(self.activation, Z, V, Y)
 
     def loss(self, student: ReLUStudent) -> Loss:
         """Value and parts (R,): 1/(2n) sum |y_i - odd V W x_i|^2 and
@@ -115,48 +138,25 @@ class EmpiricalRisk:
         (R, k, d), r = student.W.shape, student.V.shape[1]
         most = CHUNK // (R * numbers_a_row(k, d, r))  # memory
         cached = max(FEWEST, min(INPUTS // d, HIDDEN // (R * k)))
-        parts = (sums(X, Y) for X, Y in self.samples.chunks(max(1, min(most, cached))))
-        return reduce(lambda a, b: tuple(x + y for x, y in zip(a, b, strict=True)), parts)
+        return _added(sums(X, Y) for X, Y in self.samples.chunks(max(1, min(most, cached))))
 
 
-def _gradient_sums(
-    activation: LeakyReLU, W: Tensor, V: Tensor, X: Tensor, Y: Tensor
-) -> tuple[Tensor, ...]:
-    Z = _preactivations(W, X)
+def _added(parts: Iterable[tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
+    return reduce(lambda a, b: tuple(x + y for x, y in zip(a, b, strict=True)), parts)
+
+
+def _between(activation: LeakyReLU, Z: Tensor, V: Tensor, Y: Tensor) -> tuple[Tensor, ...]:
+    """What is between the products with X, of preactivations Z (R, k, c) and labels Y (S, r, c):
+    the squares of the residuals (R,), V^T E * phi'(Z) (R, k, c) and E phi(Z)^T (R, r, k)."""
     hidden = activation(Z)
-    error = V @ hidden - Y.mT  # (R, r, c)
+    error = V @ hidden - Y
     back = (V.mT @ error) * activation.derivative(Z)
-    return error.square().sum((-2, -1)), _times(back, X), error @ hidden.mT
+    return error.square().sum((-2, -1)), back, error @ hidden.mT
 
 
 @cache
 def _fused(activation: LeakyReLU) -> Compiled:
-    """`_gradient_sums`, compiled: what is between the products becomes one loop."""
-    return Compiled(partial(_gradient_sums, activation))
-
-
-@cache
-def _written_out(activation: LeakyReLU) -> tuple[Compiled, Compiled]:
-    """`_gradient_sums` of narrow networks in two compiled parts, in which all neurons share one
-    pass over X: squares, V^T E * phi'(Z) and grad_V; then grad_W."""
-
-    def forward(W: Tensor, V: Tensor, X: Tensor, Y: Tensor) -> tuple[Tensor, ...]:
-        neurons, outputs = range(W.shape[1]), range(V.shape[1])
-        Z = [(X.mT * W[:, i].unsqueeze(-1)).sum(1) for i in neurons]  # (R, c) each
-        hidden = [activation(z) for z in Z]
-        error = [sum(V[:, o, i, None] * hidden[i] for i in neurons) - Y[..., o] for o in outputs]
-        back = [
-            sum(V[:, o, i, None] * error[o] for o in outputs) * activation.derivative(Z[i])
-            for i in neurons
-        ]
-        grad_V = [torch.stack([(e * h).sum(-1) for h in hidden], -1) for e in error]
-        squares = torch.stack([e.square().sum(-1) for e in error]).sum(0)
-        return squares, torch.stack(back, 1), torch.stack(grad_V, 1)
-
-    def backward(back: Tensor, X: Tensor) -> Tensor:
-        return torch.stack([(X.mT * b.unsqueeze(1)).sum(-1) for b in back.unbind(1)], 1)
-
-    return Compiled(forward), Compiled(backward)
+    return Compiled(partial(_between, activation))
 
 
 def _preactivations(W: Tensor, X: Tensor) -> Tensor:

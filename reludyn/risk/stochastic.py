@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from reludyn.activation import LeakyReLU
-from reludyn.data.samples import Resident, Selected, Streamed
+from reludyn.data.held import Resident
+from reludyn.data.samples import Selected, Streamed
 from reludyn.notation import Evaluation
 from reludyn.randomness import stream
 from reludyn.risk.empirical import EmpiricalRisk

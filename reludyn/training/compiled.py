@@ -15,7 +15,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from reludyn.compiler import CannotCompile
+from reludyn.compiler import CannotCompile, varying
 from reludyn.optim.gradient_descent import GradientDescent
 from reludyn.phases import Clocks
 from reludyn.risk import PopulationRisk
@@ -65,9 +65,8 @@ class CompiledEngine(Engine):
         split = (x.split(form.tile, axis) for x, axis in zip(batch, form.axes, strict=True))
         done = []
         for tile in zip(*split, strict=True):
-            some = tuple(x.contiguous() for x in tile)
-            for x, axis in zip(some, form.axes, strict=True):
-                torch._dynamo.mark_dynamic(x, axis)
+            pairs = zip(tile, form.axes, strict=True)
+            some = tuple(varying(x.contiguous(), axis) for x, axis in pairs)
             for _ in range(-(-(steps + 1) // form.substeps)):  # the last iterate is marked, too
                 some = program(some, numbers)
             done.append(some)
