@@ -111,7 +111,7 @@ def make_objective(config: Config, target: Target, A: Tensor, seeds: Sequence[in
             colour = sample_covariance(target.samples.X[0].numpy()).on(A)
             gaussian = AnisotropicRisk(A, colour, activation)
         held = samples if layout == "rows" else samples.laid(layout)
-        of_sample = EmpiricalRisk(held, activation, compiles(config, A.device))
+        of_sample = _on_samples(config, held, activation)
         return Objective(of_sample, gaussian, zero_loss, of_file)
     covariance = make_covariance(data)
     population, zero_loss = PopulationRisk(A, activation), target.teacher.zero_loss
@@ -153,13 +153,18 @@ def _drawn(
         layout = _layout(config, A.device, own=len(source.seeds) == config.replicas)
         samples = source.draw(data.samples, layout).to(A)
         batches = _mini_batches(config, samples, seeds, activation)
-        return EmpiricalRisk(samples, activation, compiles(config, A.device)), batches
+        return _on_samples(config, samples, activation), batches
     streamed = Streamed(source, data.samples, A.device, A.dtype)
     if not is_fresh(config):
         return EmpiricalRisk(streamed, activation), None
     assert unseen is not None
     period = 1 if data.law == "gaussian" else max(1, TEST_SAMPLES // data.samples)
     return unseen, FreshSamples(streamed, activation, period)
+
+
+def _on_samples(config: Config, samples: Held, activation: LeakyReLU) -> EmpiricalRisk:
+    compiled, several = compiles(config, samples.X.device), config.replicas > 1
+    return EmpiricalRisk(samples, activation, compiled, several)
 
 
 def _layout(config: Config, device: torch.device, own: bool) -> Layout:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 from itertools import pairwise
 
 import pytest
@@ -235,7 +236,7 @@ def test_without_a_compiler_descent_goes_on_without(
     with pytest.raises(CannotCompile):
         Compiled(fails)()
     compiled.cache_clear()
-    for programs in (empirical._fused, tiles._program):
+    for programs in (empirical._fused, tiles.program):
         programs.cache_clear()
 
 
@@ -254,7 +255,8 @@ def test_the_written_out_gradient_on_tiles_is_the_gradient(
         expected = EmpiricalRisk(Resident(x, y), activation).evaluate(some)
         pieces = tiles.pieces(Resident(x, y).laid("tiles"), 4 * 16 * d)
         assert len(pieces) == (4 if some.replicas == 1 else 1)
-        parts = [tiles.written_out(activation, *some, *piece) for piece in pieces]
+        program = partial(tiles.written_out, activation)
+        parts = [tiles.sums(program, *some, *piece) for piece in pieces]
         total = [sum(x) for x in zip(*parts, strict=True)]
         exact = {"rtol": 1e-12, "atol": 1e-12}
         torch.testing.assert_close(total[0] / 402, expected.loss, **exact)
@@ -283,7 +285,7 @@ def test_the_compiled_empirical_risk_is_the_risk(
         last = []
         for risk in (
             EmpiricalRisk(held, activation),
-            EmpiricalRisk(held.laid(layout), activation, compiled=True),
+            EmpiricalRisk(held.laid(layout), activation, compiled=True, several=True),
         ):
             rule = PhaseRule(teacher, teacher.A)
             engine = Engine(risk, GradientDescent(StepSizes(0.1)), rule, 0.0)

@@ -32,14 +32,20 @@ class EmpiricalRisk:
     (phi'(0) is the left derivative, 0 for ReLU), summed over chunks of rows that a cache holds. The
     sum of squares does not cancel, but each residual does: a loss L has a relative error of about
     1e-16 |Y| / sqrt(n L).
+
+    `compiled`: by programs, which are those of one replica or of `several`: a compiler shares one
+    replica's rows among cores, and several replicas (also the last of them that is running).
     """
 
     exact = True  # the value that comes with the gradient is that of `loss`
 
     def __init__(
-        self, samples: Samples, activation: LeakyReLU = RELU, compiled: bool = False
-    ) -> None:
-        self.samples, self.activation, self.compiled = samples, activation, compiled
+        self, samples: Samples, activation: LeakyReLU = RELU, compiled: bool = False,
+        several: bool = False,
+    ) -> None:  # fmt: skip
+        self.samples, self.activation = samples, activation
+        # samples that fill a cache are passed one replica at a time
+        self.compiled, self.several = compiled, several and self.group > 1
 
     @property
     def group(self) -> int:
@@ -74,7 +80,8 @@ class EmpiricalRisk:
             parts = [self.take(group)._all_sums(ReLUStudent(W, V)) for group, W, V in some]
             return tuple(torch.cat(x) for x in zip(*parts, strict=True))
         try:
-            return _added(tiles.sums(self.activation, *student, *x) for x in self._pieces)
+            program = tiles.program(self.activation, self.several)
+            return _added(tiles.sums(program, *student, *x) for x in self._pieces)
         except CannotCompile:  # said once
             return self._over_chunks(student, partial(self._sums_of_rows, student))
 
@@ -93,9 +100,8 @@ class EmpiricalRisk:
         if self.compiled:
             try:
                 Y = varying(Y.contiguous(), 0, 2)
-                fused: tuple[Tensor, ...] = _fused(self.activation)(
-                    varying(Z, 0, 2), varying(V, 0), Y
-                )
+                program = _fused(self.activation, self.several)
+                fused: tuple[Tensor, ...] = program(varying(Z, 0, 2), varying(V, 0), Y)
                 return fused
             except CannotCompile:  # said once
                 pass
@@ -119,7 +125,8 @@ class EmpiricalRisk:
 
     def take(self, replicas: Tensor) -> EmpiricalRisk:
         """On the samples of some replicas: copied, unless all replicas share one."""
-        return EmpiricalRisk(self.samples.take(replicas), self.activation, self.compiled)
+        samples = self.samples.take(replicas)
+        return EmpiricalRisk(samples, self.activation, self.compiled, self.several)
 
     def switched(self, before: ReLUStudent, after: ReLUStudent) -> Tensor:
         """Fraction of the samples whose activation differs between two students, (R, k)."""
@@ -155,7 +162,7 @@ def _between(activation: LeakyReLU, Z: Tensor, V: Tensor, Y: Tensor) -> tuple[Te
 
 
 @cache
-def _fused(activation: LeakyReLU) -> Compiled:
+def _fused(activation: LeakyReLU, several: bool) -> Compiled:
     return Compiled(partial(_between, activation))
 
 

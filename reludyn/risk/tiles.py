@@ -21,24 +21,33 @@ Sums = tuple[Tensor, Tensor, Tensor]
 
 
 def pieces(samples: Tiled, numbers: int) -> list[tuple[Tensor, Tensor]]:
-    """Views X (S, b, d, c) and Y (S, b, r, c) of so many numbers of X: where there is one sample,
-    of some of its tiles, else of all of them."""
-    both = [samples.X], [samples.Y]
-    if len(samples.X) == 1:
-        tiles = max(1, numbers // (samples.X.shape[2] * TILE * MULTIPLE)) * MULTIPLE
-        both = samples.X.split(tiles, 1), samples.Y.split(tiles, 1)
-    return [(varying(X, 0, 1), varying(Y, 0, 1)) for X, Y in zip(*both, strict=True)]
+    """Views for `sums`: of several samples all tiles; of one sample as many as hold so many numbers
+    of X, as if they were two samples, so that two cores each have a half for both passes."""
+    X, Y = samples.X, samples.Y
+    if len(X) > 1:
+        return [(varying(X, 0, 1), varying(Y, 0, 1))]
+    tiles = max(1, numbers // (X.shape[2] * TILE * MULTIPLE)) * MULTIPLE
+    some, other = (
+        [varying(part.view(2, -1, *part.shape[2:]), 0, 1) for part in x.split(tiles, 1)]
+        for x in (X, Y)
+    )
+    return list(zip(some, other, strict=True))
 
 
-def sums(activation: LeakyReLU, W: Tensor, V: Tensor, X: Tensor, Y: Tensor) -> Sums:
-    """Squares (R,), grad_W (R, k, d) and grad_V (R, r, k), times n, of one of `pieces`, with S = R.
-    Raises CannotCompile."""
-    found: Sums = _program(activation)(varying(W, 0), varying(V, 0), X, Y)
-    return found
+def sums(program: Compiled, W: Tensor, V: Tensor, X: Tensor, Y: Tensor) -> Sums:
+    """Squares (R,), grad_W (R, k, d) and grad_V (R, r, k), times n, of one of `pieces`. Raises
+    CannotCompile."""
+    fold = len(X) // len(W)
+    layers = (x.repeat_interleave(fold, 0) for x in (W, V)) if fold > 1 else (W, V)
+    squares, grad_W, grad_V = program(*(varying(x, 0) for x in layers), X, Y)
+    if fold == 1:
+        return squares, grad_W, grad_V
+    return squares.sum(0, keepdim=True), grad_W.sum(0, keepdim=True), grad_V.sum(0, keepdim=True)
 
 
 @cache
-def _program(activation: LeakyReLU) -> Compiled:
+def program(activation: LeakyReLU, several: bool) -> Compiled:
+    """For one replica or several, see `EmpiricalRisk`."""
     return Compiled(partial(written_out, activation))
 
 
