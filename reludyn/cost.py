@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import torch
 
+from reludyn.activation import RELU
 from reludyn.combinations import RESIDENT, no_program
 from reludyn.settings import Config
-from reludyn.training.programs import seconds_to_compile
+from reludyn.training.programs import form_of
 
 WORTH = 5  # times the time to compile: from there on a run is compiled
 
@@ -42,4 +43,4 @@ def _to_compile(config: Config) -> float:
     if config.data.name in RESIDENT:
         return 10.0
     k, r = config.model.width, config.data.outputs
-    return seconds_to_compile(k, min(config.data.dim, k + r), r)
+    return form_of(k, min(config.data.dim, k + r), r, config.replicas, RELU).seconds

@@ -17,7 +17,7 @@ from torch import Tensor
 from reludyn.activation import LeakyReLU
 
 Vectors = list[list[Tensor]]
-MOST = 1400  # products of a step up to which it is written out: about a minute to compile
+MOST = 900  # products of a step up to which it is written out: about a minute to compile
 
 
 class Point(NamedTuple):

@@ -20,9 +20,7 @@ from reludyn.optim.gradient_descent import GradientDescent
 from reludyn.phases import Clocks
 from reludyn.risk import PopulationRisk
 from reludyn.training.engine import Engine, State
-from reludyn.training.programs import compiled, form_of
-
-PADDING = 8  # the number of replicas becomes a multiple of this: one program serves all numbers
+from reludyn.training.programs import Form, compiled, form_of
 
 
 class CompiledEngine(Engine):
@@ -41,7 +39,7 @@ class CompiledEngine(Engine):
         part, end = state.take(running), state.step + steps
         if steps > 1:
             try:
-                part = self._swiftly(part, steps - 1)
+                part = self._swiftly(part, steps - 1, self._form(state))
             except CannotCompile:  # nothing has been changed yet
                 return super().advance(state, steps)
         while len(behind := (part.running & (part.steps < end)).nonzero().squeeze(-1)):
@@ -52,15 +50,20 @@ class CompiledEngine(Engine):
         part = replace(part, time=lr * part.steps.double(), step=end, now=lr * end)
         return state.put(running, part)
 
-    def _swiftly(self, state: State, steps: int) -> State:
+    def _form(self, state: State) -> Form:
+        """That of the whole batch: it stays the same when replicas stop."""
+        R, k, m = state.student.W.shape
+        return form_of(k, m, len(self.rule.A), R, self.risk.activation)
+
+    def _swiftly(self, state: State, steps: int, form: Form) -> State:
         """At most so many iterations of replicas that are all running; those that stop or may stop
         have made fewer."""
         student, R = state.student, state.student.replicas
-        form = form_of(student.width, student.W.shape[2], len(self.rule.A), self.risk.activation)
-        program, numbers = compiled(form), self._numbers(steps)
-        copied = torch.arange(-(-R // PADDING) * PADDING, device=student.W.device).clamp_max(R - 1)
-        marks = self._marks(state)[:, copied]
-        marks[0, R:] = math.inf  # what is added for padding does not move
+        program, numbers, begin = compiled(form), self._numbers(), steps - 1
+        whole = -(-R // form.padding) * form.padding
+        copied = torch.arange(whole, device=student.W.device).clamp_max(R - 1)
+        marks = self._marks(state, begin)[:, copied]
+        marks[0, R:] = -1  # what is added for padding does not move
         batch = form.pack(student.map(lambda x: x[copied]), marks)
         split = (x.split(form.tile, axis) for x, axis in zip(batch, form.axes, strict=True))
         done = []
@@ -70,30 +73,32 @@ class CompiledEngine(Engine):
             for _ in range(-(-(steps + 1) // form.substeps)):  # the last iterate is marked, too
                 some = program(some, numbers)
             done.append(some)
-        whole = zip(zip(*done, strict=True), form.axes, strict=True)
-        student, marks = form.unpack(tuple(torch.cat(x, axis) for x, axis in whole))
-        student, (made, align, growth, _) = student.map(lambda x: x[:R]), marks[:, :R]
+        all_tiles = zip(zip(*done, strict=True), form.axes, strict=True)
+        student, marks = form.unpack(tuple(torch.cat(x, axis) for x, axis in all_tiles))
+        student, (left, align, growth, _) = student.map(lambda x: x[:R]), marks[:, :R]
+        made = begin - left
         clocks = Clocks(
-            _first(state.clocks.align, state.steps, align),
-            _first(state.clocks.growth, state.steps, growth),
+            _first(state.clocks.align, state.steps, begin - align),
+            _first(state.clocks.growth, state.steps, begin - growth),
             state.clocks.converged,
         )
         evaluation = self.risk.evaluate(student)
         state = replace(state, student=student, steps=state.steps + made.long(), clocks=clocks)
         return self._checked(state, [student], [evaluation], [state.now], new=0)
 
-    def _marks(self, state: State) -> Tensor:
+    def _marks(self, state: State, left: int) -> Tensor:
         """(4, R), see `reludyn.training.programs`."""
         ceiling, clocks = state.ceiling, state.clocks
-        known = [torch.where(x >= 0, -1.0, math.inf) for x in (clocks.align, clocks.growth)]
-        return torch.stack([torch.zeros_like(ceiling), *(x.to(ceiling) for x in known), ceiling])
+        known = [torch.where(x >= 0, math.inf, -math.inf) for x in (clocks.align, clocks.growth)]
+        begin = torch.full_like(ceiling, left)
+        return torch.stack([begin, *(x.to(ceiling) for x in known), ceiling])
 
-    def _numbers(self, target: int) -> Tensor:
-        """(6 + r m,), see `reludyn.training.programs`."""
+    def _numbers(self) -> Tensor:
+        """(5 + r m,), see `reludyn.training.programs`."""
         sizes, A = self.optimizer.sizes, self.rule.A
         floor = self.tolerance + self.rounding if self.tolerance > 0 else -math.inf
         lr = (sizes.lr * sizes.train_hidden, sizes.output * sizes.train_output)
-        first = [float(self.risk.zero_loss), floor, target, self.rule.grown, *lr]
+        first = [float(self.risk.zero_loss), floor, self.rule.grown, *lr]
         return torch.cat([A.new_tensor(first), A.flatten()])
 
 

@@ -2,11 +2,11 @@
 events of every iterate, in one call.
 
 A program maps (batch, numbers) to a new batch: weights, and marks (4, R) in their precision, for
-each replica the iterations it has made in this stretch, those at which it was first aligned and had
-first grown (-1: before this stretch, inf: not yet), and its ceiling. A replica moves while its loss
-lies between `floor` and its ceiling and it has made fewer than `target` iterations. numbers
-(6 + r m,) are the loss of the zero student, floor, target, the size of a grown |v_i|, the step
-sizes of both layers, and A.
+each replica one less than the iterations that it has still to make in this stretch, what that was
+when it was first aligned and had first grown (inf: before this stretch, -inf: not yet), and its
+ceiling. A replica moves while its loss lies between `floor` and its ceiling and iterations are
+left. numbers (5 + r m,) are the loss of the zero student, floor, the size of a grown |v_i|, the
+step sizes of both layers, and A.
 """
 
 from __future__ import annotations
@@ -25,12 +25,15 @@ from reludyn.compiler import Compiled
 from reludyn.memory import BLOCK
 from reludyn.order_parameters import output_norms
 from reludyn.phases import aligned as all_aligned
-from reludyn.risk import PopulationRisk
+from reludyn.risk import PopulationRisk, pairs
 from reludyn.risk.unrolled import MOST, evaluate, products
 from reludyn.student import ReLUStudent
 from reludyn.theory.rays import ALIGNED
 
 SUBSTEPS = 200  # products that are worth a call
+TILE = 2**19  # numbers of a tile of `Pairs`
+WIDE, WIDEST = 32, 128  # widths up to which pairs pay: for any number of replicas, for many
+MANY = 8
 Batch = tuple[Tensor, ...]
 Marks = Sequence[Tensor]
 
@@ -41,6 +44,15 @@ class Form(Hashable, Protocol):
     @property
     def axes(self) -> Sequence[int]:
         """Of the replicas, in each tensor of a batch."""
+
+    @property
+    def padding(self) -> int:
+        """The number of replicas becomes a multiple of this: one program serves all numbers."""
+
+    @property
+    def seconds(self) -> float:
+        """About how long the first call takes on one core, once on a machine: later programs find
+        the compiler's cache."""
 
     @property
     def substeps(self) -> int:
@@ -70,7 +82,12 @@ class Unrolled:
     r: int
     activation: LeakyReLU
     axes: ClassVar[Sequence[int]] = (1,)
+    padding: ClassVar[int] = 8
     tile: ClassVar[int] = 8192
+
+    @property
+    def seconds(self) -> float:
+        return 6 + 0.06 * products(self.k, self.m, self.r)
 
     @property
     def substeps(self) -> int:
@@ -87,8 +104,8 @@ class Unrolled:
 
     def program(self, batch: Batch, numbers: Tensor) -> Batch:
         k, m, r = self.k, self.m, self.r
-        zero, floor, target, size, lr, output_lr = numbers[:6].unbind(0)
-        A = [row.unbind(0)[:r] for row in numbers[6:].view(r, m).unbind(0)]
+        zero, floor, size, lr, output_lr = numbers[:5].unbind(0)
+        A = [row.unbind(0)[:r] for row in numbers[5:].view(r, m).unbind(0)]
         rows = batch[0].unbind(0)
         w = [list(rows[i * m : (i + 1) * m]) for i in range(k)]
         v = [list(rows[k * m + i * r : k * m + (i + 1) * r]) for i in range(k)]
@@ -98,21 +115,64 @@ class Unrolled:
             sides = zip(point.inner, point.w_norm, point.target, strict=True)
             margin = reduce(torch.minimum, [x - math.cos(ALIGNED) * y * z for x, y, z in sides])
             smallest = reduce(torch.minimum, point.v_norm)
-            marks, on = _marked(marks, point.loss, margin > 0, smallest >= size, floor, target)
+            marks, on = _marked(marks, point.loss, margin > 0, smallest >= size, floor)
             w = [_moved(x, g, on * lr) for x, g in zip(w, point.grad_w, strict=True)]
             v = [_moved(x, g, on * output_lr) for x, g in zip(v, point.grad_v, strict=True)]
         return (torch.stack([*(x for row in [*w, *v] for x in row), *marks]),)
 
 
 @dataclass(frozen=True)
+class Pairs:
+    """Networks of some width: W (k, m, R), V (k, r, R) and marks (4, R); a list of pairs."""
+
+    k: int
+    m: int
+    r: int
+    activation: LeakyReLU
+    axes: ClassVar[Sequence[int]] = (2, 2, 1)
+    padding: ClassVar[int] = 16
+    substeps: ClassVar[int] = 1
+
+    @property
+    def seconds(self) -> float:
+        return 8 + 0.1 * self.k
+
+    @property
+    def tile(self) -> int:
+        """An odd multiple of the padding: neurons that lie a power of two apart share the places
+        in a cache."""
+        numbers = 2 * self.k * (self.m + self.r) + 3 * self.k**2
+        return TILE // numbers // 32 * 32 + 16
+
+    def pack(self, student: ReLUStudent, marks: Tensor) -> Batch:
+        return (student.W.movedim(0, -1), student.V.permute(2, 1, 0), marks)
+
+    def unpack(self, batch: Batch) -> tuple[ReLUStudent, Tensor]:
+        W, V, marks = batch
+        return ReLUStudent(W.movedim(-1, 0).contiguous(), V.permute(2, 1, 0).contiguous()), marks
+
+    def program(self, batch: Batch, numbers: Tensor) -> Batch:
+        W, V, marks = batch
+        zero, floor, size, lr, output_lr = numbers[:5].unbind(0)
+        A = numbers[5:].view(self.r, self.m)[:, : self.r]
+        point = pairs.evaluate(W, V, A, zero, self.activation)
+        margin = point.inner - math.cos(ALIGNED) * point.w_norm * point.target
+        aligned, grown = margin.amin(0) > 0, point.v_norm.amin(0) >= size
+        new, on = _marked(marks.unbind(0), point.loss, aligned, grown, floor)
+        return (W - on * lr * point.grad_W, V - on * output_lr * point.grad_V, torch.stack([*new]))
+
+
+@dataclass(frozen=True)
 class Matrices:
-    """Wider networks: W (R, k, m), V (R, r, k) and marks (4, R); products of matrices."""
+    """Wide networks: W (R, k, m), V (R, r, k) and marks (4, R); products of matrices."""
 
     k: int
     m: int
     r: int
     activation: LeakyReLU
     axes: ClassVar[Sequence[int]] = (0, 0, 1)
+    padding: ClassVar[int] = 1
+    seconds: ClassVar[float] = 6.0
     substeps: ClassVar[int] = 1
 
     @property
@@ -127,27 +187,22 @@ class Matrices:
 
     def program(self, batch: Batch, numbers: Tensor) -> Batch:
         W, V, marks = batch
-        floor, target, size, lr, output_lr = numbers[1:6].unbind(0)
-        A, student = numbers[6:].view(self.r, self.m), ReLUStudent(W, V)
+        floor, size, lr, output_lr = numbers[1:5].unbind(0)
+        A, student = numbers[5:].view(self.r, self.m), ReLUStudent(W, V)
         loss, gradient = PopulationRisk(A, self.activation).evaluate(student)
         grown = (output_norms(student) >= size).all(-1)
-        new, on = _marked(marks.unbind(0), loss, all_aligned(student, A), grown, floor, target)
+        new, on = _marked(marks.unbind(0), loss, all_aligned(student, A), grown, floor)
         on = on.view(-1, 1, 1)
         W, V = W - on * lr * gradient.W, V - on * output_lr * gradient.V
-        return (W, V, torch.stack(list(new)))
+        return (W, V, torch.stack([*new]))
 
 
-def form_of(k: int, m: int, r: int, activation: LeakyReLU) -> Form:
-    """The faster form."""
-    kind = Unrolled if products(k, m, r) <= MOST else Matrices
-    return kind(k, m, r, activation)
-
-
-def seconds_to_compile(k: int, m: int, r: int) -> float:
-    """About how long the first call takes on one core, once on a machine: later programs find the
-    compiler's cache."""
-    written = products(k, m, r)
-    return 10 + (0.05 * written if written <= MOST else 0.0)
+def form_of(k: int, m: int, r: int, replicas: int, activation: LeakyReLU) -> Form:
+    """The fastest form for a batch of so many replicas (docs/speed.md)."""
+    if products(k, m, r) <= MOST:
+        return Unrolled(k, m, r, activation)
+    most = WIDEST if replicas >= MANY else WIDE
+    return (Pairs if k <= most else Matrices)(k, m, r, activation)
 
 
 @cache
@@ -157,16 +212,16 @@ def compiled(form: Form) -> Compiled:
 
 
 def _marked(
-    marks: Marks, loss: Tensor, aligned: Tensor, grown: Tensor, floor: Tensor, target: Tensor
+    marks: Marks, loss: Tensor, aligned: Tensor, grown: Tensor, floor: Tensor
 ) -> tuple[Marks, Tensor]:
     """The marks after an iterate, and 1 where a replica moves on from it, 0 elsewhere; by minima
-    and maxima, since masks are slow on a CPU."""
-    made, align, growth, ceiling = marks
-    align = torch.minimum(align, torch.where(aligned, made, math.inf))
-    growth = torch.minimum(growth, torch.maximum(torch.where(grown, made, math.inf), align))
-    room = torch.minimum(torch.minimum(loss - floor, ceiling - loss), target - made - 1)
-    on = torch.where(room >= 0, 1.0, 0.0).to(loss.dtype)
-    return (made + on, align, growth, ceiling), on
+    and maxima, since a CPU combines masks slowly."""
+    left, align, growth, ceiling = marks
+    align = torch.maximum(align, torch.where(aligned, left, -math.inf))
+    growth = torch.maximum(growth, torch.minimum(torch.where(grown, left, -math.inf), align))
+    room = torch.minimum(torch.minimum(loss - floor, ceiling - loss), left)
+    on = (room >= 0).to(loss.dtype)
+    return (left - on, align, growth, ceiling), on
 
 
 def _moved(row: list[Tensor], gradient: list[Tensor], lr: Tensor) -> list[Tensor]:
