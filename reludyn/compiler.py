@@ -46,7 +46,7 @@ class Compiled:
 
 def varying(x: Tensor, *axes: int) -> Tensor:
     """Say that these axes may have another length in a later call: nothing is compiled again then,
-    also not where they come to have length one."""
+    unless the length was one or comes to be one."""
     for axis in axes:
         if x.shape[axis] > 1:
             torch._dynamo.mark_dynamic(x, axis)
@@ -59,4 +59,4 @@ class CannotCompile(Exception):
 
 def _tensors_alone(guards: Any) -> list[bool]:
     """What is checked before every call: only tensors change, not what a program is made of."""
-    return [guard.guard_type == "TENSOR_MATCH" for guard in guards]
+    return [guard.guard_type in ("TENSOR_MATCH", "SHAPE_ENV") for guard in guards]

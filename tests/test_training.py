@@ -155,7 +155,8 @@ def test_replicas_with_samples_of_their_own_go_in_groups(monkeypatch: pytest.Mon
             for one, other in zip(several[0].student, state.student, strict=True):
                 torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
             assert torch.equal(several[0].steps, state.steps)
-            assert (several[0].step, several[0].now) == (state.step, state.now)
+            if state.running.any():  # else stretches, which time cuts, say where it ended
+                assert (several[0].step, several[0].now) == (state.step, state.now)
     assert len({*states[0][-1].steps.tolist()}) > 3
 
 
@@ -312,7 +313,7 @@ def test_everything_stays_on_the_device(empirical: bool, tolerance: float) -> No
         engine = make_engine(teacher, risk if empirical else PopulationRisk(A), A=A,
                              tolerance=tolerance)  # fmt: skip
         student = ReLUStudent(torch.empty(4, 2, 5, **cuda), torch.empty(4, 1, 2, **cuda))
-        state = engine._advance(engine.start(student), 3)
+        state = engine._advance(engine._start(student), 3)
         tensors = [*state.student, state.steps, state.running, state.diverged, *state.clocks]
         assert {t.device.type for t in tensors} == {"cuda"}
 

@@ -33,8 +33,8 @@ class EmpiricalRisk:
     sum of squares does not cancel, but each residual does: a loss L has a relative error of about
     1e-16 |Y| / sqrt(n L).
 
-    `compiled`: by programs, which are those of one replica or of `several`: a compiler shares one
-    replica's rows among cores, and several replicas (also the last of them that is running).
+    `compiled`: by programs. Of `several` replicas, the last that is running is computed twice where
+    a program would otherwise have to be compiled for one.
     """
 
     exact = True  # the value that comes with the gradient is that of `loss`
@@ -44,8 +44,7 @@ class EmpiricalRisk:
         several: bool = False,
     ) -> None:  # fmt: skip
         self.samples, self.activation = samples, activation
-        # samples that fill a cache are passed one replica at a time
-        self.compiled, self.several = compiled, several and self.group > 1
+        self.compiled, self.several = compiled, several
 
     @property
     def group(self) -> int:
@@ -80,7 +79,7 @@ class EmpiricalRisk:
             parts = [self.take(group)._all_sums(ReLUStudent(W, V)) for group, W, V in some]
             return tuple(torch.cat(x) for x in zip(*parts, strict=True))
         try:
-            program = tiles.program(self.activation, self.several)
+            program = tiles.program(self.activation)
             return _added(tiles.sums(program, *student, *x) for x in self._pieces)
         except CannotCompile:  # said once
             return self._over_chunks(student, partial(self._sums_of_rows, student))
@@ -97,15 +96,18 @@ class EmpiricalRisk:
         return squares, _times(back, X), grad_V
 
     def _between(self, Z: Tensor, V: Tensor, Y: Tensor) -> tuple[Tensor, ...]:
-        if self.compiled:
-            try:
-                Y = varying(Y.contiguous(), 0, 2)
-                program = _fused(self.activation, self.several)
-                fused: tuple[Tensor, ...] = program(varying(Z, 0, 2), varying(V, 0), Y)
-                return fused
-            except CannotCompile:  # said once
-                pass
-        return _between(self.activation, Z, V, Y)
+        if not self.compiled:
+            return _between(self.activation, Z, V, Y)
+        z, v = Z, V
+        y = Y.expand(len(Z), -1, -1).clone(memory_format=torch.contiguous_format)
+        if self.several and len(Z) == 1:
+            z, v, y = (x.repeat(2, 1, 1) for x in (z, v, y))
+        given = varying(z, 0, 2), varying(v, 0), varying(y, 0, 2)
+        try:
+            found: tuple[Tensor, ...] = _fused(self.activation)(*given)
+        except CannotCompile:  # said once
+            return _between(self.activation, Z, V, Y)
+        return tuple(x[: len(Z)] for x in found)
 
     def loss(self, student: ReLUStudent) -> Loss:
         """Value and parts (R,): 1/(2n) sum |y_i - odd V W x_i|^2 and
@@ -162,7 +164,7 @@ def _between(activation: LeakyReLU, Z: Tensor, V: Tensor, Y: Tensor) -> tuple[Te
 
 
 @cache
-def _fused(activation: LeakyReLU, several: bool) -> Compiled:
+def _fused(activation: LeakyReLU) -> Compiled:
     return Compiled(partial(_between, activation))
 
 

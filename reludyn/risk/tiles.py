@@ -22,7 +22,8 @@ Sums = tuple[Tensor, Tensor, Tensor]
 
 def pieces(samples: Tiled, numbers: int) -> list[tuple[Tensor, Tensor]]:
     """Views for `sums`: of several samples all tiles; of one sample as many as hold so many numbers
-    of X, as if they were two samples, so that two cores each have a half for both passes."""
+    of X, as if they were two samples: two cores each have a half for both passes, and a program for
+    several samples serves one as well."""
     X, Y = samples.X, samples.Y
     if len(X) > 1:
         return [(varying(X, 0, 1), varying(Y, 0, 1))]
@@ -46,8 +47,8 @@ def sums(program: Compiled, W: Tensor, V: Tensor, X: Tensor, Y: Tensor) -> Sums:
 
 
 @cache
-def program(activation: LeakyReLU, several: bool) -> Compiled:
-    """For one replica or several, see `EmpiricalRisk`."""
+def program(activation: LeakyReLU) -> Compiled:
+    """`written_out`, compiled."""
     return Compiled(partial(written_out, activation))
 
 

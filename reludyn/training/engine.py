@@ -79,8 +79,12 @@ class Engine:
         self.tolerance, self.gradient_tolerance = tolerance, gradient_tolerance
         self.rounding = ROUNDING * torch.finfo(rule.A.dtype).eps * rule.zero_loss
 
+    @torch.inference_mode()
     def start(self, student: ReLUStudent) -> State:
         """Iteration 0."""
+        return self._start(student.map(torch.clone))  # a compiler tells inference tensors apart
+
+    def _start(self, student: ReLUStudent) -> State:
         R, device = student.replicas, student.W.device
         never = torch.full((R,), -1, device=device)
         no = torch.zeros(R, dtype=torch.bool, device=device)

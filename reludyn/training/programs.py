@@ -30,7 +30,7 @@ from reludyn.risk.unrolled import MOST, evaluate, products
 from reludyn.student import ReLUStudent
 from reludyn.theory.rays import ALIGNED
 
-SUBSTEPS = 200  # products that are worth a call
+MOST_SUBSTEPS, SUBSTEPS = 6, 220  # products that are worth a call
 TILE = 2**19  # numbers of a tile of `Pairs`
 WIDE, WIDEST = 32, 128  # widths up to which pairs pay: for any number of replicas, for many
 MANY = 8
@@ -91,7 +91,7 @@ class Unrolled:
 
     @property
     def substeps(self) -> int:
-        return max(1, min(4, SUBSTEPS // products(self.k, self.m, self.r)))
+        return max(1, min(MOST_SUBSTEPS, SUBSTEPS // products(self.k, self.m, self.r)))
 
     def pack(self, student: ReLUStudent, marks: Tensor) -> Batch:
         return (torch.cat([student.W.flatten(1), student.V.mT.flatten(1), marks.mT], 1).mT,)
@@ -170,14 +170,14 @@ class Matrices:
     m: int
     r: int
     activation: LeakyReLU
+    padding: int = 2  # programs for one replica are for nothing else
     axes: ClassVar[Sequence[int]] = (0, 0, 1)
-    padding: ClassVar[int] = 1
     seconds: ClassVar[float] = 6.0
     substeps: ClassVar[int] = 1
 
     @property
     def tile(self) -> int:
-        return BLOCK // self.k**2
+        return max(1, BLOCK // (2 * self.k**2)) * 2
 
     def pack(self, student: ReLUStudent, marks: Tensor) -> Batch:
         return (*student, marks)
@@ -201,8 +201,9 @@ def form_of(k: int, m: int, r: int, replicas: int, activation: LeakyReLU) -> For
     """The fastest form for a batch of so many replicas (docs/speed.md)."""
     if products(k, m, r) <= MOST:
         return Unrolled(k, m, r, activation)
-    most = WIDEST if replicas >= MANY else WIDE
-    return (Pairs if k <= most else Matrices)(k, m, r, activation)
+    if k <= (WIDEST if replicas >= MANY else WIDE):
+        return Pairs(k, m, r, activation)
+    return Matrices(k, m, r, activation, padding=1 if replicas == 1 else 2)
 
 
 @cache
