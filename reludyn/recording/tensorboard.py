@@ -9,16 +9,15 @@ paper.
 
 from __future__ import annotations
 
-import time
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary
-from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
+from reludyn.recording.event_file import EventFile
 from reludyn.recording.look import Look
 from reludyn.recording.observables import FULL, WIDEST
 
@@ -35,36 +34,36 @@ Scalars = Iterator[tuple[str, float]]
 
 
 class TensorBoard:
-    """Writes looks as scalars; close it in a `finally`, or the last ones are lost."""
+    """Writes looks as scalars."""
 
     def __init__(
         self, folder: Path, seeds: Sequence[int], singly: int, predicted: int, lr: float
     ) -> None:
-        self.ensemble = EventFileWriter(str(folder)) if len(seeds) > 1 else None
+        self.ensemble = EventFile(folder) if len(seeds) > 1 else None
         shown = seeds[:singly] if self.ensemble else seeds
         folders = [folder / f"seed_{seed}" if self.ensemble else folder for seed in shown]
-        self.replicas = [EventFileWriter(str(folder)) for folder in folders]
-        self.theory = [EventFileWriter(str(folder / "theory")) for folder in folders[:predicted]]
+        self.replicas = [EventFile(folder) for folder in folders]
+        self.theory = [EventFile(folder / "theory") for folder in folders[:predicted]]
         self.lr = lr
 
     def record(self, look: Look) -> None:
         if self.ensemble is not None:
             _add(self.ensemble, look.step, ensemble_scalars(look))
-        for j, writer in enumerate(self.replicas):
-            _add(writer, look.step, replica_scalars(look, j))
-        for j, writer in enumerate(self.theory):
-            _add(writer, look.step, theory_scalars(look, j, self.lr))
+        for j, file in enumerate(self.replicas):
+            _add(file, look.step, replica_scalars(look, j))
+        for j, file in enumerate(self.theory):
+            _add(file, look.step, theory_scalars(look, j, self.lr))
 
     def close(self) -> None:
-        for writer in [self.ensemble, *self.replicas, *self.theory]:
-            if writer is not None:
-                writer.close()
+        for file in [self.ensemble, *self.replicas, *self.theory]:
+            if file is not None:
+                file.close()
 
 
 def replica_scalars(look: Look, j: int) -> Scalars:
     """Tag and value of everything that is logged of replica j."""
     yield "loss/total", look.loss[j]
-    yield "loss/log10", _log10(look.loss)[j]
+    yield "loss/log10", float(_log10(look.loss[j]))
     yield "loss/linear", look.loss_linear[j]
     yield "loss/rectification", look.loss_rectification[j]
     if look.loss_population is not None:
@@ -131,13 +130,14 @@ def ensemble_scalars(look: Look) -> Scalars:
     if look.loss_population is not None:
         quantities["loss/population"] = look.loss_population
     quantities |= {FULL[name].tag: a for name, a in look.full.items() if a.ndim == 1}
-    for tag, values in quantities.items():
-        finite = values[np.isfinite(values)]
-        if len(finite):
-            levels = np.quantile(finite, list(QUANTILES.values()))
-            yield from (
-                (f"{tag}/{name}", level) for name, level in zip(QUANTILES, levels, strict=True)
-            )
+    values = np.stack([*quantities.values()])
+    finite = np.where(np.isfinite(values), values, np.nan)
+    quantile = np.nanquantile if np.isnan(finite).any() else np.quantile  # the first is slow
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a quantity that is finite nowhere has no quantiles
+        levels = quantile(finite, [*QUANTILES.values()], axis=1)
+    for name, row in zip(QUANTILES, levels, strict=True):
+        yield from ((f"{tag}/{name}", level) for tag, level in zip(quantities, row, strict=True))
     yield "fraction/aligned", (look.phase >= 1).mean()
     yield "fraction/grown", (look.phase >= 2).mean()
     yield "fraction/stopped", 1 - look.running / len(look.loss)
@@ -153,11 +153,11 @@ def _log10(loss: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.log10(loss, out=np.full(np.shape(loss), np.nan), where=loss > 0)
 
 
-def _add(writer: EventFileWriter, step: int, scalars: Scalars) -> None:
+def _add(file: EventFile, step: int, scalars: Scalars) -> None:
     values = [
         Summary.Value(tag=tag, simple_value=value)
         for tag, value in scalars
         if abs(value) <= LARGEST  # also false for NaN
     ]
     if values:
-        writer.add_event(Event(wall_time=time.time(), step=step, summary=Summary(value=values)))
+        file.add(step, Summary(value=values))
