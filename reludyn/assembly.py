@@ -78,6 +78,7 @@ def build(config: Config) -> Experiment:
         config.trainer.tolerance,
         config.trainer.gradient_tolerance,
         objective.batches,
+        graphs=device.type == "cuda",
     )
     return Experiment(config, seeds, target.teacher, student, subspace, A, objective, engine)
 

@@ -21,6 +21,10 @@ class Risk(Protocol):
     exact: bool  # whether the value that comes with the gradient is as good as that of `loss`
 
     @property
+    def fixed(self) -> bool:
+        """Whether all that `evaluate` reads stays where it is on the device."""
+
+    @property
     def group(self) -> int:
         """Replicas that are best advanced together through many steps."""
 

@@ -47,6 +47,11 @@ class EmpiricalRisk:
         self.compiled, self.several = compiled, several
 
     @property
+    def fixed(self) -> bool:
+        """Samples in memory, and no program, which looks after itself."""
+        return isinstance(self.samples, Resident | Tiled) and not self.compiled
+
+    @property
     def group(self) -> int:
         """As many as a cache holds the samples of; all where samples are shared or streamed."""
         samples = self.samples

@@ -35,6 +35,7 @@ class PopulationRisk:
 
     exact = False  # the value that comes with the gradient is rounded to 1e-16 |A|^2
     group = sys.maxsize  # all
+    fixed = True
 
     def __init__(self, A: Tensor, activation: LeakyReLU = RELU) -> None:
         self.A, self.activation = A, activation

@@ -15,11 +15,13 @@ from reludyn.optim import Memory, UpdateRule
 from reludyn.phases import Clocks, PhaseRule
 from reludyn.risk import Batches, Risk
 from reludyn.student import ReLUStudent
+from reludyn.training.graphs import Repeated
 
 DIVERGED = 1e6  # times the initial loss or |A|^2 / 2, whichever is larger
 ROUNDING = 1e4  # times eps |A|^2 / 2: what the value that comes with a gradient may be off by
 BLOCK = 2**21  # numbers of consecutive iterates and gradients that are kept until they are checked
 LONGEST = 64  # iterations of a block
+REPEATED = 8  # iterations of a CUDA graph
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,9 @@ class Engine:
     whatever the spacing of the looks: a replica that stopped within the block goes back to where it
     did. Where descent follows batches, the loss of the whole risk is compared with the tolerance
     every `batches.period` iterations.
+
+    graphs: iterations are made by CUDA graphs, where neither the update rule nor the risk keeps
+    anything on the host.
     """
 
     def __init__(
@@ -74,9 +79,12 @@ class Engine:
         tolerance: float,
         gradient_tolerance: float = 0.0,
         batches: Batches | None = None,
+        graphs: bool = False,
     ) -> None:
         self.risk, self.optimizer, self.rule, self.batches = risk, optimizer, rule, batches
         self.tolerance, self.gradient_tolerance = tolerance, gradient_tolerance
+        fixed = optimizer.separable and batches is None and risk.fixed
+        self.repeated = Repeated(self._several) if graphs and fixed else None
         self.rounding = ROUNDING * torch.finfo(rule.A.dtype).eps * rule.zero_loss
 
     @torch.inference_mode()
@@ -124,6 +132,8 @@ class Engine:
         for group in running.split(self.risk.group):
             engine = copy(self)
             engine.risk = self.risk.take(group)
+            if self.repeated and engine.risk is not self.risk:
+                engine.repeated = Repeated(engine._several)
             after = after.put(group, engine._advance(state.take(group), steps))
         return after
 
@@ -143,11 +153,31 @@ class Engine:
     def _descend(self, state: State, steps: int) -> State:
         """A block of iterations."""
         iterates, evaluations, times = [state.student], [state.evaluation], [state.now]
-        for step in range(state.step + 1, state.step + 1 + steps):
-            times.append(self.optimizer.time(step, times[-1]))
-            iterates.append(self.optimizer.step(iterates[-1], evaluations[-1].gradient))
-            evaluations.append(self._evaluate(iterates[-1], step))
+        step, end = state.step, state.step + steps
+        while step < end:
+            several = REPEATED if self.repeated and step + REPEATED <= end else 1
+            for _ in range(several):
+                step += 1
+                times.append(self.optimizer.time(step, times[-1]))
+            if self.repeated and several > 1:
+                columns = self.repeated(*iterates[-1], *evaluations[-1].gradient)
+                for W, V, loss, of_W, of_V in zip(*columns, strict=True):
+                    iterates.append(ReLUStudent(W, V))
+                    evaluations.append(Evaluation(loss, Gradient(of_W, of_V)))
+            else:
+                iterates.append(self.optimizer.step(iterates[-1], evaluations[-1].gradient))
+                evaluations.append(self._evaluate(iterates[-1], step))
         return self._checked(state, iterates, evaluations, times, new=1)
+
+    def _several(self, W: Tensor, V: Tensor, of_W: Tensor, of_V: Tensor) -> tuple[Tensor, ...]:
+        """REPEATED iterations from weights and their gradient: the weights, losses and gradients of
+        all new iterates, stacked."""
+        student, gradient, rows = ReLUStudent(W, V), Gradient(of_W, of_V), []
+        for _ in range(REPEATED):
+            student = self.optimizer.step(student, gradient)
+            loss, gradient = self.risk.evaluate(student)
+            rows.append((*student, loss, *gradient))
+        return tuple(torch.stack(column) for column in zip(*rows, strict=True))
 
     def _evaluate(self, student: ReLUStudent, step: int) -> Evaluation:
         if self.batches is None:
