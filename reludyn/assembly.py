@@ -12,7 +12,7 @@ from reludyn.combinations import stays_in_subspace
 from reludyn.cost import compiles
 from reludyn.errors import ConfigError
 from reludyn.initialization import draw_students
-from reludyn.memory import DENSE, check_memory, hessian_size
+from reludyn.memory import DENSE, check_memory, hessian_size, keep_freed_memory
 from reludyn.objective import Objective, make_objective, make_target
 from reludyn.optim import StepSizes, UpdateRule
 from reludyn.optim.gradient_descent import GradientDescent
@@ -51,6 +51,7 @@ def build(config: Config) -> Experiment:
     """The parts that the config names; raises ConfigError where they cannot be made."""
     device, dtype = pick_device(config.device), _DTYPES[config.precision]
     check_memory(config)
+    keep_freed_memory()
     theory = config.theory
     if theory.stationary or theory.plane == "eigenvectors":
         size = hessian_size(config)

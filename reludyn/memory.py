@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+from functools import cache
 from pathlib import Path
 
 from reludyn.combinations import stays_in_subspace
@@ -14,6 +16,22 @@ CHUNK = 2**22  # numbers that a chunk of samples and what is made of it hold at 
 BLOCK = 2**20  # numbers of pairs of neurons that a cache holds
 DENSE = 1500  # weights up to which a Hessian is held as a matrix
 TEST_SAMPLES = 10_000  # fresh samples of loss_test, the same for all replicas
+
+
+@cache
+def keep_freed_memory() -> None:
+    """Let the C library keep up to 1 GiB of what is freed, and map only pieces above 32 MiB.
+
+    A step frees as much as it takes: giving pages back to the system and taking them again would
+    cost a fifth of it. Nothing happens where the library is not glibc.
+    """
+    trim_threshold, mmap_threshold = -1, -3  # of malloc.h
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError, TypeError):
+        return
+    mallopt(trim_threshold, 2**30)
+    mallopt(mmap_threshold, 2**25)
 
 
 def numbers_a_row(k: int, d: int, r: int) -> int:

@@ -333,6 +333,22 @@ def test_the_compiled_empirical_risk_is_the_risk(
     assert Compiled.available
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(("k", "layout"), [(2, "tiles"), (9, "columns")])
+def test_compiled_gradients_in_single_precision(k: int, layout: Layout) -> None:
+    students = drawn("theorem", range(3), k, 12, 1, 1.0)
+    X, Y = sampled(axis_teacher(1, 12), 500, range(3), noise=0.1)
+    expected = empirical_risk(X, Y).evaluate(students)
+    single = torch.empty(0, dtype=torch.float32)
+    risk = EmpiricalRisk(Resident(X, Y).laid(layout).to(single), compiled=True)
+    found = risk.evaluate(students.to("cpu", torch.float32))
+    assert found.gradient.W.dtype == torch.float32
+    for one, other in zip(found.gradient, expected.gradient, strict=True):
+        torch.testing.assert_close(one.double(), other, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(found.loss.double(), expected.loss, rtol=1e-5, atol=0.0)
+    assert Compiled.available
+
+
 @pytest.mark.parametrize(
     ("overrides", "expected"),
     [
