@@ -29,6 +29,10 @@ class Resident:
     Y: Tensor
 
     @property
+    def sets(self) -> int:
+        return len(self.X)
+
+    @property
     def n(self) -> int:
         return self.X.shape[1]
 
@@ -69,6 +73,10 @@ class Tiled:
     X: Tensor
     Y: Tensor
     n: int
+
+    @property
+    def sets(self) -> int:
+        return len(self.X)
 
     def chunks(self, at_once: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Copies of at most at_once rows, or of one tile."""

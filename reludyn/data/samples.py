@@ -76,6 +76,10 @@ class Samples(Protocol):
     """n rows a replica, on the device and in the precision of the run."""
 
     @property
+    def sets(self) -> int:
+        """S, the number of different samples."""
+
+    @property
     def n(self) -> int: ...
 
     def chunks(self, at_once: int) -> Iterator[tuple[Tensor, Tensor]]:
@@ -91,6 +95,10 @@ class Selected:
 
     samples: Resident
     rows: Tensor
+
+    @property
+    def sets(self) -> int:
+        return len(self.rows)
 
     @property
     def n(self) -> int:
@@ -117,6 +125,10 @@ class Streamed:
     device: torch.device
     dtype: torch.dtype
     step: int | None = None
+
+    @property
+    def sets(self) -> int:
+        return len(self.source.seeds)
 
     def chunks(self, at_once: int) -> Iterator[tuple[Tensor, Tensor]]:
         """At most BLOCK rows at once."""

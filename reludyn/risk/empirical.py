@@ -150,7 +150,7 @@ class EmpiricalRisk:
     ) -> tuple[Tensor, ...]:
         """Sums over all rows, from those over a chunk."""
         (R, k, d), r = student.W.shape, student.V.shape[1]
-        most = CHUNK // (R * numbers_a_row(k, d, r))  # memory
+        most = CHUNK // (R * numbers_a_row(k, 0, r) + self.samples.sets * d)  # memory
         cached = max(FEWEST, min(INPUTS // d, HIDDEN // (R * k)))
         return _added(sums(X, Y) for X, Y in self.samples.chunks(max(1, min(most, cached))))
 
