@@ -224,7 +224,8 @@ def test_one_program_serves_any_number_of_replicas(
 @pytest.mark.parametrize(
     ("k", "r", "replicas", "form"),
     [(2, 1, 1, Unrolled), (6, 3, 1, Unrolled), (8, 1, 1, Pairs), (32, 16, 1, Pairs),
-     (33, 1, 7, Matrices), (33, 1, 8, Pairs), (128, 1, 8, Pairs), (129, 1, 1000, Matrices)],
+     (33, 1, 7, Matrices), (33, 1, 8, Pairs), (128, 1, 8, Pairs), (129, 1, 1000, Matrices),
+     (1, 30, 9, Matrices)],
 )  # fmt: skip
 def test_the_form_depends_on_the_sizes_alone(
     k: int, r: int, replicas: int, form: type[Form]
@@ -232,6 +233,14 @@ def test_the_form_depends_on_the_sizes_alone(
     found = form_of(k, k + r, r, replicas, RELU)
     assert isinstance(found, form)
     assert found.tile % found.padding == 0
+
+
+def test_many_sizes_each_have_a_program() -> None:
+    """A compiler makes only a few programs of one function."""
+    sizes = [(k, 5, 1) for k in range(1, 9)]
+    for family in (tiles.program, empirical._fused):
+        assert len({id(family(RELU, *some)) for some in sizes}) == len(sizes)
+        assert family(RELU, 2, 5, 1) is family(RELU, 2, 5, 1)
 
 
 def test_many_forms_each_have_a_program() -> None:

@@ -84,7 +84,7 @@ class EmpiricalRisk:
             parts = [self.take(group)._all_sums(ReLUStudent(W, V)) for group, W, V in some]
             return tuple(torch.cat(x) for x in zip(*parts, strict=True))
         try:
-            program = tiles.program(self.activation)
+            program = tiles.program(self.activation, *student.W.shape[1:], student.V.shape[1])
             return _added(tiles.sums(program, *student, *x) for x in self._pieces)
         except CannotCompile:  # said once
             return self._over_chunks(student, partial(self._sums_of_rows, student))
@@ -109,7 +109,8 @@ class EmpiricalRisk:
             z, v, y = (x.repeat(2, 1, 1) for x in (z, v, y))
         given = varying(z, 0, 2), varying(v, 0), varying(y, 0, 2)
         try:
-            found: tuple[Tensor, ...] = _fused(self.activation)(*given)
+            program = _fused(self.activation, *V.shape[1:])
+            found: tuple[Tensor, ...] = program(*given)
         except CannotCompile:  # said once
             return _between(self.activation, Z, V, Y)
         return tuple(x[: len(Z)] for x in found)
@@ -169,7 +170,8 @@ def _between(activation: LeakyReLU, Z: Tensor, V: Tensor, Y: Tensor) -> tuple[Te
 
 
 @cache
-def _fused(activation: LeakyReLU) -> Compiled:
+def _fused(activation: LeakyReLU, *sizes: int) -> Compiled:
+    """`_between`, compiled; one for each r, k."""
     return Compiled(partial(_between, activation))
 
 

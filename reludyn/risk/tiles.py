@@ -47,8 +47,9 @@ def sums(program: Compiled, W: Tensor, V: Tensor, X: Tensor, Y: Tensor) -> Sums:
 
 
 @cache
-def program(activation: LeakyReLU) -> Compiled:
-    """`written_out`, compiled."""
+def program(activation: LeakyReLU, *sizes: int) -> Compiled:
+    """`written_out`, compiled; one for each k, d, r, since a compiler makes only a few programs of
+    one function."""
     return Compiled(partial(written_out, activation))
 
 

@@ -201,7 +201,7 @@ def form_of(k: int, m: int, r: int, replicas: int, activation: LeakyReLU) -> For
     """The fastest form for a batch of so many replicas (docs/speed.md)."""
     if products(k, m, r) <= MOST:
         return Unrolled(k, m, r, activation)
-    if k <= (WIDEST if replicas >= MANY else WIDE):
+    if 1 < k <= (WIDEST if replicas >= MANY else WIDE):
         return Pairs(k, m, r, activation)
     return Matrices(k, m, r, activation, padding=1 if replicas == 1 else 2)
 
