@@ -78,13 +78,15 @@ def _read_safetensors(path: Path) -> tuple[Arrays, None]:
     from safetensors import SafetensorError
     from safetensors.numpy import load_file
 
+    foreign = "its numbers are of a type that NumPy lacks, such as bfloat16; store float32"
     try:
         arrays = load_file(path)
     except SafetensorError as error:
         raise ValueError(str(error)) from error
     except (TypeError, AttributeError) as error:
-        reason = "its numbers are of a type that NumPy lacks, such as bfloat16; store float32"
-        raise ValueError(reason) from error
+        raise ValueError(foreign) from error
+    if any(array.dtype.isbuiltin != 1 for array in arrays.values()):  # JAX teaches NumPy such types
+        raise ValueError(foreign)
     if TABLE in arrays:
         raise ValueError("an array has no name")
     return arrays, None
