@@ -11,7 +11,7 @@ from torch import Tensor
 
 from reludyn.activation import RELU, LeakyReLU
 from reludyn.compiler import CannotCompile, Compiled, varying
-from reludyn.data.held import Resident, Tiled
+from reludyn.data.held import Held, Tiled
 from reludyn.data.samples import Samples
 from reludyn.memory import CHUNK, numbers_a_row
 from reludyn.notation import Evaluation, Gradient, Loss
@@ -49,24 +49,24 @@ class EmpiricalRisk:
     @property
     def fixed(self) -> bool:
         """Samples in memory, and no program, which looks after itself."""
-        return isinstance(self.samples, Resident | Tiled) and not self.compiled
+        return isinstance(self.samples, Held) and not self.compiled
 
     @property
     def group(self) -> int:
         """As many as a cache holds the samples of; all where samples are shared or streamed."""
         samples = self.samples
-        if not isinstance(samples, Resident | Tiled) or len(samples.X) == 1:
+        if not isinstance(samples, Held) or samples.sets == 1:
             return sys.maxsize
         return max(1, INPUTS // samples.X[0].numel())
 
     @cached_property
     def resolution(self) -> float:
         """The value below which rounding of the residuals rules: 16 eps^2 |Y|_F^2 / n."""
-        squares, eps, S = 0.0, 0.0, 1
+        squares, eps = 0.0, 0.0
         for _, Y in self.samples.chunks(self.samples.n):
             squares += float(Y.square().sum())
-            eps, S = torch.finfo(Y.dtype).eps, len(Y)
-        return 16 * eps**2 * squares / (S * self.samples.n)
+            eps = torch.finfo(Y.dtype).eps
+        return 16 * eps**2 * squares / (self.samples.sets * self.samples.n)
 
     def evaluate(self, student: ReLUStudent) -> Evaluation:
         """Value (R,) and gradient."""
@@ -78,8 +78,8 @@ class EmpiricalRisk:
         """Squares (R,), grad_W (R, k, d) and grad_V (R, r, k), times n."""
         if not (self.compiled and isinstance(self.samples, Tiled)):
             return self._over_chunks(student, partial(self._sums_of_rows, student))
-        groups = torch.arange(student.replicas).split(self.group)
-        if len(groups) > 1:
+        if student.replicas > self.group:
+            groups = torch.arange(student.replicas).split(self.group)
             some = zip(groups, *(x.split(self.group) for x in student), strict=True)
             parts = [self.take(group)._all_sums(ReLUStudent(W, V)) for group, W, V in some]
             return tuple(torch.cat(x) for x in zip(*parts, strict=True))
