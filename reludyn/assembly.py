@@ -1,8 +1,14 @@
-"""Assembly: the parts of a run, made from its settings and put together."""
+"""Assembly: the parts of a run, made from its settings and put together.
+
+Several jobs may go as one batch: their replicas stand one behind the other, and what differs from
+job to job (seeds, scale and signs of the weights, step size, norm of the target, tolerance) each
+replica has of its own.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
@@ -13,14 +19,16 @@ from reludyn.cost import compiles
 from reludyn.errors import ConfigError
 from reludyn.initialization import draw_students
 from reludyn.memory import DENSE, check_memory, hessian_size, keep_freed_memory
-from reludyn.objective import Objective, make_objective, make_target
+from reludyn.notation import Own
+from reludyn.objective import Objective, Target, make_objective, make_target
 from reludyn.optim import StepSizes, UpdateRule
 from reludyn.optim.gradient_descent import GradientDescent
 from reludyn.optim.torch_descent import Make, TorchDescent, schedule
 from reludyn.phases import PhaseRule
+from reludyn.recording.look import Share, shares_of
 from reludyn.risk import EmpiricalRisk, Risk
 from reludyn.settings import AdamOptimizer, Config, FlowOptimizer, MomentumOptimizer, Optimizer
-from reludyn.student import InvariantSubspace, ReLUStudent
+from reludyn.student import InvariantSubspace, ReLUStudent, stacked
 from reludyn.teacher import LinearTeacher
 from reludyn.training.compiled import CompiledEngine
 from reludyn.training.engine import Engine
@@ -30,25 +38,63 @@ _DTYPES = {"float64": torch.float64, "float32": torch.float32}
 
 
 @dataclass(frozen=True)
-class Experiment:
-    """The parts of a run, on the device and in the precision of the run."""
+class Job:
+    """One of the jobs of a batch."""
 
     config: Config  # with the sizes that a file decided
     seeds: range
     teacher: LinearTeacher
-    student: ReLUStudent  # initial weights, in the coordinates of the run
+    share: Share
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """The parts of a run, on the device and in the precision of the run."""
+
+    jobs: Sequence[Job]
+    student: ReLUStudent  # initial weights of all replicas, in the coordinates of the run
     subspace: InvariantSubspace | None  # None: the coordinates of the run are those of R^d
-    A: Tensor  # the teacher, in the coordinates of the run
+    A: Tensor  # the teacher, in the coordinates of the run: (r, m), or (R, r, m) where jobs differ
     objective: Objective
     engine: Engine
+
+    @property
+    def config(self) -> Config:
+        """Of the first job: what is not its own is the same for all."""
+        return self.jobs[0].config
+
+    @property
+    def teacher(self) -> LinearTeacher:
+        return self.jobs[0].teacher
+
+    @property
+    def seeds(self) -> Sequence[int]:
+        """Of all replicas."""
+        return [seed for job in self.jobs for seed in job.seeds]
 
     @property
     def device(self) -> torch.device:
         return self.A.device
 
+    def of(self, job: Job) -> Experiment:
+        """The parts of one job, as if it had been alone."""
+        if len(self.jobs) == 1:
+            return self
+        replicas = job.share.replicas
+        A = self.A if self.A.ndim == 2 else self.A[replicas.start]
+        subspace = None if self.subspace is None else self.subspace.of(replicas, job.teacher)
+        student = self.student.map(lambda layer: layer[replicas])
+        alone = replace(job, share=shares_of([len(job.seeds)], job.config.trainer.keep_weights)[0])
+        objective = self.objective.of(replicas, job.teacher)
+        return Experiment([alone], student, subspace, A, objective, self.engine)
 
-def build(config: Config) -> Experiment:
-    """The parts that the config names; raises ConfigError where they cannot be made."""
+
+def build(*configs: Config) -> Experiment:
+    """The parts that configs name, of one batch; raises ConfigError where they cannot be made.
+
+    Several configs may differ in the keys of `reludyn.combinations.own_keys` alone.
+    """
+    config = replace(configs[0], replicas=sum(config.replicas for config in configs))
     device, dtype = pick_device(config.device), _DTYPES[config.precision]
     check_memory(config)
     keep_freed_memory()
@@ -60,28 +106,67 @@ def build(config: Config) -> Experiment:
             allowed = f"needs a Hessian of at most {DENSE:,} rows; this model has {size:,} weights"
             raise ConfigError(f"theory.{key}", value, allowed, "Reduce model.width")
     config, target = make_target(config)
-    seeds = range(config.seed, config.seed + config.replicas)
-    drawn = draw_students(config.init, seeds, config.model.width, target.teacher)
+    jobs = _jobs(configs, config, target)
+    drawn = stacked(
+        [draw_students(j.config.init, j.seeds, config.model.width, j.teacher) for j in jobs]
+    )
     subspace = None
     if stays_in_subspace(config):
         subspace = InvariantSubspace.spanned(target.teacher, drawn)
         drawn = subspace.reduce(drawn)
-    student = drawn.to(device, dtype)
-    A = (target.teacher if subspace is None else subspace.teacher).A.to(device, dtype)
+    student, A = drawn.to(device, dtype), _target(jobs, subspace).to(device, dtype)
+    seeds = [seed for job in jobs for seed in job.seeds]
     objective = make_objective(config, target, A, seeds)
-    _check_tolerance(config.trainer.tolerance, objective)
+    for job in jobs:
+        alone = objective.of(job.share.replicas, job.teacher)
+        _check_tolerance(job.config.trainer.tolerance, alone)
+    rule = PhaseRule(target.teacher, A, objective.zero_loss)
+    if A.ndim == 3:
+        rule = PhaseRule.joined([PhaseRule(j.teacher, A) for j in jobs for _ in j.seeds], A)
     on_samples = isinstance(objective.risk, EmpiricalRisk)
     kind = CompiledEngine if compiles(config, device) and not on_samples else Engine
     engine = kind(
         objective.risk,
-        make_update_rule(config, objective.risk, student),
-        PhaseRule(target.teacher, A, objective.zero_loss),
-        config.trainer.tolerance,
+        make_update_rule(config, objective.risk, student, own(jobs, "optimizer.lr", device)),
+        rule,
+        own(jobs, "trainer.tolerance", device),
         config.trainer.gradient_tolerance,
         objective.batches,
         graphs=device.type == "cuda",
     )
-    return Experiment(config, seeds, target.teacher, student, subspace, A, objective, engine)
+    return Experiment(jobs, student, subspace, A, objective, engine)
+
+
+def _jobs(configs: Sequence[Config], config: Config, target: Target) -> Sequence[Job]:
+    """The jobs of a batch, with the sizes of the first one's data, and their targets."""
+    if len(configs) == 1:
+        configs = [config]
+    shares = shares_of([c.replicas for c in configs], config.trainer.keep_weights)
+    jobs = []
+    for job, share in zip(configs, shares, strict=True):
+        same = job.data == configs[0].data
+        job, its_own = (replace(job, data=config.data), target) if same else make_target(job)
+        seeds = range(job.seed, job.seed + job.replicas)
+        jobs.append(Job(job, seeds, its_own.teacher, share))
+    return jobs
+
+
+def _target(jobs: Sequence[Job], subspace: InvariantSubspace | None) -> Tensor:
+    """A (r, m) in the coordinates of the run, or (R, r, m) where jobs have targets of their own."""
+    matrices = [job.teacher.A if subspace is None else subspace.target(job.teacher) for job in jobs]
+    if all(job.teacher is jobs[0].teacher for job in jobs):
+        return matrices[0]
+    return torch.stack([A for A, job in zip(matrices, jobs, strict=True) for _ in job.seeds])
+
+
+def own(jobs: Sequence[Job], key: str, device: torch.device) -> Own:
+    """The value of a key for all replicas, or one a replica, float64 (R,), where jobs differ."""
+    group, name = key.split(".")
+    values = [float(getattr(getattr(job.config, group), name)) for job in jobs]
+    if len(set(values)) == 1:
+        return values[0]
+    counts = torch.tensor([len(job.seeds) for job in jobs])
+    return torch.tensor(values, dtype=torch.float64).repeat_interleave(counts).to(device)
 
 
 def pick_device(name: str) -> torch.device:
@@ -93,10 +178,10 @@ def pick_device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def make_update_rule(config: Config, risk: Risk, student: ReLUStudent) -> UpdateRule:
+def make_update_rule(config: Config, risk: Risk, student: ReLUStudent, lr: Own) -> UpdateRule:
     """The update rule of config.optimizer, for the layers that config.model trains."""
     settings, model = config.optimizer, config.model
-    sizes = StepSizes(settings.lr, settings.output_lr, model.train_hidden, model.train_output)
+    sizes = StepSizes(lr, settings.output_lr, model.train_hidden, model.train_output)
     if isinstance(settings, FlowOptimizer):
         from reludyn.optim.gradient_flow import GradientFlow  # imports scipy
 

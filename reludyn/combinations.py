@@ -39,6 +39,25 @@ def check_combinations(config: Config) -> None:
         _check_single(config)
 
 
+def own_keys(config: Config) -> frozenset[str]:
+    """The keys in which jobs of one batch may differ: each replica has its own value.
+
+    The step size only where the update rule is the paper's, the norm of the target where the risk
+    is in closed form. None where steps are shared, time is limited, or the Hessian or the lemmas
+    are looked at.
+    """
+    theory = config.theory
+    shared = isinstance(config.optimizer, FlowOptimizer) or config.trainer.max_seconds is not None
+    if shared or theory.bounds or theory.spectrum:
+        return frozenset()
+    keys = {"seed", "init.scale", "init.signs", "trainer.tolerance"}
+    if is_constant_descent(config):
+        keys.add("optimizer.lr")
+    if config.data.name == "population" and config.data.covariance == "identity":
+        keys.add("data.target_norm")
+    return frozenset(keys)
+
+
 def is_stochastic(config: Config) -> bool:
     """Whether descent follows a part of the samples, another one in every step."""
     return isinstance(config.optimizer, SGDOptimizer) or is_fresh(config)

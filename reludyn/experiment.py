@@ -6,11 +6,11 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Sequence
-from contextlib import ExitStack, closing
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,15 +18,16 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from reludyn import __version__, survey
-from reludyn.assembly import Experiment, build
+from reludyn.assembly import Experiment, build, own
 from reludyn.combinations import has_theory
+from reludyn.desk import Desk, Instrument, Looks, steps_of
 from reludyn.files import claim
 from reludyn.initialization import replica_scales
-from reludyn.notation import Loss
+from reludyn.notation import Loss, of_replicas
 from reludyn.pairing import PAIRED, Pairs, pair_neurons
 from reludyn.phases import classify, contraction_rate
 from reludyn.recording import bounds, results, run_files
-from reludyn.recording.look import Look, Observer
+from reludyn.recording.look import Observer, kept_replicas
 from reludyn.recording.progress import ProgressReport
 from reludyn.recording.report import print_report
 from reludyn.recording.system import describe
@@ -38,8 +39,7 @@ from reludyn.theory.predictions import Prediction, forecast, predict
 from reludyn.theory.rays import MINIMUM, Outcome
 from reludyn.training.checkpoint import save_checkpoint
 from reludyn.training.engine import State
-from reludyn.training.schedule import look_steps
-from reludyn.training.trainer import StoppedBecause, stopped_because, train
+from reludyn.training.trainer import StoppedBecause, reason_of, stopped_because, train
 
 log = logging.getLogger(__name__)
 Arrays = dict[str, NDArray[Any]]
@@ -63,33 +63,74 @@ def run(config: Config, digest: str, folder: Path) -> StoppedBecause:
     began, console = time.perf_counter(), Console()
     claim(folder)
     record = experiment(config, console, folder)
-    config, state, subspace = record.parts.config, record.state, record.parts.subspace
-    basis = None if subspace is None else subspace.basis
+    pictures, summary = leave(record, digest, folder, began)
+    print_report(console, folder, summary, record.rows, pictures)
+    return record.reason
+
+
+def leave(
+    record: Record, digest: str, folder: Path, began: float
+) -> tuple[list[Path], dict[str, object]]:
+    """Write all files of a run, DONE last; returns its pictures and its summary."""
+    parts, state = record.parts, record.state
+    basis = None if parts.subspace is None else parts.subspace.basis
     save_checkpoint(folder / "checkpoints" / "last.pt", state, basis, digest)
     run_files.write_npz(folder / "trajectory.npz", record.arrays)
     run_files.write_csv(folder / "replicas.csv", results.COLUMNS, record.rows)
     if record.bounds is not None:
         run_files.write_csv(folder / "bounds.csv", bounds.COLUMNS, record.bounds.rows)
     _survey(record, folder)
-    pictures = draw(folder, config.picture) if config.figures else []
+    pictures = draw(folder, parts.config.picture) if parts.config.figures else []
     summary = record.summary | {"wall_seconds": time.perf_counter() - began}
     run_files.write_json(folder / "summary.json", summary)
     if record.reason != "interrupted":
         run_files.write_done(folder, digest)
-    print_report(console, folder, summary, record.rows, pictures)
-    return record.reason
+    return pictures, summary
 
 
 def experiment(config: Config, console: Console, folder: Path | None = None) -> Record:
     """Train and measure; with a folder, TensorBoard's events go there."""
-    began = time.perf_counter()
     parts = build(config)
-    config, objective = parts.config, parts.objective
-    log.info("reludyn %s, %s", __version__, describe(parts.device))
-    state, reason, trajectory, checks = follow(parts, console, folder)
-    log.info("stopped after %d steps: %s", int(state.steps.max()), reason)
-    arrays = trajectory.arrays(lambda W: _lift(parts, W), parts.teacher.A.numpy())
+    _say_where(parts)
+    with closing(Desk(parts, folder)) as desk:
+        state, reason = follow(parts, console, desk)
+    return measure(parts, state, reason, desk, _predict(parts))
+
+
+def experiments(
+    configs: Sequence[Config], console: Console, folders: Sequence[Path]
+) -> Iterator[Record]:
+    """Train several jobs as one batch, and measure: the record of each, as if it had been alone.
+
+    Nothing of a job is logged before its record is asked for, and its events are written then.
+    """
+    parts, looks = build(*configs), Looks()
+    state, reason = follow(parts, console, looks)
     prediction = _predict(parts)
+    for job, folder in zip(parts.jobs, folders, strict=True):
+        replicas, alone = job.share.replicas, parts.of(job)
+        part = state.take(torch.arange(replicas.start, replicas.stop, device=parts.device))
+        memory = parts.engine.optimizer.memory_of(state.memory, replicas)
+        _say_where(alone)
+        with closing(Desk(alone, folder)) as desk:
+            looks.replay(job.share, desk)
+        yield measure(
+            alone,
+            replace(part, memory=memory),
+            reason if part.running.any() else reason_of(part),
+            desk,
+            None if prediction is None else prediction.of(replicas),
+        )
+
+
+def measure(
+    parts: Experiment, state: State, reason: StoppedBecause, desk: Desk,
+    prediction: Prediction | None,
+) -> Record:  # fmt: skip
+    """What came out of one job."""
+    config = parts.config
+    log.info("stopped after %d steps: %s", int(state.steps.max()), reason)
+    arrays = desk.trajectory.arrays(lambda W: _lift(parts, W), parts.teacher.A.numpy())
     if prediction is not None:
         half = prediction.T_direction.double()
         arrays["predicted_T_direction"] = half.where(half >= 0, math.nan).numpy()
@@ -103,68 +144,44 @@ def experiment(config: Config, console: Console, folder: Path | None = None) -> 
         "experiment": config.name,
         "device": str(parts.device),
         "precision": config.precision,
-        "wall_seconds": time.perf_counter() - began,
+        "wall_seconds": desk.seconds,
         "steps": int(state.steps.max()),
         "replicas": config.replicas,
         "stopped_because": reason,
         **results.summarise(rows),
-        "loss_resolution": objective.risk.resolution,
+        "loss_resolution": parts.objective.risk.resolution,
     }
-    if checks is not None:
-        summary["bounds"] = {name: tally.as_json() for name, tally in checks.tallies.items()}
-        for name, tally in checks.violated.items():
+    if desk.checks is not None:
+        summary["bounds"] = {name: tally.as_json() for name, tally in desk.checks.tallies.items()}
+        for name, tally in desk.checks.violated.items():
             log.warning(
                 "%s is violated by %d replicas, first at step %d",
                 name, len(tally.replicas), tally.first_violation,
             )  # fmt: skip
-    return Record(parts, state, reason, arrays, rows, checks, summary)
+    return Record(parts, state, reason, arrays, rows, desk.checks, summary)
 
 
 def follow(
-    parts: Experiment, console: Console, folder: Path | None
-) -> tuple[State, StoppedBecause, run_files.Trajectory, bounds.BoundsTable | None]:
-    """Train under the eyes of all instruments."""
-    config, trainer = parts.config, parts.config.trainer
-    looks = look_steps(trainer.steps, trainer.looks, trainer.spacing)
-    objective = parts.objective
+    parts: Experiment, console: Console, instrument: Instrument
+) -> tuple[State, StoppedBecause]:
+    """Train under the eyes of an instrument."""
+    trainer, objective = parts.config.trainer, parts.objective
     observer = Observer(
-        objective.risk, parts.A, parts.student, trainer.keep_weights, objective.beside,
-        trainer.observables == "full", objective.test, _theory_observer(parts),
+        objective.risk, parts.A, parts.student, [job.share for job in parts.jobs],
+        objective.beside, trainer.observables == "full", objective.test, _theory_observer(parts),
     )  # fmt: skip
-    trajectory = run_files.Trajectory(len(looks), config.data.dim)
-    shown = min(trainer.keep_weights, config.replicas)
-    checks = bounds.BoundsTable(parts.seeds, shown) if config.theory.bounds else None
-    with ExitStack() as stack:
-        progress = ProgressReport(console, trainer.steps, config.replicas)
-        instruments: list[Instrument] = [stack.enter_context(progress)]
-        if config.logger.name == "tensorboard" and folder is not None:
-            from reludyn.recording.tensorboard import TensorBoard
-
-            board = TensorBoard(
-                folder / "tensorboard", parts.seeds, config.logger.replicas,
-                shown if has_theory(config) or config.theory.spectrum else 0, config.optimizer.lr,
-            )  # fmt: skip
-            instruments.append(stack.enter_context(closing(board)))
-        if checks is not None:
-            instruments.append(checks)
-        instruments.append(trajectory)  # last: a look is complete once it is there
+    with ProgressReport(console, trainer.steps, parts.student.replicas) as progress:
 
         def look(state: State) -> None:
             seen = observer.look(state)
-            for instrument in instruments:
-                instrument.record(seen)
+            progress.record(seen)
+            instrument.record(seen)
 
         seconds = math.inf if trainer.max_seconds is None else trainer.max_seconds
-        state, reason = train(parts.engine, parts.student, looks, look, seconds)
-        if trajectory.last_step != int(state.steps.max()):  # interrupted before it was looked at
+        state, reason = train(parts.engine, parts.student, steps_of(trainer), look, seconds)
+        if instrument.last_step != int(state.steps.max()):  # interrupted before it was looked at
             look(state)
-    return state, reason, trajectory, checks
-
-
-class Instrument(Protocol):
-    """Anything that takes looks."""
-
-    def record(self, look: Look) -> None: ...
+    return state, reason
 
 
 def replica_rows(
@@ -239,31 +256,38 @@ def _survey(record: Record, folder: Path) -> None:
         run_files.write_npz(folder / "margins.npz", survey.margins())
 
 
+def _say_where(parts: Experiment) -> None:
+    log.info("reludyn %s, %s", __version__, describe(parts.device))
+
+
 def _predict(parts: Experiment) -> Prediction | None:
     """What theory says of the population limit, where it speaks."""
     config = parts.config
     if not has_theory(config):
         return None
     initial, A = _on_host(parts)
-    return predict(
-        initial, A, config.optimizer.lr, config.trainer.tolerance, config.trainer.steps,
-        parts.objective.risk.activation,
-    )  # fmt: skip
+    lr, tolerance = (
+        own(parts.jobs, key, A.device) for key in ("optimizer.lr", "trainer.tolerance")
+    )
+    activation = parts.objective.risk.activation
+    return predict(initial, A, lr, tolerance, config.trainer.steps, activation)
 
 
 def _theory_observer(parts: Experiment) -> TheoryObserver:
     config, population = parts.config, parts.objective.population
-    first, checked, expected = min(config.trainer.keep_weights, config.replicas), None, None
-    if has_theory(config) and first:
+    kept, checked, expected = kept_replicas([job.share for job in parts.jobs]), None, None
+    if has_theory(config) and len(kept):
         initial, A = _on_host(parts)
-        some = initial.map(lambda layer: layer[:first])
-        expected = forecast(some, A, config.optimizer.lr, parts.objective.risk.activation)
+        lr = of_replicas(own(parts.jobs, "optimizer.lr", A.device), kept)
+        A = A if A.ndim == 2 else A[kept]
+        some = initial.map(lambda layer: layer[kept])
+        expected = forecast(some, A, lr, parts.objective.risk.activation)
     if config.theory.bounds:
         assert population is not None
         lr, n = config.optimizer.lr, config.data.samples
         checked = Checked(parts.student, population, lr, n)
-    of = population if config.theory.spectrum and first else None
-    return TheoryObserver(expected, of, first, parts.teacher.inputs, checked)
+    of = population if config.theory.spectrum and len(kept) else None
+    return TheoryObserver(expected, of, kept, parts.teacher.inputs, checked)
 
 
 def _on_host(parts: Experiment) -> tuple[ReLUStudent, torch.Tensor]:

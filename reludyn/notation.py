@@ -11,13 +11,30 @@ Symbols
 
 The replica axis leads everywhere; one run is the case R = 1. Every function of the weights also
 takes m reduced inputs for d, since all of them are invariant under rotations of the input.
+
+What belongs to the setting (step size, tolerance, A) is the same for all replicas, or each replica
+has its own (`Own`, and A (R, r, d)): replicas of one batch may come from different jobs.
 """
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
+
+Own = float | Tensor  # one number for all replicas, or (R,) one for each
+
+
+def against(value: Own, x: Tensor) -> Tensor:
+    """Such numbers, shaped to meet x (R, ...)."""
+    numbers = torch.as_tensor(value, dtype=torch.float64, device=x.device)
+    return numbers.view(-1, *(1 for _ in x.shape[1:])) if numbers.ndim else numbers
+
+
+def of_replicas(value: Own, replicas: Tensor) -> Own:
+    """The numbers of some replicas, by their indices."""
+    return value[replicas] if isinstance(value, Tensor) else value
 
 
 class Gradient(NamedTuple):

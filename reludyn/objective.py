@@ -69,6 +69,15 @@ class Objective:
         """The population risk, where it is not what is minimised."""
         return None if self.population is self.risk else self.population
 
+    def of(self, replicas: slice, teacher: LinearTeacher) -> Objective:
+        """That of some replicas of a batch, which all learn this target."""
+        if not isinstance(self.risk, PopulationRisk):
+            return replace(self, risk=self.risk.take(torch.arange(replicas.start, replicas.stop)))
+        risk = self.risk.of(replicas.start)
+        population = risk if self.population is self.risk else self.population
+        zero_loss = self.zero_loss if risk is self.risk else teacher.zero_loss
+        return replace(self, risk=risk, population=population, zero_loss=zero_loss)
+
 
 def make_target(config: Config) -> tuple[Config, Target]:
     """The target of config.data, and the config with the sizes that a file decided.

@@ -1,6 +1,7 @@
 """Order parameters: the few numbers that describe a student of a linear teacher.
 
-All take W (R, k, d), V (R, r, k) and the teacher A (r, d), in full or reduced coordinates.
+All take W (R, k, d), V (R, r, k) and the teacher A (r, d), or one a replica (R, r, d), in full or
+reduced coordinates.
 """
 
 from __future__ import annotations
@@ -88,7 +89,8 @@ def effective_weight_error(student: ReLUStudent, A: Tensor, activation: LeakyReL
     network.
     """
     v = student.V.squeeze(-2).unsqueeze(-1)  # (R, 2, 1)
-    error = (v.abs() * student.W - v.sign() * _share(A, activation)).square().sum((-2, -1)).sqrt()
+    target = _share(A, activation).unsqueeze(-2)
+    error = (v.abs() * student.W - v.sign() * target).square().sum((-2, -1)).sqrt()
     return torch.where(v.prod(-2).squeeze(-1) < 0, error, torch.full_like(error, torch.nan))
 
 
@@ -99,7 +101,8 @@ def saddle_ratio(student: ReLUStudent, A: Tensor, activation: LeakyReLU = RELU) 
     p = odd / (odd^2 + even^2) is the best slope of one ray, 1 for ReLU.
     """
     _, negative = group_sums(student)
-    return negative @ A[0] / (activation.best_ray * A[0].square().sum())
+    a = A[..., 0, :]
+    return (negative * a).sum(-1) / (activation.best_ray * a.square().sum(-1))
 
 
 def learned(student: ReLUStudent, A: Tensor, activation: LeakyReLU = RELU) -> Tensor:
@@ -113,4 +116,5 @@ def learned(student: ReLUStudent, A: Tensor, activation: LeakyReLU = RELU) -> Te
 
 def _share(A: Tensor, activation: LeakyReLU) -> Tensor:
     """What each sign group contributes at a minimum: odd (p - q) = a with even (p + q) = 0."""
-    return A[0] / (2 * activation.odd) if activation.even > 0 else torch.full_like(A[0], torch.nan)
+    a = A[..., 0, :]
+    return a / (2 * activation.odd) if activation.even > 0 else torch.full_like(a, torch.nan)

@@ -9,6 +9,8 @@ follows.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from copy import copy
 from typing import NamedTuple
 
 import numpy as np
@@ -18,7 +20,7 @@ from torch import Tensor
 
 from reludyn.activation import RELU, LeakyReLU
 from reludyn.kernels import angle, norm
-from reludyn.notation import Evaluation, Loss
+from reludyn.notation import Evaluation, Loss, Own, of_replicas
 from reludyn.order_parameters import output_norms, targets
 from reludyn.student import ReLUStudent
 from reludyn.teacher import LinearTeacher
@@ -53,9 +55,28 @@ class PhaseRule:
 
     def __init__(self, teacher: LinearTeacher, A: Tensor, zero_loss: float | None = None) -> None:
         self.A = A  # the teacher's matrix on the device and in the precision of the run
-        self.grown = GROWN * math.sqrt(teacher.smallest_scale)
+        self.grown: Own = GROWN * math.sqrt(teacher.smallest_scale)
         # the risk of the zero student, E|A x|^2 / 2: the unit of losses
-        self.zero_loss = teacher.zero_loss if zero_loss is None else zero_loss
+        self.zero_loss: Own = teacher.zero_loss if zero_loss is None else zero_loss
+
+    @staticmethod
+    def joined(rules: Sequence[PhaseRule], A: Tensor) -> PhaseRule:
+        """One rule a replica, (R,) of them, with A (R, r, m)."""
+        joined = copy(rules[0])
+        joined.A = A
+        joined.grown = A.new_tensor([rule.grown for rule in rules])
+        joined.zero_loss = A.new_tensor([rule.zero_loss for rule in rules])
+        return joined
+
+    def take(self, replicas: Tensor) -> PhaseRule:
+        """That of some replicas; itself where it is the same for all."""
+        if self.A.ndim == 2:
+            return self
+        part = copy(self)
+        part.A = self.A[replicas]
+        part.grown = of_replicas(self.grown, replicas)
+        part.zero_loss = of_replicas(self.zero_loss, replicas)
+        return part
 
     def tick(
         self, clocks: Clocks, steps: Tensor, iterates: ReLUStudent, made: Tensor, converged: Tensor
@@ -63,7 +84,8 @@ class PhaseRule:
         """The clocks after b iterates, W (b, R, k, d) and V (b, R, r, k), of iterations steps
         (b, R) have been seen, of which each replica has made some (b, R)."""
         align = first_of(clocks.align, steps, aligned(iterates, self.A) & made)
-        grown = (output_norms(iterates) >= self.grown).all(-1) & (align >= 0) & (steps >= align)
+        smallest = output_norms(iterates).amin(-1)
+        grown = (smallest >= self.grown) & (align >= 0) & (steps >= align)
         return Clocks(
             align,
             first_of(clocks.growth, steps, grown & made),

@@ -48,6 +48,11 @@ class ReLUStudent(NamedTuple):
         return [ReLUStudent(W, V) for W, V in pairs]
 
 
+def stacked(students: Sequence[ReLUStudent]) -> ReLUStudent:
+    """The replicas of several, one behind the other."""
+    return ReLUStudent(*(torch.cat(layers) for layers in zip(*students, strict=True)))
+
+
 @dataclass(frozen=True)
 class InvariantSubspace:
     """Orthonormal coordinates of span(rows of A, rows of W(0)), one basis a replica.
@@ -75,9 +80,17 @@ class InvariantSubspace:
         else:  # all of R^d: complete the rows of A
             basis = torch.linalg.qr(teacher.directions, mode="complete").Q.expand(R, d, d)
         basis = torch.cat([along, basis[..., r:]], -1)
-        reduced = torch.zeros(r, basis.shape[-1], dtype=torch.float64)
-        reduced[:, :r] = teacher.A @ teacher.directions
+        reduced = _reduced(teacher, teacher.directions, basis.shape[-1])
         return InvariantSubspace(basis, LinearTeacher(reduced))
+
+    def target(self, teacher: LinearTeacher) -> Tensor:
+        """A B (r, m) of another teacher whose rows span the same space."""
+        r, m = self.teacher.A.shape
+        return _reduced(teacher, self.basis[0, :, :r], m)
+
+    def of(self, replicas: slice, teacher: LinearTeacher) -> InvariantSubspace:
+        """That of some replicas, which have this teacher."""
+        return InvariantSubspace(self.basis[replicas], LinearTeacher(self.target(teacher)))
 
     def reduce(self, student: ReLUStudent) -> ReLUStudent:
         """W (R, k, d) -> W B (R, k, m)."""
@@ -86,3 +99,11 @@ class InvariantSubspace:
     def lift(self, student: ReLUStudent) -> ReLUStudent:
         """W B (R, k, m) -> W (R, k, d); also of the first few replicas alone."""
         return student.map_hidden(lambda W: W @ self.basis[: len(W)].to(W).mT)
+
+
+def _reduced(teacher: LinearTeacher, directions: Tensor, m: int) -> Tensor:
+    """A in coordinates (r, m) of which the first r are along these directions (d, r), which span
+    its rows."""
+    A = torch.zeros(teacher.outputs, m, dtype=torch.float64)
+    A[:, : teacher.outputs] = teacher.A @ directions
+    return A

@@ -18,7 +18,7 @@ from reludyn.optim import StepSizes
 from reludyn.optim.gradient_descent import GradientDescent
 from reludyn.phases import PhaseRule
 from reludyn.recording.bounds import BoundsTable
-from reludyn.recording.look import Observer
+from reludyn.recording.look import Observer, kept_replicas, shares_of
 from reludyn.recording.theory import Checked, TheoryObserver
 from reludyn.risk import PopulationRisk
 from reludyn.student import ReLUStudent
@@ -191,8 +191,11 @@ def followed(
     population = PopulationRisk(teacher.A)
     risk = empirical_risk(*sampled(teacher, n, seeds)) if n else population
     engine = Engine(risk, GradientDescent(StepSizes(lr)), PhaseRule(teacher, teacher.A), 1e-20)
-    theory = TheoryObserver(None, None, 0, d, Checked(student, population, lr, n))
-    observer, table = Observer(risk, teacher.A, student, 0, theory=theory), BoundsTable(seeds, 0)
+    shares = shares_of([student.replicas], 0)
+    checked = Checked(student, population, lr, n)
+    theory = TheoryObserver(None, None, kept_replicas(shares), d, checked)
+    observer = Observer(risk, teacher.A, student, shares, theory=theory)
+    table = BoundsTable(seeds, 0)
     state: State = engine.start(student)
     for _ in range(600):
         table.record(observer.look(state))

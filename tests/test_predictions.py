@@ -104,7 +104,8 @@ def test_curves_follow_the_trajectory() -> None:
         lambda W, V: reference.population_gradient(W, V, teacher.A.numpy()), 0.1, looks[-1],
     )  # fmt: skip
     for look in looks:
-        W, V, expected = Ws[look], Vs[look], said.at(look)
+        at = torch.full((students.replicas,), look)
+        W, V, expected = Ws[look], Vs[look], said.at(at)
         np.testing.assert_allclose(expected.w_norm[0], np.linalg.norm(W, axis=1), rtol=1e-3)
         np.testing.assert_allclose(expected.v_norm[0], np.abs(V[0]), rtol=1e-3)
         angle = reference.angle_to_target(W, V, teacher.A.numpy())
@@ -139,7 +140,7 @@ def test_the_linear_phase_is_linear_descent(slope: float, steps: int) -> None:
     student = drawn("theorem", range(3), 4, 30, 3, 1e-6, teacher=teacher)
     A = teacher.A.numpy()
     U, s, Q = np.linalg.svd(A, full_matrices=False)
-    said = forecast(student, teacher.A, 0.1, activation).at(steps)
+    said = forecast(student, teacher.A, 0.1, activation).at(torch.full((3,), steps))
     small = LinearPhase(student, teacher.A, 0.1, activation).at(torch.tensor([steps]))
     for j in range(3):
         W, V = linear_descent(

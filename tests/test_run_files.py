@@ -354,7 +354,8 @@ def thinned(T: int, R: int, k: int, limit: int, kept: int = 2) -> Arrays:
         per_replica = {name: draw.random(R) for name in ("loss", "loss_linear")}
         neurons = {name: draw.random((R, k)) for name in ("w_norm", "v_norm", "imbalance")}
         look = Look(
-            step=step, time=0.1 * step, running=R, full={}, loss_rectification=draw.random(R),
+            steps=np.full(R, step), times=np.full(R, 0.1 * step), going=np.ones(R, dtype=bool),
+            full={}, loss_rectification=draw.random(R),
             loss_population=None, beside=Beside(),
             angle_to_target=draw.random((R, k)), angle_between=draw.random((R, k, k)),
             phase=np.zeros(R), W=draw.random((kept, k, 3)), V=draw.random((kept, 1, k)),

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
-from reludyn.notation import Gradient
+from reludyn.notation import Gradient, Own, of_replicas
 from reludyn.student import ReLUStudent
 
 Memory = dict[str, Any] | None  # what later steps depend on besides weights and gradient
@@ -17,16 +17,21 @@ Memory = dict[str, Any] | None  # what later steps depend on besides weights and
 @dataclass(frozen=True)
 class StepSizes:
     """Step size lr of the hidden layer, output_lr of the output layer (None: the same), and which
-    layers are trained: the others stay as they are."""
+    layers are trained: the others stay as they are. Sizes of each replica are float64."""
 
-    lr: float
-    output_lr: float | None = None
+    lr: Own
+    output_lr: Own | None = None
     train_hidden: bool = True
     train_output: bool = True
 
     @property
-    def output(self) -> float:
+    def output(self) -> Own:
         return self.lr if self.output_lr is None else self.output_lr
+
+    def take(self, replicas: Tensor) -> StepSizes:
+        """Those of some replicas, by their indices."""
+        output = None if self.output_lr is None else of_replicas(self.output_lr, replicas)
+        return replace(self, lr=of_replicas(self.lr, replicas), output_lr=output)
 
     def norm(self, gradient: Gradient) -> Tensor:
         """Norm of the gradient of the layers that are trained, (R,)."""
@@ -50,7 +55,7 @@ class UpdateRule(Protocol):
     def sizes(self) -> StepSizes:
         """Of the two layers."""
 
-    def time(self, step: int, before: float) -> float:
+    def time(self, step: int, before: Own) -> Own:
         """The time after iteration `step`, before its update, from that one iteration earlier: the
         sum of the step sizes of the hidden layer."""
 
@@ -62,3 +67,9 @@ class UpdateRule(Protocol):
 
     def restore(self, memory: Memory) -> None:
         """Go on from a snapshot."""
+
+    def take(self, replicas: Tensor) -> UpdateRule:
+        """That of some replicas, of a separable rule."""
+
+    def memory_of(self, memory: Memory, replicas: slice) -> Memory:
+        """The part of a snapshot that belongs to some replicas."""

@@ -5,7 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from reludyn.notation import Gradient
+import torch
+from torch import Tensor
+
+from reludyn.notation import Gradient, Own, against
 from reludyn.optim import Memory, StepSizes
 from reludyn.student import ReLUStudent
 
@@ -17,14 +20,14 @@ class GradientDescent:
     sizes: StepSizes  # mu = lr, mu' = output_lr
     separable: ClassVar[bool] = True
 
-    def time(self, step: int, before: float) -> float:
+    def time(self, step: int, before: Own) -> Own:
         """mu step."""
         return self.sizes.lr * step
 
     def step(self, student: ReLUStudent, gradient: Gradient) -> ReLUStudent:
         """One update of all replicas."""
-        W = student.W.sub(gradient.W, alpha=self.sizes.lr)
-        V = student.V.sub(gradient.V, alpha=self.sizes.output)
+        W = _moved(student.W, gradient.W, self.sizes.lr)
+        V = _moved(student.V, gradient.V, self.sizes.output)
         return self.sizes.trained(student, ReLUStudent(W, V))
 
     def snapshot(self) -> Memory:
@@ -33,3 +36,18 @@ class GradientDescent:
 
     def restore(self, memory: Memory) -> None:
         """Nothing to do."""
+
+    def take(self, replicas: Tensor) -> GradientDescent:
+        """With the step sizes of some replicas."""
+        return GradientDescent(self.sizes.take(replicas))
+
+    def memory_of(self, memory: Memory, replicas: slice) -> Memory:
+        """None."""
+        return None
+
+
+def _moved(x: Tensor, gradient: Tensor, lr: Own) -> Tensor:
+    """x - lr gradient, in one operation."""
+    if isinstance(lr, Tensor):
+        return torch.addcmul(x, against(lr, x).to(x), gradient, value=-1)
+    return x.sub(gradient, alpha=lr)

@@ -10,7 +10,7 @@ from torch import Tensor
 from torchdiffeq import odeint
 
 from reludyn.errors import StuckError
-from reludyn.notation import Gradient
+from reludyn.notation import Gradient, Own
 from reludyn.optim import Memory, StepSizes
 from reludyn.risk import Risk
 from reludyn.student import ReLUStudent
@@ -34,7 +34,7 @@ class GradientFlow:
     method: str = "dopri8"
     separable: ClassVar[bool] = False
 
-    def time(self, step: int, before: float) -> float:
+    def time(self, step: int, before: Own) -> Own:
         """lr step."""
         return self.sizes.lr * step
 
@@ -86,3 +86,11 @@ class GradientFlow:
 
     def restore(self, memory: Memory) -> None:
         """Nothing to do."""
+
+    def take(self, replicas: Tensor) -> GradientFlow:
+        """Replicas share their steps: none can be taken."""
+        raise NotImplementedError
+
+    def memory_of(self, memory: Memory, replicas: slice) -> Memory:
+        """None."""
+        return None

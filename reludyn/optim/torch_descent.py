@@ -7,10 +7,11 @@ from copy import deepcopy
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, LRScheduler, SequentialLR
 
-from reludyn.notation import Gradient
+from reludyn.notation import Gradient, Own
 from reludyn.optim import Memory, StepSizes
 from reludyn.student import ReLUStudent
 
@@ -44,7 +45,7 @@ class TorchDescent:
         )
         self.schedule = None if plan is None else plan(self.optimizer)
 
-    def time(self, step: int, before: float) -> float:
+    def time(self, step: int, before: Own) -> Own:
         """The sum of the step sizes so far."""
         return before + float(self.optimizer.param_groups[0]["lr"])
 
@@ -70,6 +71,22 @@ class TorchDescent:
         self.optimizer.load_state_dict(copy["optimizer"])
         if self.schedule is not None:
             self.schedule.load_state_dict(copy["schedule"])
+
+    def take(self, replicas: Tensor) -> TorchDescent:
+        """The state of the optimizer is that of all replicas: none can be taken."""
+        raise NotImplementedError
+
+    def memory_of(self, memory: Memory, replicas: slice) -> Memory:
+        """With the state of these weights; what is not of a replica (steps, schedule) stays."""
+        assert memory is not None
+        state = {
+            layer: {
+                name: x[replicas] if isinstance(x, Tensor) and x.ndim == 3 else x
+                for name, x in entries.items()
+            }
+            for layer, entries in memory["optimizer"]["state"].items()
+        }
+        return memory | {"optimizer": memory["optimizer"] | {"state": state}}
 
 
 def schedule(name: str, warmup: int, steps: int) -> Plan | None:

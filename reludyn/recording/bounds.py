@@ -49,7 +49,7 @@ class BoundsTable:
         self.steps = np.full(len(seeds), -1)
 
     def record(self, look: Look) -> None:
-        steps = look.beside.steps
+        steps = look.steps
         new = steps > self.steps  # a replica that has stopped is not checked again
         self.steps = steps
         for name, sides in look.beside.bounds.items():

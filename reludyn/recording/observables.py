@@ -145,7 +145,7 @@ def _(moment: Moment) -> Tensor | None:
 
 
 def _groups(moment: Moment) -> tuple[Tensor, Tensor] | tuple[None, None]:
-    if moment.A.shape[0] > 1:
+    if moment.A.shape[-2] > 1:
         return None, None
     sums = torch.stack(order_parameters.group_sums(moment.state.student), -2)  # (R, 2, d)
     return order_parameters.along_and_across(sums, moment.A)

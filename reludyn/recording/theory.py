@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from reludyn.risk import PopulationRisk
 from reludyn.student import ReLUStudent
 from reludyn.theory.bounds import STATEMENTS, Point, Sides
-from reludyn.theory.predictions import Expected, Forecast
+from reludyn.theory.predictions import Forecast
 from reludyn.theory.spectrum import spectrum
 from reludyn.training.engine import State
 
@@ -30,29 +30,28 @@ class Beside:
     predicted: Mapping[str, Array] = field(default_factory=dict)
     spectrum: Mapping[str, Array] = field(default_factory=dict)
     bounds: Mapping[str, Sides] = field(default_factory=dict)
-    steps: Array = field(default_factory=lambda: np.empty(0))  # (R,) iterations of each replica
 
 
 @dataclass(frozen=True)
 class TheoryObserver:
     """Follows the predicted trajectory, and measures what theory speaks of."""
 
-    forecast: Forecast | None  # of the first replicas
+    forecast: Forecast | None  # of the replicas whose weights are kept
     hessian_of: PopulationRisk | None  # whose spectrum is computed
-    first: int  # how many replicas
+    kept: Tensor  # their indices
     inputs: int  # d
     checked: Checked | None = None
 
-    def look(self, state: State) -> Beside:
+    def look(self, state: State, steps: Tensor) -> Beside:
+        """steps: where the look of each replica that is kept belongs, on the host."""
         return Beside(
-            {} if self.forecast is None else _predicted(self.forecast, int(state.steps.max())),
+            {} if self.forecast is None else _predicted(self.forecast, steps),
             {} if self.hessian_of is None else self._spectrum(self.hessian_of, state),
             {} if self.checked is None else self.checked.sides(state),
-            state.steps.cpu().numpy(),
         )
 
     def _spectrum(self, risk: PopulationRisk, state: State) -> dict[str, Array]:
-        student = state.student.map(lambda layer: layer[: self.first])
+        student = state.student.map(lambda layer: layer[self.kept])
         found = spectrum(risk.hessian(student), self.inputs)
         columns = {
             "sharpness": found.sharpness,
@@ -86,8 +85,11 @@ class Checked:
         }
 
 
-def _predicted(forecast: Forecast, step: int) -> dict[str, Array]:
-    expected = forecast.at(min(step, LAST))
-    if step > LAST:
-        expected = Expected(*(torch.full_like(x, np.nan) for x in expected))
-    return {f"predicted_{name}": x.numpy() for name, x in expected._asdict().items()}
+def _predicted(forecast: Forecast, steps: Tensor) -> dict[str, Array]:
+    expected, known = forecast.at(steps.clamp_max(LAST)), steps <= LAST
+    columns = {name: x.where(_rows(known, x), np.nan) for name, x in expected._asdict().items()}
+    return {f"predicted_{name}": x.numpy() for name, x in columns.items()}
+
+
+def _rows(on: Tensor, x: Tensor) -> Tensor:
+    return on.view(-1, *(1 for _ in x.shape[1:]))

@@ -36,13 +36,15 @@ _BLOCK = 2**23  # numbers held at once
 
 
 def decompose(student: ReLUStudent, A: Tensor, activation: LeakyReLU) -> Loss:
-    """Population risk and its parts, each (R,), for the teacher A (r, d); x ~ N(0, I)."""
+    """Population risk and its parts, each (R,), for the teacher A (r, d), or one a replica
+    (R, r, d); x ~ N(0, I)."""
     _, k, d = student.W.shape
-    cost = k * d * A.shape[0] + 64 * k
-    blocks = student.split(max(1, _BLOCK // cost))
+    replicas = max(1, _BLOCK // (k * d * A.shape[-2] + 64 * k))
+    blocks = student.split(replicas)
+    teachers = A.split(replicas) if A.ndim == 3 else [A] * len(blocks)
     parts = [
-        (_linear(block, A, activation.odd), _rectification(block, A, activation.even))
-        for block in blocks
+        (_linear(block, a, activation.odd), _rectification(block, a, activation.even))
+        for block, a in zip(blocks, teachers, strict=True)
     ]
     linear = torch.cat([a for a, _ in parts])
     rectification = torch.cat([b for _, b in parts])

@@ -33,8 +33,9 @@ class Point(NamedTuple):
 
 
 def evaluate(W: Tensor, V: Tensor, A: Tensor, zero: Tensor, activation: LeakyReLU) -> Point:
-    """Value and gradient for W (k, m, R), V (k, r, R) and A (r, r), the target in coordinates where
-    it has no further columns; zero is the loss |A|_F^2 / 2 of the zero student."""
+    """Value and gradient for W (k, m, R), V (k, r, R) and A (r, r), or (r, r, R), the target in
+    coordinates where it has no further columns; zero is the loss |A|_F^2 / 2 of the zero student.
+    """
     k, r, tiny = len(W), len(A), torch.finfo(W.dtype).tiny
     first, second = map(list, zip(*((i, j) for i in range(k) for j in range(i)), strict=True))
     at = {pair: place for place, pair in enumerate(zip(first, second, strict=True))}
@@ -51,7 +52,7 @@ def evaluate(W: Tensor, V: Tensor, A: Tensor, zero: Tensor, activation: LeakyReL
     kernel = weight * gram + length[first] * length[second] * sine
     swing = torch.cat([S * sine, torch.zeros_like(norms)])[table].unflatten(0, (k, k))
     radial = across * norms + (swing * length).sum(1) * inverse
-    pull = (activation.odd * A).unsqueeze(-1)
+    pull = activation.odd * (A if A.ndim == 3 else A.unsqueeze(-1))
     target = (V.unsqueeze(2) * pull).sum(1)  # (k, r, R)
     along = (W[:, None, :r] * pull).sum(2)
     inner = (V * along).sum(1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable
+from copy import copy
 from dataclasses import replace
 
 import torch
@@ -19,7 +20,8 @@ from reludyn.student import ReLUStudent
 
 
 class PopulationRisk:
-    """L(W, V) = 1/2 E|V phi(W x) - A x|^2 over x ~ N(0, I), for A (r, d) and any k, r >= 1.
+    """L(W, V) = 1/2 E|V phi(W x) - A x|^2 over x ~ N(0, I), for A (r, d) and any k, r >= 1; for
+    A (R, r, d) each replica has its own.
 
     phi(z) = odd z + even |z|, odd = even = 1/2 for ReLU. With S_ij = v_i.v_j, t_ij the angle
     between w_i and w_j, c = 2 even^2/pi, q_ij = odd^2 + c (pi/2 - t_ij) and the kernel
@@ -40,7 +42,7 @@ class PopulationRisk:
     def __init__(self, A: Tensor, activation: LeakyReLU = RELU) -> None:
         self.A, self.activation = A, activation
         self.pull = activation.odd * A
-        self.zero_loss = A.square().sum() / 2  # of the student 0
+        self.zero_loss = A.square().sum((-2, -1)) / 2  # of the student 0
 
     @property
     def resolution(self) -> float:
@@ -62,8 +64,17 @@ class PopulationRisk:
         return decomposition.decompose(student, self.A, self.activation)
 
     def take(self, replicas: Tensor) -> PopulationRisk:
-        """Itself: it is the same for all replicas."""
-        return self
+        """Itself where it is the same for all replicas."""
+        return self if self.A.ndim == 2 else self._at(replicas)
+
+    def of(self, replica: int) -> PopulationRisk:
+        """That of one replica, for any number of students."""
+        return self if self.A.ndim == 2 else self._at(replica)
+
+    def _at(self, place: Tensor | int) -> PopulationRisk:
+        part = copy(self)
+        part.A, part.pull, part.zero_loss = self.A[place], self.pull[place], self.zero_loss[place]
+        return part
 
     def switched(self, before: ReLUStudent, after: ReLUStudent) -> Tensor:
         """P(sign(w_i.x) != sign(w'_i.x)) = angle(w_i, w'_i) / pi, (R, k)."""

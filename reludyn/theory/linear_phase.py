@@ -19,6 +19,7 @@ from torch.nn.functional import pad
 
 from reludyn.activation import RELU, LeakyReLU
 from reludyn.kernels import angle, norm
+from reludyn.notation import Own, against
 from reludyn.student import ReLUStudent
 from reludyn.theory.rays import ALIGNED, first_time
 
@@ -39,20 +40,23 @@ class Small(NamedTuple):
 
 @dataclass(frozen=True)
 class LinearPhase:
-    """The linear dynamics of R students W (R, k, d), V (R, r, k) with teacher A (r, d)."""
+    """The linear dynamics of R students W (R, k, d), V (R, r, k) with teacher A (r, d), or one a
+    replica (R, r, d)."""
 
     student: ReLUStudent
     A: Tensor
-    lr: float
+    lr: Own
     activation: LeakyReLU = RELU
 
     def at(self, iterations: Tensor) -> Small:
-        """The weights after the given iterations, (T,)."""
+        """The weights after the given iterations, (T,), or (R, T) for each replica its own."""
         U, s, Q = torch.linalg.svd(self.A, full_matrices=False)
         W, V = self.student
         alpha, beta = V.mT @ U, W @ Q.mT
         across = norm(W - beta @ Q).unsqueeze(1)
-        mu, t = self.lr * self.activation.odd * s, iterations.view(1, -1, 1, 1)
+        s = s[..., None, None, :]
+        mu = against(self.lr, alpha.unsqueeze(1)) * self.activation.odd * s
+        t = torch.atleast_2d(iterations)[..., None, None]
         growing = ((alpha + beta) / 2).unsqueeze(1) * (1 + mu) ** t.to(W)
         decaying = ((alpha - beta) / 2).unsqueeze(1) * (1 - mu) ** t.to(W)
         alpha, beta = growing + decaying, growing - decaying
@@ -66,8 +70,9 @@ class LinearPhase:
         """sum_i odd alpha_ij beta_ij / s_j, (R, T, r): how much of direction j of A the effective
         map odd V W has."""
         s: Tensor = torch.linalg.svdvals(self.A)
+        s = s.unsqueeze(-2)
         parts = self.activation.odd * (small.alpha * small.beta).sum(-2) / s
-        return parts.where(s > EPS * s[0], math.nan)
+        return parts.where(s > EPS * s[..., :1], math.nan)
 
     def times(self, steps: int) -> tuple[Tensor, Tensor]:
         """(T_align (R,), T_direction (R, r)) within so many steps, else -1.
@@ -77,11 +82,11 @@ class LinearPhase:
         brought direction j to s_j, which is where logistic growth brings it to s_j / 2. Directions
         that compete with one learned earlier come later.
         """
-        R, r = self.student.replicas, len(self.A)
-        limit = SMALL * math.sqrt(float(torch.linalg.matrix_norm(self.A, ord=2)))
+        R, r = self.student.replicas, self.A.shape[-2]
+        limit = SMALL * torch.linalg.matrix_norm(self.A, ord=2).sqrt().unsqueeze(-1)
         align = torch.full((R,), -1)
         s = torch.linalg.svdvals(self.A)
-        null = s <= EPS * s[0]  # nothing to learn
+        null = s <= EPS * s[..., :1]  # nothing to learn
         direction, small_yet = torch.full((R, r), -1), torch.ones(R, dtype=torch.bool)
         for start in range(0, steps + 1, BLOCK):
             iterations = torch.arange(start, min(start + BLOCK, steps + 1))

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from reludyn.activation import RELU, LeakyReLU
 from reludyn.kernels import norm
+from reludyn.notation import Own, against
 from reludyn.order_parameters import along_and_across
 from reludyn.student import ReLUStudent
 from reludyn.theory.linear_phase import SMALL, LinearPhase
@@ -42,14 +43,19 @@ class Prediction:
     v_end: Tensor  # (R, k) v_i in the end, and the part of w_i along a: the limit, or how far the
     w_end: Tensor  # theory was followed; NaN: not known
 
+    def of(self, replicas: slice) -> Prediction:
+        """That of some replicas."""
+        return Prediction(**{name: column[replicas] for name, column in vars(self).items()})
+
 
 def predict(
-    student: ReLUStudent, A: Tensor, lr: float, tolerance: float, steps: int,
+    student: ReLUStudent, A: Tensor, lr: Own, tolerance: Own, steps: int,
     activation: LeakyReLU = RELU,
 ) -> Prediction:  # fmt: skip
-    """The prediction for initial weights W (R, k, d), V (R, r, k) and A (r, d): what happens within
-    the steps and, for r = 1, within the time 300/|a| after the linear part."""
-    if len(A) > 1:
+    """The prediction for initial weights W (R, k, d), V (R, r, k) and A (r, d), or one a replica
+    (R, r, d): what happens within the steps and, for r = 1, within the time 300/|a| after the
+    linear part."""
+    if A.shape[-2] > 1:
         align, direction = LinearPhase(student, A, lr, activation).times(steps)
         never, unknown = torch.full_like(align, -1), torch.full(align.shape, math.nan)
         layer = torch.full(student.W.shape[:2], math.nan)
@@ -57,12 +63,16 @@ def predict(
         signs = torch.zeros(student.W.shape[:2])
         return Prediction(align, never, never, direction, names, signs, unknown, unknown, layer,
                           layer)  # fmt: skip
-    theory = Theory(float(norm(A[0])), lr, activation)
-    return _predict_rays(theory, theory.rays(student, A), tolerance, steps, A.shape[1] > 1)
+    theory = Theory(_target_norm(A), lr, activation)
+    return _predict_rays(theory, theory.rays(student, A), tolerance, steps, A.shape[-1] > 1)
+
+
+def _target_norm(A: Tensor) -> Own:
+    return float(norm(A[0])) if A.ndim == 2 else norm(A[:, 0])
 
 
 def _predict_rays(
-    theory: Theory, rays: Rays, tolerance: float, steps: int, across: bool
+    theory: Theory, rays: Rays, tolerance: Own, steps: int, across: bool
 ) -> Prediction:
     """By iterating the reduced dynamics, from where weights are no longer tiny; `across`: whether
     there are directions across a."""
@@ -72,30 +82,35 @@ def _predict_rays(
     minimum, stuck, diverged = (torch.zeros_like(t, dtype=torch.bool) for _ in range(3))
     rays = theory.linear(rays, t)
     last = rays.map(torch.clone)  # where each replica came to
-    left = torch.arange(len(t))  # the replicas that are still followed
-    reached = max(tolerance, MINIMUM * theory.target_norm**2 / 2)
-    horizon = math.ceil(HORIZON / (theory.lr * theory.target_norm))
-    for iteration in range(min(steps, horizon) + 1):
-        on, loss = (converged[left] < 0) & (t <= steps), theory.loss(rays)
+    left, whole = torch.arange(len(t)), theory  # the replicas that are still followed
+    tolerances = against(tolerance, t).expand_as(t)
+    reached = torch.maximum(tolerances, against(MINIMUM * theory.target_norm**2 / 2, t))
+    horizon = (HORIZON / against(theory.mu, t)).ceil().expand_as(t)
+    for iteration in range(min(steps, int(horizon.max())) + 1):
+        due = iteration <= horizon[left]
+        if iteration % EVERY == 0 and not bool(due.all()):
+            rays, t, left = Rays(*(x[due] for x in rays)), t[due], left[due]
+            theory, due = whole.take(left), due[due]
+        on, loss = (converged[left] < 0) & (t <= steps) & due, theory.loss(rays)
         align[left] = first_time(align[left], t, on & (rays.angle <= ALIGNED).all(-1))
         grown = (rays.v.abs() >= GROWN).all(-1) & (align[left] >= 0)
         growth[left] = first_time(growth[left], t, on & grown)
         half[left] = first_time(half[left], t, on & (theory.learned(rays) >= 1 / 2))
-        converged[left] = first_time(converged[left], t, on & (loss < tolerance))
-        minimum[left] |= on & (loss < reached)
+        converged[left] = first_time(converged[left], t, on & (loss < tolerances[left]))
+        minimum[left] |= on & (loss < reached[left])
         if iteration % EVERY == 0:
             stuck[left] = theory.stuck(rays)
-            for whole, part in zip(last, rays, strict=True):
-                whole[left] = part
+            for place, part in zip(last, rays, strict=True):
+                place[left] = part
             gone = (loss <= DIVERGED * theory.target_norm**2).logical_not()  # or not a number
             diverged[left] = gone & (t <= steps)
             done = (converged[left] >= 0) | stuck[left] | gone | (t >= steps)
-            if tolerance == 0:
-                done |= minimum[left]
+            done |= minimum[left] & (tolerances[left] == 0)
             if bool(done.all()):
                 break
             going = done.logical_not()
             rays, t, left = Rays(*(x[going] for x in rays)), t[going], left[going]
+            theory = whole.take(left)
         rays, t = theory.step(rays), t + 1
     names: list[Outcome | None] = ["unconverged"] * len(minimum)
     for j in range(len(names)):
@@ -106,9 +121,9 @@ def _predict_rays(
         elif stuck[j]:
             names[j] = "non_strict_saddle"
     stuck &= minimum.logical_not()
-    rate = torch.where(minimum, theory.rate(last, across), math.nan)
+    rate = torch.where(minimum, whole.rate(last, across), math.nan)
     saddle_c = torch.where(stuck, torch.where(last.v[:, 0] < 0, -1.0, 0.0), math.nan)
-    unit = math.sqrt(theory.target_norm)
+    unit = against(whole.unit, last.v)
     return Prediction(
         align, growth, converged, half.unsqueeze(-1), names, last.v.sign(), saddle_c, rate,
         unit * last.v, unit * last.along,
@@ -117,7 +132,7 @@ def _predict_rays(
 
 def effective_sign(student: ReLUStudent, A: Tensor) -> Tensor:
     """sign(v_i + <w_i, a>/|a|), (R, k): the ray on which neuron i ends if the scale is small."""
-    along, _ = along_and_across(student.W, A[0])
+    along, _ = along_and_across(student.W, A[..., :1, :])
     return torch.sign(student.V[:, 0] + along)
 
 
@@ -143,16 +158,18 @@ class Expected(NamedTuple):
 class Forecast(Protocol):
     """A trajectory without training."""
 
-    def at(self, step: int) -> Expected:
-        """At an iteration, not before the last one that was asked for."""
+    def at(self, steps: Tensor) -> Expected:
+        """At an iteration of each replica, (R,), not before the last one that was asked for."""
 
 
-def forecast(student: ReLUStudent, A: Tensor, lr: float, activation: LeakyReLU = RELU) -> Forecast:
-    """The theory's trajectory from initial weights W (R, k, d), V (R, r, k) and A (r, d)."""
-    if len(A) > 1:
+def forecast(student: ReLUStudent, A: Tensor, lr: Own, activation: LeakyReLU = RELU) -> Forecast:
+    """The theory's trajectory from initial weights W (R, k, d), V (R, r, k) and A (r, d), or one a
+    replica (R, r, d)."""
+    if A.shape[-2] > 1:
         return _EarlyForecast(LinearPhase(student, A, lr, activation))
-    theory = Theory(float(norm(A[0])), lr, activation)
-    return _RaysForecast(theory, theory.rays(student, A))
+    theory = Theory(_target_norm(A), lr, activation)
+    begin = torch.zeros(student.replicas, dtype=torch.long)
+    return _RaysForecast(theory, theory.rays(student, A), begin)
 
 
 @dataclass
@@ -161,12 +178,17 @@ class _RaysForecast:
 
     theory: Theory
     rays: Rays
-    step: int = 0
+    steps: Tensor  # (R,) that each replica has made
 
-    def at(self, step: int) -> Expected:
-        for _ in range(self.step, step):
-            self.rays = self.theory.step(self.rays)
-        self.step, rays, unit = step, self.rays, math.sqrt(self.theory.target_norm)
+    def at(self, steps: Tensor) -> Expected:
+        ahead = steps > self.steps
+        first = int(self.steps[ahead].min()) if ahead.any() else int(steps.max())
+        for made in range(first, int(steps.max())):
+            moves = ((self.steps <= made) & (made < steps)).unsqueeze(-1)
+            after = self.theory.step(self.rays)
+            pairs = zip(after, self.rays, strict=True)
+            self.rays = Rays(*(torch.where(moves, new, old) for new, old in pairs))
+        self.steps, rays, unit = steps, self.rays, against(self.theory.unit, self.rays.v)
         w = unit * torch.hypot(rays.along, rays.across)
         learned = self.theory.learned(rays).unsqueeze(-1)
         return Expected(self.theory.loss(rays), w, unit * rays.v.abs(), rays.angle, learned)
@@ -178,12 +200,12 @@ class _EarlyForecast:
 
     phase: LinearPhase
 
-    def at(self, step: int) -> Expected:
-        small = self.phase.at(torch.tensor([step]))
+    def at(self, steps: Tensor) -> Expected:
+        small = self.phase.at(steps.unsqueeze(-1))
         learned = self.phase.learned(small)[:, 0]
         s = torch.linalg.svdvals(self.phase.A)
-        loss = s.square().sum() / 2 - learned @ s.square()
+        loss = s.square().sum(-1) / 2 - (learned * s.square()).sum(-1)
         neurons = [x[:, 0] for x in (small.w_norm, small.v_norm, small.angle)]
-        known = (torch.maximum(*neurons[:2]) <= SMALL * s[0].sqrt()).all(-1)
+        known = (torch.maximum(*neurons[:2]) <= SMALL * s[..., :1].sqrt()).all(-1)
         w, v, angle = (x.where(known.unsqueeze(-1), math.nan) for x in neurons)
         return Expected(loss.where(known, math.nan), w, v, angle, learned / (1 + learned))

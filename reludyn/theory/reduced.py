@@ -31,6 +31,7 @@ import torch
 from torch import Tensor
 
 from reludyn.activation import RELU, LeakyReLU
+from reludyn.notation import Own, against, of_replicas
 from reludyn.order_parameters import along_and_across
 from reludyn.student import ReLUStudent
 from reludyn.theory.rays import ALIGNED, into_ray
@@ -64,14 +65,29 @@ class Rays(NamedTuple):
 class Theory:
     """The setting: |a|, the step size mu of both layers, the activation."""
 
-    target_norm: float
-    lr: float
+    target_norm: Own
+    lr: Own
     activation: LeakyReLU = RELU
 
+    @property
+    def mu(self) -> Own:
+        """The step size in units of 1/|a|."""
+        return self.lr * self.target_norm
+
+    @property
+    def unit(self) -> Own:
+        """sqrt|a|, the unit of weights."""
+        return self.target_norm**0.5
+
+    def take(self, replicas: Tensor) -> Theory:
+        """That of some replicas, by their indices."""
+        norm, lr = (of_replicas(x, replicas) for x in (self.target_norm, self.lr))
+        return Theory(norm, lr, self.activation)
+
     def rays(self, student: ReLUStudent, A: Tensor) -> Rays:
-        """The coordinates of a student, W (R, k, d), V (R, 1, k), for A (1, d)."""
-        along, across = along_and_across(student.W, A[0])
-        unit = math.sqrt(self.target_norm)
+        """The coordinates of a student, W (R, k, d), V (R, 1, k), for A (1, d) or (R, 1, d)."""
+        along, across = along_and_across(student.W, A[..., :1, :])
+        unit = against(self.unit, along)
         return Rays(student.V[:, 0] / unit, along / unit, across / unit)
 
     def step(self, rays: Rays) -> Rays:
@@ -93,12 +109,12 @@ class Theory:
         dV = length * (h * cosine + g) - square * length**2 * V
         dP = V * (h + g * cosine) - square * V**2 * P
         dQ = V * g * sine - square * V**2 * Q
-        mu, sign = self.lr * self.target_norm, torch.where(positive, 1.0, -1.0)
+        mu, sign = against(self.mu, V), torch.where(positive, 1.0, -1.0)
         return Rays(sign * (V + mu * dV), sign * (P + mu * dP), (Q + mu * dQ).clamp_min(0))
 
     def linear(self, rays: Rays, steps: Tensor) -> Rays:
         """The iterate after so many steps, (R,), of small weights: S = S' = 0, no squares."""
-        mu, t = self.lr * self.target_norm * self.activation.odd, steps.unsqueeze(-1).to(rays.v)
+        mu, t = against(self.mu, rays.v) * self.activation.odd, steps.unsqueeze(-1).to(rays.v)
         growing = (rays.v + rays.along) * (1 + mu) ** t
         decaying = (rays.v - rays.along) * (1 - mu) ** t
         return Rays((growing + decaying) / 2, (growing - decaying) / 2, rays.across)
@@ -106,7 +122,7 @@ class Theory:
     def linear_steps(self, rays: Rays, steps: int) -> Tensor:
         """How many iterations, at most `steps`, all neurons remain small: (R,)."""
         size = torch.stack([rays.v.abs() + rays.along.abs(), rays.across]).amax((0, 2))
-        growth = math.log1p(self.lr * self.target_norm * self.activation.odd)
+        growth = (against(self.mu, size) * self.activation.odd).log1p()
         t = ((math.log(LINEAR) - size.log()) / growth).floor().clamp(0, steps)
         return t.long()
 
@@ -142,7 +158,7 @@ class Theory:
         mu."""
         squares = [rays.v.square(), rays.v.square() + rays.along.square()]
         values = [x for sums in squares[0 if across else 1 :] for x in self._pair(rays, sums)]
-        factors = 1 - self.lr * self.target_norm * torch.stack(values)
+        factors = 1 - self.mu * torch.stack(values)
         return factors.abs().amax(0)
 
     def _pair(self, rays: Rays, squares: Tensor) -> tuple[Tensor, Tensor]:

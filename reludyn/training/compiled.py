@@ -10,6 +10,7 @@ goes on, so that events and results are as exact as its own.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
@@ -36,38 +37,39 @@ class CompiledEngine(Engine):
         running = state.running.nonzero().squeeze(-1)
         if len(running) == 0:
             return state
-        part, end = state.take(running), state.step + steps
+        part, end, engine = state.take(running), state.step + steps, self.take(running)
         if steps > 1:
             try:
-                part = self._swiftly(part, steps - 1, self._form(state))
+                part = engine._swiftly(part, steps - 1, self._form(state))
             except CannotCompile:  # nothing has been changed yet
                 return super().advance(state, steps)
         while len(behind := (part.running & (part.steps < end)).nonzero().squeeze(-1)):
             some = part.take(behind)
             left = end - int(some.steps.max())
-            part = part.put(behind, self._descend(some, min(left, self.block(some))))
-        lr = self.optimizer.sizes.lr
+            after = engine.take(behind)._descend(some, min(left, self.block(some)))
+            part = part.put(behind, after)
+        lr = engine.optimizer.sizes.lr
         part = replace(part, time=lr * part.steps.double(), step=end, now=lr * end)
         return state.put(running, part)
 
     def _form(self, state: State) -> Form:
         """That of the whole batch: it stays the same when replicas stop."""
         R, k, m = state.student.W.shape
-        return form_of(k, m, len(self.rule.A), R, self.risk.activation)
+        return form_of(k, m, self.rule.A.shape[-2], R, self.risk.activation)
 
     def _swiftly(self, state: State, steps: int, form: Form) -> State:
         """At most so many iterations of replicas that are all running; those that stop or may stop
         have made fewer."""
         student, R = state.student, state.student.replicas
-        program, numbers, begin = compiled(form), self._numbers(), steps - 1
+        program, begin = compiled(form), steps - 1
         whole = -(-R // form.padding) * form.padding
         copied = torch.arange(whole, device=student.W.device).clamp_max(R - 1)
         marks = self._marks(state, begin)[:, copied]
         marks[0, R:] = -1  # what is added for padding does not move
         batch = form.pack(student.map(lambda x: x[copied]), marks)
-        split = (x.split(form.tile, axis) for x, axis in zip(batch, form.axes, strict=True))
+        split = [x.split(form.tile, axis) for x, axis in zip(batch, form.axes, strict=True)]
         done = []
-        for tile in zip(*split, strict=True):
+        for *tile, numbers in zip(*split, self._numbers(copied, form.tile), strict=True):
             pairs = zip(tile, form.axes, strict=True)
             some = tuple(varying(x.contiguous(), axis) for x, axis in pairs)
             for _ in range(-(-(steps + 1) // form.substeps)):  # the last iterate is marked, too
@@ -93,13 +95,20 @@ class CompiledEngine(Engine):
         begin = torch.full_like(ceiling, left)
         return torch.stack([begin, *(x.to(ceiling) for x in known), ceiling])
 
-    def _numbers(self) -> Tensor:
-        """(5 + r m,), see `reludyn.training.programs`."""
+    def _numbers(self, replicas: Tensor, tile: int) -> Sequence[Tensor]:
+        """For each tile of these replicas, see `reludyn.training.programs`."""
         sizes, A = self.optimizer.sizes, self.rule.A
-        floor = self.tolerance + self.rounding if self.tolerance > 0 else -math.inf
+        tolerance = torch.as_tensor(self.tolerance, dtype=torch.float64, device=A.device)
+        floor = torch.where(tolerance > 0, tolerance + self.rounding, -math.inf)
         lr = (sizes.lr * sizes.train_hidden, sizes.output * sizes.train_output)
-        first = [float(self.risk.zero_loss), floor, self.rule.grown, *lr]
-        return torch.cat([A.new_tensor(first), A.flatten()])
+        first = [self.risk.zero_loss, floor, self.rule.grown, *lr]
+        every = (*first, *A.flatten(-2).unbind(-1))
+        numbers = [torch.as_tensor(x, dtype=A.dtype, device=A.device) for x in every]
+        if not self.own:
+            return [torch.stack(numbers)] * -(-len(replicas) // tile)
+        R = max(x.numel() for x in numbers)
+        of_each = torch.stack([x.expand(R) for x in numbers])[:, replicas]
+        return [varying(x.contiguous(), 1) for x in of_each.split(tile, 1)]
 
 
 def _first(clock: Tensor, steps: Tensor, mark: Tensor) -> Tensor:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
-from reludyn.notation import Evaluation, Gradient
+from reludyn.notation import Evaluation, Gradient, Own, of_replicas
 from reludyn.optim import Memory, UpdateRule
 from reludyn.phases import Clocks, PhaseRule
 from reludyn.risk import Batches, Risk
@@ -22,6 +22,7 @@ ROUNDING = 1e4  # times eps |A|^2 / 2: what the value that comes with a gradient
 BLOCK = 2**21  # numbers of consecutive iterates and gradients that are kept until they are checked
 LONGEST = 64  # iterations of a block
 REPEATED = 8  # iterations of a CUDA graph
+E = TypeVar("E", bound="Engine")
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class State:
     previous: ReLUStudent  # one iteration earlier; `student` itself where a replica did not move
     evaluation: Evaluation  # of the risk at `student`, or of the batch of this iteration
     step: int  # iterations made by the replicas that are running
-    now: float  # the time that these have reached
+    now: Own  # the time that these have reached
     memory: Memory  # of the update rule
     steps: Tensor  # (R,) iterations made by each replica
     time: Tensor  # (R,) the sum of their step sizes, t = mu step for a constant one; float64
@@ -76,7 +77,7 @@ class Engine:
         risk: Risk,
         optimizer: UpdateRule,
         rule: PhaseRule,
-        tolerance: float,
+        tolerance: Own,
         gradient_tolerance: float = 0.0,
         batches: Batches | None = None,
         graphs: bool = False,
@@ -86,11 +87,27 @@ class Engine:
         fixed = optimizer.separable and batches is None and risk.fixed
         self.repeated = Repeated(self._several) if graphs and fixed else None
         self.rounding = ROUNDING * torch.finfo(rule.A.dtype).eps * rule.zero_loss
+        sizes = optimizer.sizes
+        numbers = (tolerance, sizes.lr, sizes.output, rule.zero_loss)
+        self.own = any(isinstance(x, Tensor) for x in numbers)  # some replicas have their own
+        # whether no loss is compared with a tolerance
+        self.never = not (tolerance.any() if isinstance(tolerance, Tensor) else tolerance)
 
     @torch.inference_mode()
     def start(self, student: ReLUStudent) -> State:
         """Iteration 0."""
         return self._start(student.map(torch.clone))  # a compiler tells inference tensors apart
+
+    def take(self: E, replicas: Tensor) -> E:
+        """That of some replicas, by their indices, of a separable update rule without batches."""
+        part = copy(self)
+        part.risk, part.rule = self.risk.take(replicas), self.rule.take(replicas)
+        part.optimizer = self.optimizer.take(replicas)
+        part.tolerance = of_replicas(self.tolerance, replicas)
+        part.rounding = of_replicas(self.rounding, replicas)
+        if self.repeated and (self.own or part.risk is not self.risk):
+            part.repeated = Repeated(part._several)
+        return part
 
     def _start(self, student: ReLUStudent) -> State:
         R, device = student.replicas, student.W.device
@@ -130,11 +147,7 @@ class Engine:
             return self._advance(state, steps)
         after = state
         for group in running.split(self.risk.group):
-            engine = copy(self)
-            engine.risk = self.risk.take(group)
-            if self.repeated and engine.risk is not self.risk:
-                engine.repeated = Repeated(engine._several)
-            after = after.put(group, engine._advance(state.take(group), steps))
+            after = after.put(group, self.take(group)._advance(state.take(group), steps))
         return after
 
     def _advance(self, state: State, steps: int) -> State:
@@ -189,7 +202,7 @@ class Engine:
         state: State,
         iterates: Sequence[ReLUStudent],
         evaluations: Sequence[Evaluation],
-        times: Sequence[float],
+        times: Sequence[Own],
         new: int,
     ) -> State:
         """The state after b iterations, from that before and the b + 1 iterates from there on, with
@@ -212,7 +225,7 @@ class Engine:
         # one iteration earlier, if it has just moved
         before = torch.where(last == b, max(b - 1, 0), last)
         here = stops & (count == last)
-        clock = torch.tensor(times, dtype=torch.float64, device=device).unsqueeze(-1)
+        clock = _clock(times, state.time)
         return replace(
             state,
             student=path.map(lambda x: _pick(x, last)),
@@ -221,7 +234,7 @@ class Engine:
             step=state.step + b,
             now=times[-1],
             steps=state.steps + last,
-            time=torch.where(last > 0, _pick(clock.expand_as(loss), last), state.time),
+            time=torch.where(last > 0, _pick(clock, last), state.time),
             running=state.running & stopped.logical_not(),
             diverged=state.diverged | (here & diverged).any(0),
             stationary=state.stationary | (here & stationary).any(0),
@@ -232,7 +245,7 @@ class Engine:
         """Whether each iterate (b + 1, R) from `state` on, number `new` being the first that
         counts, is below the tolerance."""
         below = torch.zeros_like(loss, dtype=torch.bool)
-        if self.tolerance == 0:
+        if self.never:
             return below
         if self.batches is not None:
             for i in range(new, len(loss)):
@@ -243,12 +256,14 @@ class Engine:
         if self.risk.exact:
             return loss < self.tolerance
         if loss.is_cuda:  # to choose some would be to wait for the device
-            whole = self.risk.loss(path.map(lambda x: x.flatten(0, 1)))
+            all_of_them = torch.arange(loss.shape[1], device=loss.device).repeat(len(loss))
+            whole = self.risk.take(all_of_them).loss(path.map(lambda x: x.flatten(0, 1)))
             return whole.total.view_as(loss) < self.tolerance
         close = (loss < self.tolerance + self.rounding) & state.running
         near = close.nonzero(as_tuple=True)
         if len(near[0]):
-            below[near] = self.risk.loss(path.map(lambda x: x[near])).total < self.tolerance
+            whole = self.risk.take(near[1]).loss(path.map(lambda x: x[near]))
+            below[near] = whole.total < of_replicas(self.tolerance, near[1])
         return below
 
     def _stationary(self, gradient: Gradient, loss: Tensor) -> Tensor:
@@ -262,6 +277,15 @@ def _pick(x: Tensor, index: Tensor) -> Tensor:
     (R, ...)."""
     place = index.view(1, -1, *(1 for _ in x.shape[2:]))
     return x.gather(0, place.expand(1, *x.shape[1:])).squeeze(0)
+
+
+def _clock(times: Sequence[Own], like: Tensor) -> Tensor:
+    """Times of b iterates, (b, R) like another time (R,)."""
+    if any(isinstance(time, Tensor) for time in times):
+        rows = (torch.as_tensor(t, dtype=like.dtype, device=like.device) for t in times)
+        return torch.stack([time.expand_as(like) for time in rows])
+    column = torch.tensor(times, dtype=like.dtype, device=like.device)
+    return column.unsqueeze(-1).expand(-1, len(like))
 
 
 def _each(change: Callable[..., Tensor], *values: Any) -> Any:

@@ -5,8 +5,8 @@ A program maps (batch, numbers) to a new batch: weights, and marks (4, R) in the
 each replica one less than the iterations that it has still to make in this stretch, what that was
 when it was first aligned and had first grown (inf: before this stretch, -inf: not yet), and its
 ceiling. A replica moves while its loss lies between `floor` and its ceiling and iterations are
-left. numbers (5 + r m,) are the loss of the zero student, floor, the size of a grown |v_i|, the
-step sizes of both layers, and A.
+left. numbers (5 + r m,), or (5 + r m, R) where each replica has its own, are the loss of the zero
+student, floor, the size of a grown |v_i|, the step sizes of both layers, and A.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ class Unrolled:
     def program(self, batch: Batch, numbers: Tensor) -> Batch:
         k, m, r = self.k, self.m, self.r
         zero, floor, size, lr, output_lr = numbers[:5].unbind(0)
-        A = [row.unbind(0)[:r] for row in numbers[5:].view(r, m).unbind(0)]
+        A = [row.unbind(0)[:r] for row in numbers[5:].unflatten(0, (r, m)).unbind(0)]
         rows = batch[0].unbind(0)
         w = [list(rows[i * m : (i + 1) * m]) for i in range(k)]
         v = [list(rows[k * m + i * r : k * m + (i + 1) * r]) for i in range(k)]
@@ -154,7 +154,7 @@ class Pairs:
     def program(self, batch: Batch, numbers: Tensor) -> Batch:
         W, V, marks = batch
         zero, floor, size, lr, output_lr = numbers[:5].unbind(0)
-        A = numbers[5:].view(self.r, self.m)[:, : self.r]
+        A = numbers[5:].unflatten(0, (self.r, self.m))[:, : self.r]
         point = pairs.evaluate(W, V, A, zero, self.activation)
         margin = point.inner - math.cos(ALIGNED) * point.w_norm * point.target
         aligned, grown = margin.amin(0) > 0, point.v_norm.amin(0) >= size
@@ -188,12 +188,13 @@ class Matrices:
     def program(self, batch: Batch, numbers: Tensor) -> Batch:
         W, V, marks = batch
         floor, size, lr, output_lr = numbers[1:5].unbind(0)
-        A, student = numbers[5:].view(self.r, self.m), ReLUStudent(W, V)
+        A, student = numbers[5:].unflatten(0, (self.r, self.m)), ReLUStudent(W, V)
+        A = A.movedim(-1, 0) if A.ndim == 3 else A
         loss, gradient = PopulationRisk(A, self.activation).evaluate(student)
-        grown = (output_norms(student) >= size).all(-1)
+        grown = output_norms(student).amin(-1) >= size
         new, on = _marked(marks.unbind(0), loss, all_aligned(student, A), grown, floor)
-        on = on.view(-1, 1, 1)
-        W, V = W - on * lr * gradient.W, V - on * output_lr * gradient.V
+        W = W - (on * lr).view(-1, 1, 1) * gradient.W
+        V = V - (on * output_lr).view(-1, 1, 1) * gradient.V
         return (W, V, torch.stack([*new]))
 
 

@@ -56,7 +56,7 @@ def train(
             raise
         log.warning("stopped at step %d: %s", state.step, error)
         return state, "stuck"
-    return state, _reason(state)
+    return state, reason_of(state)
 
 
 def _pace(iterations: int, seconds: float) -> int:
@@ -64,8 +64,8 @@ def _pace(iterations: int, seconds: float) -> int:
     return max(1, min(10 * iterations, int(iterations * STRETCH / max(seconds, 1e-9))))
 
 
-def _reason(state: State) -> StoppedBecause:
-    """Of the whole run: the best that any replica came to."""
+def reason_of(state: State) -> StoppedBecause:
+    """Why a run ended: the best that any replica came to."""
     if state.running.any():
         return "max_steps"
     if state.diverged.all():
