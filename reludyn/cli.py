@@ -19,18 +19,16 @@ from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from yaml import MarkedYAMLError
 
 from reludyn.config import conf_directory, config_hash, parse, prepare_hydra
 from reludyn.errors import ConfigError
 from reludyn.files import claim
 from reludyn.help import help_text
-from reludyn.messages import check_overrides, explain
+from reludyn.messages import FOR_THE_USER, check_overrides, explain
 
 log = logging.getLogger(__name__)
 BAD_INPUT, DIVERGED, INTERRUPTED = 2, 3, 130  # exit codes
 _WANTS_TRACE = os.environ.get("HYDRA_FULL_ERROR") == "1"
-_OURS = (ConfigError, HydraException, OmegaConfBaseException, MarkedYAMLError, OSError)
 
 
 def task(composed: DictConfig) -> str:
@@ -42,7 +40,7 @@ def task(composed: DictConfig) -> str:
         from reludyn.experiment import run  # imports torch
 
         stopped_because = run(config, digest, Path(job.runtime.output_dir))
-    except _OURS as error:
+    except FOR_THE_USER as error:
         if alone and not _WANTS_TRACE:
             _fail(error)
         log.error("job %s: %s", job.job.num, explain(error, job.overrides.task))
@@ -68,7 +66,7 @@ def main() -> None:
     try:
         check_overrides(sys.argv[1:])
         app(task)()
-    except _OURS as error:
+    except FOR_THE_USER as error:
         _fail(error)
     except KeyboardInterrupt:
         print("reludyn: interrupted; the run is not complete (no DONE)", file=sys.stderr)
@@ -76,31 +74,12 @@ def main() -> None:
 
 
 class Folders(Callback):
-    """Refuses a folder that holds an earlier run or sweep, before Hydra writes into it; draws the
-    picture of a sweep once its jobs are there."""
+    """Refuses a folder that holds an earlier run, before Hydra writes into it (that of a sweep is
+    looked at by `reludyn.sweep.run`)."""
 
     def on_run_start(self, config: DictConfig, **_: Any) -> None:
-        self._claim(config, "hydra.run.dir", "")
-
-    def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
-        self._claim(config, "hydra.sweep.dir", "*/")
-
-    def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
-        """The picture of the sweep, from the files of its jobs."""
-        folder = Path(OmegaConf.select(config, "hydra.sweep.dir"))
-        if not (config.get("figures") and any(folder.glob("*/DONE"))):
-            return
-        from reludyn.figures import draw_sweep
-
-        for picture in draw_sweep(folder, config.picture):
-            if picture.suffix == ".png":
-                print(f"picture  {picture}")
-
-    def _claim(self, config: DictConfig, key: str, jobs: str) -> None:
         try:
-            folder = Path(OmegaConf.select(config, key))
-            for used in [folder, *folder.glob(jobs)] if jobs else [folder]:
-                claim(used, key)
+            claim(Path(OmegaConf.select(config, "hydra.run.dir")))
         except OmegaConfBaseException:
             return  # the folder has no name yet: composing the job says why
         except ConfigError as error:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import math
-from dataclasses import fields
+from dataclasses import fields, replace
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
@@ -107,16 +107,27 @@ def comment_of(group: str, option: str) -> str:
 def parse(composed: DictConfig) -> Config:
     """The typed and checked form of a composed config; raises ConfigError."""
     OmegaConf.resolve(composed)
-    values = {f.name: _value(composed, f.name, "") for f in fields(Config)}
-    _no_extras(composed, Config, "")
+    return check(typed(composed))
+
+
+def typed(resolved: DictConfig) -> Config:
+    """The typed form of a resolved config, not checked; raises ConfigError for a key that is
+    missing or too many."""
+    values = {f.name: _value(resolved, f.name, "") for f in fields(Config)}
+    _no_extras(resolved, Config, "")
     for group in OPTIONS:
         values[group] = _parse_group(group, values[group])
-    config = Config(**values)
+    return Config(**values)
+
+
+def check(config: Config) -> Config:
+    """Itself, with the samples that a ratio means; raises ConfigError for what is not allowed."""
     _check_limits(config, "")
     for group in OPTIONS:
         _check_limits(getattr(config, group), f"{group}.")
-    if isinstance(config.data, GaussianData) and config.data.samples is None:
-        config.data.samples = max(1, round(config.data.ratio * config.data.dim))
+    data = config.data
+    if isinstance(data, GaussianData) and data.samples is None:
+        config = replace(config, data=replace(data, samples=max(1, round(data.ratio * data.dim))))
     check_combinations(config)
     return config
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -97,30 +97,36 @@ def experiment(config: Config, console: Console, folder: Path | None = None) -> 
     return measure(parts, state, reason, desk, _predict(parts))
 
 
-def experiments(
-    configs: Sequence[Config], console: Console, folders: Sequence[Path]
-) -> Iterator[Record]:
-    """Train several jobs as one batch, and measure: the record of each, as if it had been alone.
+@dataclass(frozen=True)
+class Together:
+    """Several jobs that were trained as one batch."""
 
-    Nothing of a job is logged before its record is asked for, and its events are written then.
-    """
-    parts, looks = build(*configs), Looks()
-    state, reason = follow(parts, console, looks)
-    prediction = _predict(parts)
-    for job, folder in zip(parts.jobs, folders, strict=True):
-        replicas, alone = job.share.replicas, parts.of(job)
-        part = state.take(torch.arange(replicas.start, replicas.stop, device=parts.device))
-        memory = parts.engine.optimizer.memory_of(state.memory, replicas)
+    parts: Experiment
+    state: State
+    reason: StoppedBecause
+    looks: Looks
+    prediction: Prediction | None
+
+    def record(self, place: int, folder: Path | None = None) -> Record:
+        """What came out of a job, by its place, as if it had been alone. Nothing is logged of it
+        before, and its events are written now."""
+        job = self.parts.jobs[place]
+        replicas, alone = job.share.replicas, self.parts.of(job)
+        part = self.state.take(torch.arange(replicas.start, replicas.stop, device=alone.device))
+        memory = self.parts.engine.optimizer.memory_of(self.state.memory, replicas)
+        reason = self.reason if part.running.any() else reason_of(part)
+        prediction = None if self.prediction is None else self.prediction.of(replicas)
         _say_where(alone)
         with closing(Desk(alone, folder)) as desk:
-            looks.replay(job.share, desk)
-        yield measure(
-            alone,
-            replace(part, memory=memory),
-            reason if part.running.any() else reason_of(part),
-            desk,
-            None if prediction is None else prediction.of(replicas),
-        )
+            self.looks.replay(job.share, desk)
+        return measure(alone, replace(part, memory=memory), reason, desk, prediction)
+
+
+def train_together(configs: Sequence[Config], console: Console) -> Together:
+    """Train several jobs as one batch (`reludyn.assembly.build`)."""
+    parts, looks = build(*configs), Looks()
+    state, reason = follow(parts, console, looks)
+    return Together(parts, state, reason, looks, _predict(parts))
 
 
 def measure(

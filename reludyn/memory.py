@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -15,6 +16,7 @@ COPIES = 10  # temporaries of a step that live at once
 CHUNK = 2**22  # numbers that a chunk of samples and what is made of it hold at once
 BLOCK = 2**20  # numbers of pairs of neurons that a cache holds
 DENSE = 1500  # weights up to which a Hessian is held as a matrix
+LOOKS = 2**30  # bytes of the looks of a batch of jobs
 TEST_SAMPLES = 10_000  # fresh samples of loss_test, the same for all replicas
 
 
@@ -77,10 +79,28 @@ def estimate(config: Config) -> int:
     return 8 * int(numbers)
 
 
+def replicas_that_fit(config: Config) -> int:
+    """About how many replicas like those of this config may go as one batch: half of the machine's
+    memory holds the run, and LOOKS bytes all of its looks, which are kept until it ends."""
+    k, r = int(config.model.width), int(config.data.outputs or 1)
+    m = min(config.data.dim or k + r, k + r) if stays_in_subspace(config) else config.data.dim or 0
+    pairs = k * k if k <= 16 else 0
+    numbers = 10 + 6 * k + 2 * pairs + k * (m + r)
+    looks = min(config.trainer.looks, config.trainer.steps) + 1
+    most = max(1, LOOKS // (8 * numbers * looks))
+    while most > 1 and estimate(replace(config, replicas=most)) > _physical() // 2:
+        most //= 2
+    return int(most)
+
+
+def _physical() -> int:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
 def check_memory(config: Config, available: int | None = None) -> None:
     """Raise ConfigError, with the estimate, for a run that this machine cannot hold."""
     if available is None:
-        available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        available = _physical()
     needed = estimate(config)
     if needed > available:
         data, width = config.data, config.model.width

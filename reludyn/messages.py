@@ -16,6 +16,7 @@ from omegaconf.errors import (
     ConfigAttributeError,
     ConfigKeyError,
     InterpolationResolutionError,
+    OmegaConfBaseException,
     ValidationError,
 )
 from yaml import MarkedYAMLError
@@ -24,6 +25,8 @@ from reludyn.config import OPTIONS, unknown_key
 from reludyn.errors import ConfigError
 from reludyn.settings import Config
 
+# errors that are explained in one line; others are faults of the program
+FOR_THE_USER = (ConfigError, HydraException, OmegaConfBaseException, MarkedYAMLError, OSError)
 _KINDS: dict[Any, str] = {
     int: "an integer",
     float: "a number",

@@ -17,6 +17,12 @@ from reludyn.recording.look import Look
 
 Array = NDArray[Any]
 SIZE_LIMIT = 2**28  # bytes of the trajectory kept: above it looks or replicas are thinned
+# all that a run may leave beside its log
+LEAVES = (
+    "DONE", "summary.json", "replicas.csv", "trajectory.npz", "bounds.csv", "plane.npz",
+    "stationary_points.csv", "stationary_points.npz", "margins.npz", "reconstructions.npz",
+    "checkpoints", "tensorboard", "figures", ".hydra",
+)  # fmt: skip
 DENSE = 512  # looks for which neurons and weights must have room
 
 _LOSSES = ("loss", "loss_linear", "loss_rectification", "loss_population")

@@ -1,0 +1,49 @@
+"""`hydra/launcher=fused`: the jobs of a sweep as replicas of a few batched programs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from hydra.core.config_store import ConfigStore
+from hydra.core.utils import JobReturn
+from hydra.plugins.launcher import Launcher
+from hydra.types import HydraContext, TaskFunction
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+
+@dataclass
+class FusedLauncherConf:
+    """Its keys, below hydra.launcher."""
+
+    _target_: str = "hydra_plugins.reludyn_fused_launcher.fused_launcher.FusedLauncher"
+    max_replicas: int | None = None  # of a batch; null: as many as memory holds
+
+
+class FusedLauncher(Launcher):
+    """Runs jobs that differ in seed, init.scale, init.signs, optimizer.lr, data.target_norm or
+    trainer.tolerance as one batch; each leaves its folder as if it had been alone."""
+
+    def __init__(self, max_replicas: int | None = None) -> None:
+        self.max_replicas = max_replicas
+
+    def setup(
+        self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
+    ) -> None:
+        self.context, self.config = hydra_context, config
+
+    def launch(
+        self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
+    ) -> Sequence[JobReturn]:
+        from reludyn.sweep.fused import Fused  # imports torch
+        from reludyn.sweep.jobs import prepare
+
+        loader = self.context.config_loader
+        jobs = prepare(loader, self.config, job_overrides, initial_job_idx)
+        return Fused(self.config.hydra, self.max_replicas).launch(jobs)
+
+
+ConfigStore.instance().store(group="hydra/launcher", name="fused", node=FusedLauncherConf)

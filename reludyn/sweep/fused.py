@@ -1,0 +1,147 @@
+"""Jobs as batches: those that differ only in what replicas may have of their own run together."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from hydra.core.utils import JobReturn, JobStatus, configure_log, env_override
+from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
+
+from reludyn.combinations import own_keys
+from reludyn.errors import ConfigError
+from reludyn.experiment import leave, train_together
+from reludyn.files import claim
+from reludyn.memory import replicas_that_fit
+from reludyn.messages import FOR_THE_USER, explain
+from reludyn.settings import Config
+from reludyn.sweep.jobs import SweepJob, with_values
+
+log = logging.getLogger(__name__)
+SAME = {
+    "seed": 0, "init.scale": 1.0, "init.signs": "random", "optimizer.lr": 1.0,
+    "data.target_norm": 1.0, "trainer.tolerance": 0.0,
+}  # fmt: skip
+
+
+class Fused:
+    """Runs jobs batch by batch, with Hydra's settings of the sweep."""
+
+    def __init__(self, hydra: DictConfig, max_replicas: int | None) -> None:
+        if hydra.job.chdir:
+            allowed = "must be false with hydra/launcher=fused: jobs run at the same time"
+            raise ConfigError("hydra.job.chdir", True, allowed, "Use hydra/launcher=basic")
+        self.hydra, self.max_replicas, self.console = hydra, max_replicas, Console()
+
+    def launch(self, jobs: Sequence[SweepJob]) -> list[JobReturn]:
+        """What each job came to, in their order. Ctrl-C: what had been reached is written."""
+        returns: dict[int, JobReturn] = {}
+        batches = list(split(jobs, self.max_replicas))
+        with env_override(dict(self.hydra.job.env_set)):
+            for count, batch in enumerate(batches, 1):
+                self._announce(f"batch {count}/{len(batches)}", batch)
+                returns |= self._run(batch)
+        return [returns[job.number] for job in jobs]
+
+    def _announce(self, what: str, batch: Sequence[SweepJob]) -> None:
+        replicas = sum(job.config.replicas for job in batch if isinstance(job.config, Config))
+        line = f"{what}: {len(batch):,} jobs, {replicas:,} replicas"
+        self.console.print(line, highlight=False)
+
+    def _run(self, batch: Sequence[SweepJob]) -> dict[int, JobReturn]:
+        """A batch; where it cannot run as one, its halves."""
+        began = time.perf_counter()
+        try:
+            configs = [_config(job) for job in batch]
+            for job in batch:
+                _write_hydra(job)
+            together = train_together(configs, self.console)
+        except Exception as error:
+            if len(batch) == 1:
+                with self._logging(batch[0]):
+                    return {batch[0].number: _failed(batch[0], error)}
+            middle = len(batch) // 2
+            return self._run(batch[:middle]) | self._run(batch[middle:])
+        share = (time.perf_counter() - began) / len(batch)
+        returns = {}
+        for place, job in enumerate(batch):
+            with self._logging(job):
+                try:
+                    record = together.record(place, job.folder)
+                    leave(record, job.digest, job.folder, time.perf_counter() - share)
+                    returns[job.number] = _return(job, JobStatus.COMPLETED, record.reason)
+                except Exception as error:
+                    returns[job.number] = _failed(job, error)
+        if together.reason == "interrupted":
+            raise KeyboardInterrupt
+        return returns
+
+    @contextmanager
+    def _logging(self, job: SweepJob) -> Iterator[None]:
+        """What is logged belongs to this job."""
+        job.folder.mkdir(parents=True, exist_ok=True)
+        configure_log(OmegaConf.create(dict(job.logging)), self.hydra.verbose)
+        try:
+            yield
+        finally:
+            configure_log(self.hydra.hydra_logging, self.hydra.verbose)
+
+
+def split(jobs: Sequence[SweepJob], max_replicas: int | None = None) -> Iterator[list[SweepJob]]:
+    """Batches, in the order of their first jobs: no batch has more replicas than fit, or than
+    max_replicas, unless it is one job."""
+    groups: dict[object, list[SweepJob]] = {}
+    for job in jobs:
+        groups.setdefault(_alike(job), []).append(job)
+    for group in groups.values():
+        config = group[0].config
+        most = replicas_that_fit(config) if isinstance(config, Config) else 1
+        most = min(most, max_replicas or most)
+        batch: list[SweepJob] = []
+        for job in group:
+            count = sum(_replicas(member) for member in batch)
+            if batch and count + _replicas(job) > most:
+                yield batch
+                batch = []
+            batch.append(job)
+        yield batch
+
+
+def _replicas(job: SweepJob) -> int:
+    return job.config.replicas if isinstance(job.config, Config) else 1
+
+
+def _alike(job: SweepJob) -> object:
+    """The same for jobs that may go as one batch."""
+    config = job.config
+    keys = own_keys(config) if isinstance(config, Config) else frozenset()
+    if not keys:
+        return job.number
+    assert isinstance(config, Config)
+    return repr(with_values(config, {key: SAME[key] for key in keys}))
+
+
+def _config(job: SweepJob) -> Config:
+    if isinstance(job.config, ConfigError):
+        raise job.config
+    return job.config
+
+
+def _write_hydra(job: SweepJob) -> None:
+    claim(job.folder, "hydra.sweep.dir")
+    (job.folder / ".hydra").mkdir(parents=True, exist_ok=True)
+    for name, text in job.files.items():
+        (job.folder / ".hydra" / name).write_text(text, encoding="utf-8")
+
+
+def _return(job: SweepJob, status: JobStatus, value: object) -> JobReturn:
+    return JobReturn(job.overrides, status=status, _return_value=value)
+
+
+def _failed(job: SweepJob, error: Exception) -> JobReturn:
+    trace = not isinstance(error, FOR_THE_USER)
+    log.error("job %s: %s", job.number, explain(error, job.overrides), exc_info=trace)
+    return _return(job, JobStatus.FAILED, error)

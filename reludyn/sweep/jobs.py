@@ -1,0 +1,216 @@
+"""The jobs of a sweep: the config, the folder and the files of each, composed once a group.
+
+Hydra takes a twentieth of a second to compose a config from its overrides. Jobs whose overrides
+differ in the values of some keys alone (`VALUES`) have the same config but for these: it is
+composed once, and the values are filled in.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache, lru_cache
+from pathlib import Path
+from typing import Any
+
+from hydra._internal.config_loader_impl import get_overrides_dirname
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+from omegaconf.errors import OmegaConfBaseException
+
+from reludyn.config import check, typed
+from reludyn.errors import ConfigError
+from reludyn.settings import Config
+
+OWN = ("seed", "init.scale", "init.signs", "optimizer.lr", "data.target_norm", "trainer.tolerance")
+SUBDIR = "hydra.sweep.subdir"
+VALUES = (*OWN, SUBDIR)
+EXPERIMENT = "${experiment:}"  # the one interpolation that does not depend on values
+PLACE = "reludyn.place.{}.here"  # of a value that is filled in: unlike any other text
+
+
+@dataclass(frozen=True)
+class SweepJob:
+    """A job before it runs."""
+
+    number: int
+    overrides: Sequence[str]  # of the task
+    folder: Path
+    config: Config | ConfigError  # or why there is none
+    digest: str  # of the resolved config, as DONE has it
+    files: Mapping[str, str]  # what .hydra/ holds, by name
+    logging: Mapping[str, Any]  # how the job logs
+
+
+def prepare(
+    loader: ConfigLoader, master: DictConfig, overrides: Sequence[Sequence[str]], first: int = 0
+) -> list[SweepJob]:
+    """The jobs with these overrides, numbered from `first` on; raises what Hydra raises for
+    overrides from which it cannot compose."""
+    groups: dict[tuple[str, ...], _Group] = {}
+    parse = cache(OverridesParser.create(config_loader=loader).parse_override)
+    jobs, outer = [], HydraConfig.instance().cfg
+    try:
+        for number, texts in enumerate(overrides, first):
+            parts = [parse(text) for text in texts]
+            alike = tuple(p.key_or_group if _fills(p) else str(p.input_line) for p in parts)
+            group = groups.get(alike)
+            if group is None or not group.plain:
+                group = groups[alike] = _Group(loader.load_sweep_config(master, list(texts)), parts)
+            try:
+                jobs.append(group.job(number, parts))
+            except OmegaConfBaseException:  # a value of another type: Hydra says so better
+                loader.load_sweep_config(master, list(texts))
+                raise
+    finally:
+        HydraConfig.instance().cfg = outer
+    return jobs
+
+
+def _fills(part: Override) -> bool:
+    """Whether an override gives a value that can be filled in."""
+    own = part.key_or_group in VALUES and not (part.is_add() or part.is_force_add())
+    return own and not part.is_delete() and "${" not in str(part.input_line)
+
+
+class _Group:
+    """Jobs whose overrides differ in such values alone."""
+
+    def __init__(self, composed: DictConfig, parts: Sequence[Override]) -> None:
+        HydraConfig.instance().set_config(composed)
+        self.composed, self.keys = composed, [p.key_or_group for p in parts if _fills(p)]
+        settings = OmegaConf.to_container(composed)
+        assert isinstance(settings, dict)
+        hydra = settings.pop("hydra")
+        # other interpolations may depend on a value
+        self.plain = _interpolations(settings) <= {EXPERIMENT}
+        own = OmegaConf.masked_copy(composed, [str(name) for name in settings])
+        resolved = OmegaConf.to_container(own, resolve=True)
+        assert isinstance(resolved, dict)
+        self.base = _attempt(lambda: typed(_resolved(own)))
+        places = {key: PLACE.format(key) for key in self.keys if key in OWN}
+        for key, place in places.items():
+            _put(settings, key, place)
+            _put(resolved, key, place)
+        self.text = _yaml(settings)
+        self.sorted = OmegaConf.to_yaml(OmegaConf.create(resolved), sort_keys=True)
+        self.hydra = self._hydra_text(hydra, parts)
+
+    def job(self, number: int, parts: Sequence[Override]) -> SweepJob:
+        """The job with the values of these overrides."""
+        whole, values = self.composed, {p.key_or_group: p for p in parts if _fills(p)}
+        for key, part in values.items():
+            OmegaConf.update(whole, key, part.value())
+        task = [str(p.input_line) for p in parts if not p.is_hydra_override()]
+        job = whole.hydra.job
+        with read_write(whole.hydra), open_dict(whole.hydra):
+            job.id, job.num = str(number), number
+            named = job.config.override_dirname
+            job.override_dirname = get_overrides_dirname(
+                [p for p in parts if not p.is_hydra_override()],
+                named.exclude_keys, named.item_sep, named.kv_sep,
+            )  # fmt: skip
+            whole.hydra.overrides.task = task
+            folder = Path(str(whole.hydra.sweep.dir), str(whole.hydra.sweep.subdir)).absolute()
+            whole.hydra.runtime.output_dir = str(folder)
+        numbers = {key: OmegaConf.select(whole, key) for key in values}
+        filled = {PLACE.format(key): _scalar(value) for key, value in numbers.items()}
+        of_job = {
+            "id": job.id, "num": number, "dirname": job.override_dirname, "folder": str(folder),
+            **{f"override.{i}": str(p.input_line) for i, p in enumerate(parts)},
+        }  # fmt: skip
+        filled |= {PLACE.format(name): _scalar(value) for name, value in of_job.items()}
+        digest = hashlib.sha256(_filled(self.sorted, filled).encode()).hexdigest()
+        files = {
+            "config.yaml": _filled(self.text, filled),
+            "hydra.yaml": _filled(self.hydra, filled),
+            "overrides.yaml": OmegaConf.to_yaml(OmegaConf.create(task)),
+        }
+        log: Any = OmegaConf.to_container(whole.hydra.job_logging, resolve=True)
+        own = {key: value for key, value in numbers.items() if key in OWN}
+        return SweepJob(number, task, folder, self._config(own), digest, files, log)
+
+    def _config(self, values: Mapping[str, Any]) -> Config | ConfigError:
+        if isinstance(self.base, ConfigError):
+            return self.base
+        base = self.base
+        return _attempt(lambda: check(with_values(base, values)))
+
+    def _hydra_text(self, hydra: dict[str, Any], parts: Sequence[Override]) -> str:
+        """hydra.yaml, with places for what differs from job to job."""
+        hydra["job"] |= {
+            "id": PLACE.format("id"),
+            "num": PLACE.format("num"),
+            "override_dirname": PLACE.format("dirname"),
+        }
+        hydra["runtime"]["output_dir"] = PLACE.format("folder")
+        lists, count = hydra["overrides"], sum(p.is_hydra_override() for p in parts)
+        of_master = lists["hydra"][: len(lists["hydra"]) - count]
+        places = [
+            (p.is_hydra_override(), PLACE.format(f"override.{i}")) for i, p in enumerate(parts)
+        ]
+        lists["hydra"] = [*of_master, *(place for of_hydra, place in places if of_hydra)]
+        lists["task"] = [place for of_hydra, place in places if not of_hydra]
+        if SUBDIR in self.keys:
+            hydra["sweep"]["subdir"] = PLACE.format(SUBDIR)
+        return _yaml({"hydra": hydra})
+
+
+def _attempt(make: Callable[[], Config]) -> Config | ConfigError:
+    try:
+        return make()
+    except ConfigError as error:
+        return error
+
+
+def _resolved(own: DictConfig) -> DictConfig:
+    OmegaConf.resolve(own)
+    return own
+
+
+def with_values(config: Config, values: Mapping[str, Any]) -> Config:
+    """With other values of some keys."""
+    for key, value in values.items():
+        group, _, name = key.rpartition(".")
+        new = replace(getattr(config, group), **{name: value}) if group else value
+        config = replace(config, **{group or name: new})
+    return config
+
+
+def _put(settings: dict[Any, Any], key: str, value: str) -> None:
+    *groups, name = key.split(".")
+    for group in groups:
+        settings = settings[group]
+    settings[name] = value
+
+
+def _interpolations(node: Any) -> set[str]:
+    """All texts with interpolations in nested settings."""
+    if isinstance(node, (dict, list)):
+        parts = node.values() if isinstance(node, dict) else node
+        return {text for part in parts for text in _interpolations(part)}
+    return {node} if isinstance(node, str) and "${" in node else set()
+
+
+def _yaml(settings: dict[Any, Any]) -> str:
+    return OmegaConf.to_yaml(OmegaConf.create(settings))
+
+
+@lru_cache(4096)
+def _yaml_of(kind: Any, value: Any) -> str:
+    return OmegaConf.to_yaml(OmegaConf.create({"x": value}))[3:-1]
+
+
+def _scalar(value: Any) -> str:
+    """A value as YAML writes it; 1, 1.0 and True are equal, but not the same."""
+    return _yaml_of(type(value), value)
+
+
+def _filled(text: str, values: Mapping[str, str]) -> str:
+    for place, value in values.items():
+        text = text.replace(place, value)
+    return text

@@ -1,0 +1,187 @@
+"""A sweep from its overrides to its table: what is complete stays, the rest runs, failures are
+named."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.utils import JobReturn, JobStatus
+from hydra.plugins.launcher import Launcher
+from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
+
+from reludyn.errors import ConfigError, show
+from reludyn.files import claim
+from reludyn.messages import explain
+from reludyn.recording.run_files import LEAVES
+from reludyn.settings import Config
+from reludyn.sweep.jobs import SUBDIR, SweepJob, prepare
+from reludyn.sweep.results import Part, finish
+
+FAILED = 1  # exit code where some jobs failed
+NAMED = 3  # differences that a message names
+
+
+def run(
+    loader: ConfigLoader, master: DictConfig, launcher: Launcher,
+    batches: Sequence[Sequence[Sequence[str]]],
+) -> list[Sequence[JobReturn]]:  # fmt: skip
+    """Launch the jobs with these overrides, batch by batch, but for those that are complete; then
+    the table of all that are. Raises ConfigError, before anything is written, where a folder holds
+    something else; exits with code 1 where a job failed."""
+    folder = Path(str(master.hydra.sweep.dir)).absolute()
+    jobs = prepare(loader, master, [texts for batch in batches for texts in batch])
+    claim(folder, "hydra.sweep.dir")
+    _check_folders(jobs)
+    complete = {job.number for job in jobs if _is_complete(job)}
+    for job in jobs:
+        if job.number not in complete:
+            _clear(job.folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    OmegaConf.save(master, folder / "multirun.yaml")
+    console = Console()
+    if complete:
+        line = f"{len(complete):,} of {len(jobs):,} jobs are complete, the others run now"
+        console.print(line, highlight=False)
+    ends: dict[int, JobReturn] = {}
+    returns, first = [], 0
+    try:
+        for batch in batches:
+            some = [job for job in jobs[first : first + len(batch)] if job.number not in complete]
+            texts = [list(batch[job.number - first]) for job in some]
+            if complete:
+                texts = [[*t, _subdir(job, folder)] for t, job in zip(texts, some, strict=True)]
+            if some:
+                returns.append(launcher.launch(texts, initial_job_idx=first))
+                ends |= {job.number: end for job, end in zip(some, returns[-1], strict=True)}
+            first += len(batch)
+    except (KeyboardInterrupt, SystemExit):
+        count = sum((job.folder / "DONE").exists() for job in jobs)
+        print(
+            f"reludyn: {count:,} of {len(jobs):,} jobs are complete; the same command with "
+            f"hydra.sweep.dir={master.hydra.sweep.dir} runs the others",
+            file=sys.stderr,
+        )
+        raise
+    _finish(folder, jobs, console, master.get("picture"))
+    failed = [(job, ends[job.number]) for job in jobs if job.number in ends]
+    failed = [(job, end) for job, end in failed if end.status != JobStatus.COMPLETED]
+    for job, end in failed:
+        error = end._return_value
+        line = explain(error, job.overrides).splitlines()[0]
+        print(f"reludyn: error: job {job.number}, {_shown(job.folder)}: {line}", file=sys.stderr)
+    if failed:
+        print(f"reludyn: {len(failed):,} of {len(jobs):,} jobs failed", file=sys.stderr)
+        sys.exit(FAILED)
+    return returns
+
+
+def _check_folders(jobs: Sequence[SweepJob]) -> None:
+    """Refuse jobs that share a folder, or one of which lies in that of another, and folders that
+    hold a run with another config."""
+    owners = {}
+    for job in jobs:
+        other = owners.setdefault(job.folder, job)
+        if other is not job:
+            _refuse_subdir(job, f"must differ for each job; jobs {other.number} and {job.number} share")
+    for job in jobs:
+        for above in job.folder.parents:
+            if above in owners:
+                other = owners[above]
+                _refuse_subdir(
+                    job, f"must not lie in one another; that of job {other.number} has job {job.number}"
+                )
+        _check_content(job)
+
+
+def _refuse_subdir(job: SweepJob, allowed: str) -> None:
+    raise ConfigError(
+        "hydra.sweep.subdir", ..., f"{allowed} {_shown(job.folder)}",
+        "Leave hydra.sweep.subdir as it is: the number of the job",
+    )  # fmt: skip
+
+
+def _check_content(job: SweepJob) -> None:
+    """Refuse a folder that holds something else than this job, complete or begun."""
+    done, config = job.folder / "DONE", job.folder / ".hydra" / "config.yaml"
+    if done.is_file() and done.read_text().strip() == job.digest:
+        return
+    begun = config.is_file() and config.read_text(encoding="utf-8") == job.files["config.yaml"]
+    if (begun and not done.is_file()) or not any((job.folder / name).exists() for name in LEAVES):
+        return
+    what = "files of another run"
+    if config.is_file():
+        there = _flat(OmegaConf.to_container(OmegaConf.load(config)))
+        here = _flat(OmegaConf.to_container(OmegaConf.create(job.files["config.yaml"])))
+        keys = [key for key in {**there, **here} if there.get(key, ...) != here.get(key, ...)]
+        named = [f"{key} is {_value(there, key)} there, {_value(here, key)} here" for key in keys]
+        what = f"a run of another config ({'; '.join(named[:NAMED]) or 'of another version'})"
+    raise ConfigError(
+        "hydra.sweep.dir", job.folder.parent,
+        f"must be new or hold this sweep; {_shown(job.folder)}, the place of job {job.number}, "
+        f"has {what}", "Choose another folder, or repeat the command of that sweep",
+    )  # fmt: skip
+
+
+def _flat(node: Any, prefix: str = "") -> dict[str, Any]:
+    """Nested settings as keys with dots."""
+    if not isinstance(node, Mapping):
+        return {prefix.rstrip("."): node}
+    flat: dict[str, Any] = {}
+    for name, value in node.items():
+        flat |= _flat(value, f"{prefix}{name}.")
+    return flat
+
+
+def _value(settings: Mapping[str, Any], key: str) -> str:
+    return show(settings[key]) if key in settings else "absent"
+
+
+def _is_complete(job: SweepJob) -> bool:
+    return (job.folder / "DONE").is_file()  # with this config: that has been checked
+
+
+def _clear(folder: Path) -> None:
+    """Take away what an interrupted attempt left; its log stays, and goes on."""
+    for name in LEAVES:
+        path = folder / name
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def _subdir(job: SweepJob, sweep: Path) -> str:
+    """The override that gives a job its folder where those before it are not launched."""
+    name = str(job.folder.relative_to(sweep)).replace("\\", "\\\\").replace("'", "\\'")
+    return f"{SUBDIR}='{name}'"
+
+
+def _finish(
+    folder: Path, jobs: Sequence[SweepJob], console: Console, picture: str | None
+) -> None:
+    """The table of all jobs that are complete, and the pictures."""
+    values = [dict(text.split("=", 1) for text in job.overrides) for job in jobs]
+    swept = [key for key in values[0] if len({row.get(key) for row in values}) > 1]
+    complete = [(job, row) for job, row in zip(jobs, values, strict=True) if _is_complete(job)]
+    parts = [Part(job.folder, {key: row[key] for key in swept}) for job, row in complete]
+    configs = [job.config for job in jobs if isinstance(job.config, Config)]
+    figures = any(config.figures for config in configs)
+    if parts and figures and picture is not None:
+        from reludyn.figures import draw_sweep  # imports matplotlib
+
+        for file in draw_sweep(folder, picture):
+            if file.suffix == ".png":
+                console.print(f"picture  {_shown(file)}", soft_wrap=True, highlight=False)
+    tensorboard = any(config.logger.name == "tensorboard" for config in configs)
+    finish(folder, parts, figures=figures, tensorboard=tensorboard, console=console)
+
+
+def _shown(path: Path) -> Path:
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
