@@ -1,0 +1,1 @@
+"""What a sweep leaves beside its jobs: tables, pictures, HPARAMS; no torch is needed for it."""
