@@ -24,7 +24,7 @@ NONE = "#d9d9d9"  # where no replica has the quantity
 LETTERS = 22  # of a tick's label
 LETTER, LINE = 0.075, 0.17  # inches of a letter and of a line of text
 WIDTH = 5.2  # inches of an axis of lines
-CELL = 0.44  # inches of a cell that has room for a number
+CELL = 0.6  # inches of a cell that has room for a number
 SUCCESS = "success", "success_low", "success_high"
 CONVERGED = "T_converged_median", "T_converged_p10", "T_converged_p90"
 
@@ -177,10 +177,10 @@ def _shortened(label: str) -> str:
 
 
 def _number(value: float) -> str:
-    """At most five letters or so."""
+    """At most seven letters."""
     if math.isnan(value):
         return "none"
-    return f"{value:.3g}" if value < 100 else f"{value:,.0f}"
+    return f"{value:,.0f}" if 100 <= value < 1e6 else f"{value:.2g}"
 
 
 def _spans_decades(values: Array) -> bool:

@@ -26,13 +26,13 @@ def print_sweep(
 ) -> None:
     """What came out of each group of jobs, where the files are, and how to look at them. A group is
     swept keys with its values, and its statistics."""
-    table = Table(box=box.SIMPLE, pad_edge=False)
+    table = Table(box=box.SIMPLE, pad_edge=False, collapse_padding=True)
     for key in groups[0][0]:
-        table.add_column(Text(key.replace(".", ".\n")), overflow="fold")
+        table.add_column(Text(key.replace(".", ".\n")), overflow="fold", min_width=6)
     for name in ("replicas", "success [95%]", "T_converged", "loss"):
         table.add_column(Text(name), justify="right", no_wrap=True)
     for values, said in groups[:SHOWN]:
-        success = f"{said['success']:.3f} [{said['success_low']:.3f}, {said['success_high']:.3f}]"
+        success = f"{said['success']:.3f} [{said['success_low']:.2f}, {said['success_high']:.2f}]"
         medians = [number(said[f"{name}_median"]) for name in ("T_converged", "loss")]
         cells = [*values.values(), f"{said['replicas']:,}", success, *medians]
         table.add_row(*(Text(cell) for cell in cells))
