@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
@@ -24,6 +26,18 @@ def atomic(path: Path) -> Iterator[IO[bytes]]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def csv_file(path: Path, columns: Sequence[str]) -> Iterator[Callable[[Sequence[object]], object]]:
+    """A table that takes row after row, complete or not there at all; None is empty, floats are in
+    full precision."""
+    with atomic(path) as file:
+        text = io.TextIOWrapper(file, encoding="utf-8", newline="")
+        writer = csv.writer(text, lineterminator="\n")  # writes floats with repr
+        writer.writerow(columns)
+        yield writer.writerow
+        text.detach()
 
 
 def claim(folder: Path, key: str = "hydra.run.dir") -> None:

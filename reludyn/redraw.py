@@ -16,7 +16,7 @@ from reludyn.figures import OF_A_SWEEP, OF_A_TRAJECTORY, draw, draw_sweep
 def redraw(folder: Path, picture: str | None = None) -> list[Path]:
     """Draw what the run or the sweep in a folder drew, or another picture, from its files; returns
     the files. Raises ConfigError for a folder that holds neither."""
-    jobs = sorted(folder.glob("*/DONE"))
+    jobs = sorted(folder.rglob("DONE"))
     of_a_sweep = (folder / "multirun.yaml").exists() and bool(jobs)
     if not of_a_sweep and not (folder / "trajectory.npz").exists():
         raise ConfigError("RUN_DIR", folder, "must be the folder of a run or of a sweep")

@@ -13,11 +13,11 @@ from conftest import Finished, reludyn_in, run_command
 
 from reludyn.errors import ConfigError
 from reludyn.figures import OF_A_SWEEP, OF_A_TRAJECTORY
-from reludyn.figures.files import wilson
 from reludyn.figures.scale import binned
 from reludyn.figures.sweeps import burn_in, recovered
 from reludyn.redraw import main, redraw
 from reludyn.settings import Config
+from reludyn.statistics import wilson
 
 Command = Callable[..., Finished]
 

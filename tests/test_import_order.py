@@ -13,12 +13,12 @@ PACKAGE = Path(__file__).parent.parent / "reludyn"
 
 # in the order of design.md, with the small rooms that everyone uses on top
 ROOMS = [
-    "errors", "compiler", "settings", "combinations", "files", "arrays", "memory", "randomness",
-    "notation", "activation", "kernels", "compensated", "teacher", "student", "initialization",
-    "data", "risk", "optim", "order_parameters", "pairing", "theory", "phases", "training",
-    "recording", "figures", "cost", "objective", "assembly", "survey", "desk", "experiment",
-    "config", "messages", "api", "benchmark", "paper", "redraw", "help", "reference", "cli",
-    "__main__",
+    "errors", "statistics", "compiler", "settings", "combinations", "files", "arrays", "memory",
+    "randomness", "notation", "activation", "kernels", "compensated", "teacher", "student",
+    "initialization", "data", "risk", "optim", "order_parameters", "pairing", "theory", "phases",
+    "training", "recording", "figures", "cost", "objective", "assembly", "survey", "desk",
+    "experiment", "config", "messages", "sweep", "api", "benchmark", "paper", "redraw", "help", "reference",
+    "cli", "__main__",
 ]  # fmt: skip
 SCIENCE = ROOMS[: ROOMS.index("training")]
 INSTRUMENTS = {"hydra", "omegaconf", "tensorboard", "matplotlib", "rich"}
@@ -84,6 +84,14 @@ def test_the_package_itself_imports_nothing() -> None:
     now = "import sys, reludyn; print(*(n for n in sys.modules if n.startswith('reludyn')))"
     out = subprocess.run([sys.executable, "-c", now], capture_output=True, text=True, check=True)
     assert out.stdout.split() == ["reludyn"]
+
+
+def test_what_ends_a_sweep_needs_no_torch() -> None:
+    """A process that only waits for jobs ends at once."""
+    rooms = "import sys, reludyn.sweep.results, reludyn.sweep.hparams, reludyn.figures"
+    code = f"{rooms}; print('torch' in sys.modules)"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.split() == ["False"]
 
 
 @pytest.mark.parametrize("module", FILES)

@@ -15,6 +15,7 @@ from reludyn.figures.scale import draw_scale
 from reludyn.figures.stationary import draw_stationary
 from reludyn.figures.surface import draw_surface
 from reludyn.figures.sweeps import draw_burn_in, draw_samples, draw_stuck
+from reludyn.figures.swept import SUMMARY, draw_swept
 
 Draw = Callable[[Path], list[Path]]
 OF_A_TRAJECTORY: dict[str, Draw] = {
@@ -37,8 +38,11 @@ OF_A_FILE: dict[str, Draw] = {
 
 
 def draw_sweep(sweep: Path, picture: str) -> list[Path]:
-    """The picture of a sweep that is named, if it is one."""
-    return OF_A_SWEEP[picture](sweep) if picture in OF_A_SWEEP else []
+    """The picture of a sweep that is named, if it is one, else that of its summary, if it has one;
+    returns the files."""
+    if picture in OF_A_SWEEP:
+        return OF_A_SWEEP[picture](sweep)
+    return draw_swept(sweep) if (sweep / SUMMARY).exists() else []
 
 
 def draw(run: Path, picture: str) -> list[Path]:

@@ -28,11 +28,3 @@ def table(path: Path) -> Rows:
 def column(rows: Rows, name: str) -> Array:
     """Numbers (R,), NaN where a cell is empty."""
     return np.array([float(row[name] or "nan") for row in rows])
-
-
-def wilson(count: int, of: int) -> tuple[float, float, float]:
-    """A fraction and its 95% Wilson interval."""
-    from scipy.stats import binomtest
-
-    interval = binomtest(count, of).proportion_ci(method="wilson")
-    return count / of, float(interval.low), float(interval.high)

@@ -12,7 +12,6 @@ from matplotlib.ticker import MaxNLocator
 
 from reludyn.figures.files import Array, arrays, table
 from reludyn.figures.style import BLACK, BLUE, GREEN, RED, SKY, STYLE, new_figure, save
-from reludyn.phases import PHASES
 
 
 def draw_phases(run: Path) -> list[Path]:
@@ -70,6 +69,8 @@ def _angle(data: dict[str, Array]) -> tuple[Array, str]:
 
 def _mark_phases(axes: Axes, replica: dict[str, str], last: int) -> None:
     """Shade each measured phase and name it where it is wide enough."""
+    from reludyn.phases import PHASES  # imports torch
+
     ends = [int(replica[name]) if replica[name] else last for name in ("T_align", "T_growth")]
     edges = [0, *ends, last]
     for shade, (name, begin, end) in enumerate(zip(PHASES, edges, edges[1:], strict=False)):

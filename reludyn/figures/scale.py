@@ -9,8 +9,9 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 
-from reludyn.figures.files import Array, column, table, wilson
+from reludyn.figures.files import Array, column, table
 from reludyn.figures.style import BLUE, GREEN, ORANGE, RED, STYLE, new_figure, save
+from reludyn.statistics import wilson
 
 BINS = 16
 TIMES = ("T_align", "T_growth", "T_converged")

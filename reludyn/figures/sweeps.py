@@ -11,8 +11,9 @@ import matplotlib as mpl
 import numpy as np
 import yaml
 
-from reludyn.figures.files import Array, Rows, column, table, wilson
+from reludyn.figures.files import Array, Rows, column, table
 from reludyn.figures.style import BLACK, BLUE, CYCLE, GREEN, RED, STYLE, new_figure, save
+from reludyn.statistics import wilson
 
 SUCCESS = 1e-6  # error of the effective weights below which A is recovered
 

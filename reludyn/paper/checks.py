@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from reludyn.api import Run, load_run
-from reludyn.figures.files import Array, arrays, table, wilson
+from reludyn.figures.files import Array, arrays, table
 from reludyn.figures.sweeps import Job, burn_in, jobs, recovered
 from reludyn.paper.claims import CLAIMS, Finding, claim, contraction, crossing, line
+from reludyn.statistics import wilson
 
 __all__ = ["CLAIMS"]
 

@@ -7,13 +7,16 @@ import os
 import socket
 import struct
 import time
+from collections.abc import Iterable
 from itertools import count
 from pathlib import Path
 
 import google_crc32c
+import numpy as np
 from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary
 
+LARGEST = float(np.finfo(np.float32).max)  # event files hold float32
 _numbers = count()
 
 
@@ -27,12 +30,23 @@ class EventFile:
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         parts = (f"{time.time():.0f}", socket.gethostname(), str(os.getpid()), str(next(_numbers)))
-        self._file = (folder / ".".join(["events.out.tfevents", *parts])).open("wb")
+        self.path = folder / ".".join(["events.out.tfevents", *parts])
+        self._file = self.path.open("wb")
         self._write(Event(wall_time=time.time(), file_version="brain.Event:2"))
 
     def add(self, step: int, summary: Summary) -> None:
         """What is seen at a step."""
         self._write(Event(wall_time=time.time(), step=step, summary=summary))
+
+    def add_scalars(self, step: int, scalars: Iterable[tuple[str, float]]) -> None:
+        """Tags and values as one Summary; what is not finite is left out."""
+        values = [
+            Summary.Value(tag=tag, simple_value=value)
+            for tag, value in scalars
+            if abs(value) <= LARGEST  # also false for NaN
+        ]
+        if values:
+            self.add(step, Summary(value=values))
 
     def close(self) -> None:
         self._file.close()

@@ -13,6 +13,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+PLAIN: Any = {"soft_wrap": True, "highlight": False, "markup": False}  # lines to be copied
+
 
 def print_report(
     console: Console,
@@ -26,17 +28,26 @@ def print_report(
     for name, value in _lines(summary, rows):
         table.add_row(name, value)
     console.print(table)
-    plain: Any = {"soft_wrap": True, "highlight": False, "markup": False}
-    shown = _relative(folder)
-    console.print(f"files    {shown}", **plain)
-    for picture in pictures:
-        if picture.suffix == ".png":
-            console.print(f"picture  {_relative(picture)}", **plain)
-    if (folder / "tensorboard").exists():
-        board = f"{_tensorboard()} --logdir {quote(str(shown))} --host 127.0.0.1"
-        console.print(f"watch    {board}", **plain)
+    events = folder if (folder / "tensorboard").exists() else None
+    print_places(console, [("files", folder)], pictures, events)
     if summary["stopped_because"] == "interrupted":
-        console.print("interrupted: what had been reached is saved; there is no DONE", **plain)
+        console.print("interrupted: what had been reached is saved; there is no DONE", **PLAIN)
+
+
+def print_places(
+    console: Console,
+    files: Sequence[tuple[str, Path]],
+    pictures: Sequence[Path],
+    events: Path | None,
+) -> None:
+    """Where the files are, each after a word of at most eight letters, and the command that shows
+    the events below a folder, if there are any."""
+    shown = [("picture", picture) for picture in pictures if picture.suffix == ".png"]
+    for name, path in [*files, *shown]:
+        console.print(f"{name:<8} {relative(path)}", **PLAIN)
+    if events is not None:
+        command = f"{tensorboard()} --logdir {quote(str(relative(events)))} --host 127.0.0.1"
+        console.print(f"watch    {command}", **PLAIN)
 
 
 def _lines(
@@ -51,11 +62,11 @@ def _lines(
     lines = [
         ("outcome", outcome),
         ("stopped", f"{summary['stopped_because']} after {summary['steps']:,} steps"),
-        (f"T_align{of}", f"{_number(median['T_align'])}   alignment ends"),
-        (f"T_growth{of}", f"{_number(median['T_growth'])}   growth ends"),
-        (f"T_converged{of}", f"{_number(median['T_converged'])}   loss below the tolerance"),
-        (f"loss{of}", _number(median["loss"])),
-        (f"rate{of}", f"{_number(median['rate_measured'])}   factor a step of sqrt(loss)"),
+        (f"T_align{of}", f"{number(median['T_align'])}   alignment ends"),
+        (f"T_growth{of}", f"{number(median['T_growth'])}   growth ends"),
+        (f"T_converged{of}", f"{number(median['T_converged'])}   loss below the tolerance"),
+        (f"loss{of}", number(median["loss"])),
+        (f"rate{of}", f"{number(median['rate_measured'])}   factor a step of sqrt(loss)"),
         ("time", f"{summary['wall_seconds']:.2f} s on {summary['device']}"),
     ]
     bounds = summary.get("bounds")
@@ -71,18 +82,18 @@ def _lines(
     return lines
 
 
-def _tensorboard() -> str:
+def tensorboard() -> str:
     """The command as it can be typed here: by its name, or beside this Python."""
     if shutil.which("tensorboard"):
         return "tensorboard"
-    return quote(str(_relative(Path(sys.prefix) / "bin" / "tensorboard")))
+    return quote(str(relative(Path(sys.prefix) / "bin" / "tensorboard")))
 
 
-def _number(value: object) -> str:
+def number(value: object) -> str:
     return "-" if value is None else f"{value:.6g}"
 
 
-def _relative(path: Path) -> Path:
+def relative(path: Path) -> Path:
     try:
         return path.relative_to(Path.cwd())
     except ValueError:

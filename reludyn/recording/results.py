@@ -15,19 +15,12 @@ from reludyn.activation import LeakyReLU
 from reludyn.notation import Loss
 from reludyn.pairing import Pairs
 from reludyn.phases import Clocks
+from reludyn.recording.columns import COLUMNS as COLUMNS
 from reludyn.recording.observables import WIDEST
 from reludyn.student import ReLUStudent
 from reludyn.theory.predictions import Prediction, effective_sign, stuck_by_signs
 from reludyn.theory.rays import Outcome
 
-COLUMNS = (
-    "replica", "seed", "outcome", "loss", "loss_linear", "loss_rectification",
-    "T_align", "T_growth", "T_converged", "rate_measured",
-    "predicted_T_align", "predicted_T_growth", "predicted_T_converged", "predicted_outcome",
-    "effective_weight_error", "group_sum_error", "saddle_c", "init_scale", "stopped_because",
-    "loss_population", "signs", "predicted_signs", "basin_rule", "sign_rule", "predicted_saddle_c",
-    "predicted_rate", "pair_residual", "pair_cosine_hidden", "pair_cosine_output",
-)  # fmt: skip
 MEDIANS = (
     "T_align", "T_growth", "T_converged", "loss", "loss_linear", "loss_rectification",
     "rate_measured",

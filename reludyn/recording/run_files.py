@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -12,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from reludyn.files import atomic
+from reludyn.files import atomic, csv_file
 from reludyn.recording.look import Look
 
 Array = NDArray[Any]
@@ -124,12 +122,9 @@ def write_npz(path: Path, arrays: Mapping[str, Array]) -> None:
 
 def write_csv(path: Path, columns: Sequence[str], rows: Sequence[Mapping[str, object]]) -> None:
     """One row a replica; None is empty, floats in full precision."""
-    with atomic(path) as file:
-        text = io.TextIOWrapper(file, encoding="utf-8", newline="")
-        writer = csv.DictWriter(text, columns, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows({c: _cell(row[c]) for c in columns} for row in rows)
-        text.detach()
+    with csv_file(path, columns) as add:
+        for row in rows:
+            add([row[c] for c in columns])
 
 
 def write_json(path: Path, values: Mapping[str, object]) -> None:
@@ -142,7 +137,3 @@ def write_done(folder: Path, digest: str) -> None:
     """DONE, last of all: the run finished, with the config of this hash."""
     with atomic(folder / "DONE") as file:
         file.write(f"{digest}\n".encode())
-
-
-def _cell(value: object) -> object:
-    return "" if value is None else value  # csv writes floats with repr, in full precision

@@ -15,14 +15,12 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from tensorboard.compat.proto.summary_pb2 import Summary
 
 from reludyn.recording.event_file import EventFile
 from reludyn.recording.look import Look
 from reludyn.recording.observables import FULL, WIDEST
 
 PAIRS_UP_TO = 6  # the width up to which every pair of neurons has a curve
-LARGEST = float(np.finfo(np.float32).max)  # event files hold float32
 SPECTRUM = {
     "sharpness": "hessian/sharpness",
     "smallest_eigenvalue": "hessian/smallest",
@@ -48,11 +46,11 @@ class TensorBoard:
 
     def record(self, look: Look) -> None:
         if self.ensemble is not None:
-            _add(self.ensemble, look.step, ensemble_scalars(look))
+            self.ensemble.add_scalars(look.step, ensemble_scalars(look))
         for j, file in enumerate(self.replicas):
-            _add(file, look.step, replica_scalars(look, j))
+            file.add_scalars(look.step, replica_scalars(look, j))
         for j, file in enumerate(self.theory):
-            _add(file, look.step, theory_scalars(look, j, self.lr))
+            file.add_scalars(look.step, theory_scalars(look, j, self.lr))
 
     def close(self) -> None:
         for file in [self.ensemble, *self.replicas, *self.theory]:
@@ -156,13 +154,3 @@ def _numbered(place: Sequence[int]) -> list[str]:
 def _log10(loss: NDArray[np.float64]) -> NDArray[np.float64]:
     """NaN for a loss of zero: there is nothing to show on a logarithmic axis."""
     return np.log10(loss, out=np.full(np.shape(loss), np.nan), where=loss > 0)
-
-
-def _add(file: EventFile, step: int, scalars: Scalars) -> None:
-    values = [
-        Summary.Value(tag=tag, simple_value=value)
-        for tag, value in scalars
-        if abs(value) <= LARGEST  # also false for NaN
-    ]
-    if values:
-        file.add(step, Summary(value=values))

@@ -89,13 +89,16 @@ def _check_folders(jobs: Sequence[SweepJob]) -> None:
     for job in jobs:
         other = owners.setdefault(job.folder, job)
         if other is not job:
-            _refuse_subdir(job, f"must differ for each job; jobs {other.number} and {job.number} share")
+            _refuse_subdir(
+                job, f"must differ for each job; jobs {other.number} and {job.number} share"
+            )
     for job in jobs:
         for above in job.folder.parents:
             if above in owners:
                 other = owners[above]
                 _refuse_subdir(
-                    job, f"must not lie in one another; that of job {other.number} has job {job.number}"
+                    job,
+                    f"must not lie in one another; that of job {other.number} has job {job.number}",
                 )
         _check_content(job)
 
@@ -163,9 +166,7 @@ def _subdir(job: SweepJob, sweep: Path) -> str:
     return f"{SUBDIR}='{name}'"
 
 
-def _finish(
-    folder: Path, jobs: Sequence[SweepJob], console: Console, picture: str | None
-) -> None:
+def _finish(folder: Path, jobs: Sequence[SweepJob], console: Console, picture: str | None) -> None:
     """The table of all jobs that are complete, and the pictures."""
     values = [dict(text.split("=", 1) for text in job.overrides) for job in jobs]
     swept = [key for key in values[0] if len({row.get(key) for row in values}) > 1]

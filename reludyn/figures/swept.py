@@ -1,0 +1,188 @@
+"""The picture of a sweep over one or two keys: who succeeds, and how long it takes."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import LogNorm, Normalize
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator
+
+from reludyn.figures.files import Array, Rows, column, table
+from reludyn.figures.style import BLUE, GREEN, STYLE, new_figure, save
+from reludyn.statistics import as_numbers
+
+SUMMARY = "sweep_summary.csv"
+DECADES = 30  # the factor from which an axis or a colour is logarithmic
+NONE = "#d9d9d9"  # where no replica has the quantity
+LETTERS = 22  # of a tick's label
+LETTER, LINE = 0.075, 0.17  # inches of a letter and of a line of text
+WIDTH = 5.2  # inches of an axis of lines
+CELL = 0.6  # inches of a cell that has room for a number
+SUCCESS = "success", "success_low", "success_high"
+CONVERGED = "T_converged_median", "T_converged_p10", "T_converged_p90"
+
+
+def draw_swept(sweep: Path) -> list[Path]:
+    """Draw sweep_summary.csv: the fraction of successes and the median of T_converged, as lines
+    over one swept key (with the 95% Wilson interval, and the 10% and 90% quantiles over replicas),
+    as colours over two; returns the files. Nothing is drawn for another number of keys, nor a
+    T_converged that no group has."""
+    rows = table(sweep / SUMMARY)
+    names = list(rows[0])
+    keys = names[: names.index("jobs")]
+    if len(keys) not in (1, 2):
+        return []
+    with mpl.rc_context(STYLE):
+        scales = [_scale(rows, key) for key in keys]
+        figure = _lines(rows, *scales) if len(keys) == 1 else _cells(rows, *scales)
+    return save(figure, sweep / "figures", "sweep")
+
+
+@dataclass(frozen=True)
+class Scale:
+    """The values of a key along an axis: numbers in order of size, words in order of appearance."""
+
+    key: str
+    labels: list[str]
+    values: list[float] | None  # None for words
+
+    def place(self, row: dict[str, str]) -> int:
+        return self.labels.index(row[self.key])
+
+    def upright(self, inches: float) -> bool:
+        """Whether the labels are too long to stand side by side on an axis of this length."""
+        return self.letters * len(self.labels) * LETTER > inches
+
+    @property
+    def letters(self) -> int:
+        """Of the longest label, and a space."""
+        return max(len(_shortened(label)) for label in self.labels) + 1
+
+
+def _scale(rows: Rows, key: str) -> Scale:
+    labels = list(dict.fromkeys(row[key] for row in rows))
+    values = as_numbers(labels)
+    if values is None:
+        return Scale(key, labels, None)
+    order = np.argsort(values, kind="stable")
+    return Scale(key, [labels[i] for i in order], [values[i] for i in order])
+
+
+def _lines(rows: Rows, scale: Scale) -> Figure:
+    """One above the other, with the same axis below."""
+    rows = sorted(rows, key=scale.place)
+    x = np.arange(len(rows)) if scale.values is None else np.array(scale.values)
+    panels = [(SUCCESS, GREEN, "success (95% interval)")]
+    if np.isfinite(column(rows, CONVERGED[0])).any():
+        panels.append((CONVERGED, BLUE, "T_converged, median (10% to 90% of replicas)"))
+    else:
+        panels = [(SUCCESS, GREEN, "success (95% interval); no replica converged")]
+    words = scale.values is None
+    below = LETTER * scale.letters if words and scale.upright(WIDTH) else 0
+    figure = new_figure(WIDTH + 1, 0.8 + 2.0 * len(panels) + below)
+    stack = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
+    for axes, (names, color, title) in zip(stack, panels, strict=True):
+        y, low, high = (column(rows, name) for name in names)
+        axes.vlines(x, low, high, color=color, alpha=0.4, lw=1.2)
+        if not words:
+            axes.fill_between(x, low, high, color=color, alpha=0.15, lw=0)
+        axes.plot(x, y, color=color, marker="o", ms=4, ls="none" if words else "-")
+        axes.set_title(title)
+        if names is CONVERGED and _spans_decades(np.concatenate([low, high])):
+            axes.set_yscale("log")
+    stack[0].set_ylim(-0.03, 1.03)
+    if scale.values is None:
+        _ticks(stack[-1], "x", scale, WIDTH)
+        stack[-1].set_xlim(-0.5, len(rows) - 0.5)
+    elif _spans_decades(x):
+        stack[-1].set_xscale("log")
+    elif all(value.is_integer() for value in scale.values):
+        stack[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
+    stack[-1].set_xlabel(scale.key, parse_math=False)
+    return figure
+
+
+def _cells(rows: Rows, across: Scale, up: Scale) -> Figure:
+    """Side by side, the first key across."""
+    places = [up.place(row) for row in rows], [across.place(row) for row in rows]
+    panels = []
+    for name, title in ((SUCCESS[0], "success"), (CONVERGED[0], "T_converged, median")):
+        values = np.full((len(up.labels), len(across.labels)), np.nan)
+        values[places] = column(rows, name)
+        if np.isfinite(values).any():
+            panels.append((title, values))
+    with_numbers = len(across.labels) <= 8 and len(up.labels) <= 12
+    width = max(2.4, CELL * len(across.labels)) if with_numbers else 3.6
+    height = max(2.0, 0.3 * len(up.labels)) if with_numbers else 3.4
+    left = LETTER * up.letters
+    below = LETTER * across.letters if across.upright(width) else 0.1
+    figure = new_figure(left + 0.4 + (width + 0.9) * len(panels), height + 0.9 + below)
+    row = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+    for axes, (title, values) in zip(row, panels, strict=True):
+        _heat_map(axes, values, title, with_numbers)
+        _ticks(axes, "x", across, width)
+        axes.set_xlabel(across.key, parse_math=False)
+    _ticks(row[0], "y", up, height)
+    row[0].set_ylabel(up.key, parse_math=False)
+    if len(panels) == 1:
+        row[0].set_title("success (no replica converged)")
+    if not with_numbers and any(np.isnan(values).any() for _, values in panels):
+        figure.legend(handles=[Patch(facecolor=NONE, label="none")], loc="outside upper right")
+    return figure
+
+
+def _heat_map(axes: Axes, values: Array, title: str, with_numbers: bool) -> None:
+    """Values (up, across); grey where there is none."""
+    finite = values[np.isfinite(values)]
+    norm = Normalize(0, 1)
+    if title != "success":
+        kind = LogNorm if _spans_decades(finite) else Normalize
+        norm = kind(finite.min(), finite.max())
+    axes.set_facecolor(NONE)
+    axes.grid(False)
+    axes.set_title(title)
+    image = axes.imshow(values, norm=norm, cmap="viridis", origin="lower", aspect="auto")
+    axes.figure.colorbar(image, ax=axes)
+    if with_numbers:
+        for (i, j), value in np.ndenumerate(values):
+            bright = np.isnan(value) or norm(value) > 0.6
+            axes.text(j, i, _number(value), color="black" if bright else "white",
+                      ha="center", va="center", fontsize=8)  # fmt: skip
+
+
+def _ticks(axes: Axes, side: str, scale: Scale, inches: float) -> None:
+    """As many labels, at places 0, 1, ..., as are readable side by side."""
+    labels = [_shortened(label) for label in scale.labels]
+    upright = side == "x" and scale.upright(inches)
+    room = inches / (LINE if upright or side == "y" else LETTER * scale.letters)
+    shown = range(0, len(labels), math.ceil(len(labels) / max(1, int(room))))
+    axis = axes.xaxis if side == "x" else axes.yaxis
+    axis.set_ticks(shown, [labels[i] for i in shown], parse_math=False,
+                   rotation=90 if upright else 0)  # fmt: skip
+
+
+def _shortened(label: str) -> str:
+    """Without its middle, where it is long."""
+    if len(label) <= LETTERS:
+        return label or "''"
+    half = (LETTERS - 1) // 2
+    return f"{label[:half]}…{label[-half:]}"
+
+
+def _number(value: float) -> str:
+    """At most seven letters."""
+    if math.isnan(value):
+        return "none"
+    return f"{value:,.0f}" if 100 <= value < 1e6 else f"{value:.2g}"
+
+
+def _spans_decades(values: Array) -> bool:
+    finite = values[np.isfinite(values)]
+    return bool(len(finite) and finite.min() > 0 and finite.max() > DECADES * finite.min())
