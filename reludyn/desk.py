@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import time
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
 from reludyn.assembly import Experiment
 from reludyn.combinations import has_theory
-from reludyn.recording import bounds, run_files
+from reludyn.recording import bounds
 from reludyn.recording.look import Look, Share
+from reludyn.recording.trajectory import Parts, Trajectory, parts_of
 from reludyn.settings import Trainer
 from reludyn.training.schedule import look_steps
 
 if TYPE_CHECKING:
     from reludyn.recording.tensorboard import TensorBoard
+
+Array = NDArray[Any]
 
 
 def steps_of(trainer: Trainer) -> list[int]:
@@ -34,7 +41,7 @@ class Instrument(Protocol):
 
 
 class Looks:
-    """All looks of a batch, to be shown to one job after the other."""
+    """All looks of a batch; each job takes its own when the batch has come to its end."""
 
     def __init__(self) -> None:
         self.seen: list[Look] = []
@@ -46,13 +53,36 @@ class Looks:
     def record(self, look: Look) -> None:
         self.seen.append(look)
 
-    def replay(self, share: Share, desk: Desk) -> None:
-        """Until the look at which no replica of the job goes on: there it would have ended."""
-        for look in self.seen:
-            part = look.of(share)
-            desk.record(part)
-            if not part.running:
-                break
+    @cached_property
+    def _stacked(self) -> tuple[Array, Array, Array, Parts]:
+        """steps, times, going (T, R), and what was seen (T, ...)."""
+        steps, times, going = (
+            np.stack([getattr(look, name) for look in self.seen])
+            for name in ("steps", "times", "going")
+        )
+        parts = [parts_of(look) for look in self.seen]
+        columns = (
+            {name: np.stack([part[i][name] for part in parts]) for name in parts[0][i]}
+            for i in range(3)
+        )
+        return steps, times, going, Parts(*columns)
+
+    def show(self, share: Share, desk: Desk) -> None:
+        """To the instruments of one job, until the look at which none of its replicas goes on:
+        there it would have ended."""
+        steps, times, going, parts = self._stacked
+        on: Array = np.any(going[:, share.replicas], axis=1)
+        T = len(on) if on.all() else int(on.argmin()) + 1
+        its_own = Parts(
+            {name: x[:T, share.replicas] for name, x in parts.replicas.items()},
+            {name: x[:T, share.replicas] for name, x in parts.neurons.items()},
+            {name: x[:T, share.kept] for name, x in parts.kept.items()},
+        )
+        steps, times = (x[:T, share.replicas].max(1) for x in (steps, times))
+        desk.trajectory.fill(steps, times, its_own)
+        if desk.board is not None:
+            for look in self.seen[:T]:
+                desk.board.record(look.of(share))
 
 
 class Desk:
@@ -61,7 +91,7 @@ class Desk:
     def __init__(self, parts: Experiment, folder: Path | None) -> None:
         self.began = time.perf_counter()
         config, trainer = parts.config, parts.config.trainer
-        self.trajectory = run_files.Trajectory(len(steps_of(trainer)), config.data.dim)
+        self.trajectory = Trajectory(len(steps_of(trainer)), config.data.dim)
         shown = min(trainer.keep_weights, config.replicas)
         self.checks = bounds.BoundsTable(parts.seeds, shown) if config.theory.bounds else None
         self.board: TensorBoard | None = None

@@ -118,7 +118,7 @@ class Together:
         prediction = None if self.prediction is None else self.prediction.of(replicas)
         _say_where(alone)
         with closing(Desk(alone, folder)) as desk:
-            self.looks.replay(job.share, desk)
+            self.looks.show(job.share, desk)
         return measure(alone, replace(part, memory=memory), reason, desk, prediction)
 
 

@@ -20,8 +20,9 @@ from reludyn import __version__
 from reludyn.config import config_hash
 from reludyn.recording.look import Look
 from reludyn.recording.results import COLUMNS
-from reludyn.recording.run_files import Trajectory, write_csv, write_json
+from reludyn.recording.run_files import write_csv, write_json
 from reludyn.recording.theory import Beside
+from reludyn.recording.trajectory import Trajectory
 
 Command = Callable[..., Finished]
 Arrays = dict[str, NDArray[Any]]

@@ -1,7 +1,5 @@
 """`hydra/launcher=fused`: the jobs of a sweep as replicas of a few batched programs."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -10,9 +8,10 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.utils import JobReturn
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig
 
 if TYPE_CHECKING:
-    from omegaconf import DictConfig
+    from reludyn.sweep.jobs import SweepJob
 
 
 @dataclass
@@ -38,11 +37,15 @@ class FusedLauncher(Launcher):
     def launch(
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
     ) -> Sequence[JobReturn]:
-        from reludyn.sweep.fused import Fused  # imports torch
         from reludyn.sweep.jobs import prepare
 
         loader = self.context.config_loader
-        jobs = prepare(loader, self.config, job_overrides, initial_job_idx)
+        return self.launch_prepared(prepare(loader, self.config, job_overrides, initial_job_idx))
+
+    def launch_prepared(self, jobs: "Sequence[SweepJob]") -> Sequence[JobReturn]:
+        """Launch what the sweeper has composed already."""
+        from reludyn.sweep.fused import Fused  # imports torch
+
         return Fused(self.config.hydra, self.max_replicas).launch(jobs)
 
 

@@ -1,7 +1,5 @@
 """The sweeper of reludyn: sweeps go on where they were interrupted, and end in one table."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -28,6 +26,9 @@ class Sweeper(BasicSweeper):
     def sweep(self, arguments: list[str]) -> list[Sequence[JobReturn]]:
         from reludyn.sweep.run import run
 
+        assert self.hydra_context is not None
+        assert self.config is not None
+        assert self.launcher is not None
         loader = self.hydra_context.config_loader
         texts = [*self._parse_config(), *arguments]
         parsed = OverridesParser.create(config_loader=loader).parse_overrides(texts)

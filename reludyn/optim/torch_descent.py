@@ -81,7 +81,7 @@ class TorchDescent:
         assert memory is not None
         state = {
             layer: {
-                name: x[replicas] if isinstance(x, Tensor) and x.ndim == 3 else x
+                name: x[replicas].clone() if isinstance(x, Tensor) and x.ndim == 3 else x
                 for name, x in entries.items()
             }
             for layer, entries in memory["optimizer"]["state"].items()

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import platform
+from functools import cache
 from importlib.metadata import version
 
 import torch
 
 
+@cache
 def describe(device: torch.device) -> str:
     """One line for the log: versions, device, threads."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 
 from hydra.core.utils import JobReturn, JobStatus, configure_log, env_override
 from omegaconf import DictConfig, OmegaConf
@@ -43,7 +42,10 @@ class Fused:
         with env_override(dict(self.hydra.job.env_set)):
             for count, batch in enumerate(batches, 1):
                 self._announce(f"batch {count}/{len(batches)}", batch)
-                returns |= self._run(batch)
+                try:
+                    returns |= self._run(batch)
+                finally:
+                    configure_log(self.hydra.hydra_logging, self.hydra.verbose)
         return [returns[job.number] for job in jobs]
 
     def _announce(self, what: str, batch: Sequence[SweepJob]) -> None:
@@ -61,33 +63,28 @@ class Fused:
             together = train_together(configs, self.console)
         except Exception as error:
             if len(batch) == 1:
-                with self._logging(batch[0]):
-                    return {batch[0].number: _failed(batch[0], error)}
+                self._log_to(batch[0])
+                return {batch[0].number: _failed(batch[0], error)}
             middle = len(batch) // 2
             return self._run(batch[:middle]) | self._run(batch[middle:])
         share = (time.perf_counter() - began) / len(batch)
         returns = {}
         for place, job in enumerate(batch):
-            with self._logging(job):
-                try:
-                    record = together.record(place, job.folder)
-                    leave(record, job.digest, job.folder, time.perf_counter() - share)
-                    returns[job.number] = _return(job, JobStatus.COMPLETED, record.reason)
-                except Exception as error:
-                    returns[job.number] = _failed(job, error)
+            self._log_to(job)
+            try:
+                record = together.record(place, job.folder)
+                leave(record, job.digest, job.folder, time.perf_counter() - share)
+                returns[job.number] = _return(job, JobStatus.COMPLETED, record.reason)
+            except Exception as error:
+                returns[job.number] = _failed(job, error)
         if together.reason == "interrupted":
             raise KeyboardInterrupt
         return returns
 
-    @contextmanager
-    def _logging(self, job: SweepJob) -> Iterator[None]:
-        """What is logged belongs to this job."""
+    def _log_to(self, job: SweepJob) -> None:
+        """What is logged from here on belongs to this job."""
         job.folder.mkdir(parents=True, exist_ok=True)
         configure_log(OmegaConf.create(dict(job.logging)), self.hydra.verbose)
-        try:
-            yield
-        finally:
-            configure_log(self.hydra.hydra_logging, self.hydra.verbose)
 
 
 def split(jobs: Sequence[SweepJob], max_replicas: int | None = None) -> Iterator[list[SweepJob]]:

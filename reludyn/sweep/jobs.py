@@ -200,14 +200,10 @@ def _yaml(settings: dict[Any, Any]) -> str:
     return OmegaConf.to_yaml(OmegaConf.create(settings))
 
 
-@lru_cache(4096)
-def _yaml_of(kind: Any, value: Any) -> str:
-    return OmegaConf.to_yaml(OmegaConf.create({"x": value}))[3:-1]
-
-
+@lru_cache(4096, typed=True)  # 1 and 1.0 are equal, but not the same
 def _scalar(value: Any) -> str:
-    """A value as YAML writes it; 1, 1.0 and True are equal, but not the same."""
-    return _yaml_of(type(value), value)
+    """A value as YAML writes it."""
+    return OmegaConf.to_yaml(OmegaConf.create({"x": value}))[3:-1]
 
 
 def _filled(text: str, values: Mapping[str, str]) -> str:

@@ -6,7 +6,6 @@ from __future__ import annotations
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from rich.console import Console
 from reludyn.errors import ConfigError, show
 from reludyn.files import claim
 from reludyn.messages import explain
+from reludyn.recording.report import print_places, relative
 from reludyn.recording.run_files import LEAVES
 from reludyn.settings import Config
 from reludyn.sweep.jobs import SUBDIR, SweepJob, prepare
@@ -54,11 +54,11 @@ def run(
     try:
         for batch in batches:
             some = [job for job in jobs[first : first + len(batch)] if job.number not in complete]
-            texts = [list(batch[job.number - first]) for job in some]
-            if complete:
-                texts = [[*t, _subdir(job, folder)] for t, job in zip(texts, some, strict=True)]
             if some:
-                returns.append(launcher.launch(texts, initial_job_idx=first))
+                texts = [[*batch[job.number - first]] for job in some]
+                if complete:
+                    texts = [[*t, _subdir(job, folder)] for t, job in zip(texts, some, strict=True)]
+                returns.append(_launch(launcher, some, texts, first))
                 ends |= {job.number: end for job, end in zip(some, returns[-1], strict=True)}
             first += len(batch)
     except (KeyboardInterrupt, SystemExit):
@@ -75,17 +75,27 @@ def run(
     for job, end in failed:
         error = end._return_value
         line = explain(error, job.overrides).splitlines()[0]
-        print(f"reludyn: error: job {job.number}, {_shown(job.folder)}: {line}", file=sys.stderr)
+        print(f"reludyn: error: job {job.number}, {relative(job.folder)}: {line}", file=sys.stderr)
     if failed:
         print(f"reludyn: {len(failed):,} of {len(jobs):,} jobs failed", file=sys.stderr)
         sys.exit(FAILED)
     return returns
 
 
+def _launch(
+    launcher: Launcher, jobs: Sequence[SweepJob], texts: Sequence[Sequence[str]], first: int
+) -> Sequence[JobReturn]:
+    prepared = getattr(launcher, "launch_prepared", None)  # of hydra/launcher=fused
+    if prepared is not None:
+        returns: Sequence[JobReturn] = prepared(jobs)
+        return returns
+    return launcher.launch(texts, initial_job_idx=first)
+
+
 def _check_folders(jobs: Sequence[SweepJob]) -> None:
     """Refuse jobs that share a folder, or one of which lies in that of another, and folders that
     hold a run with another config."""
-    owners = {}
+    owners: dict[Path, SweepJob] = {}
     for job in jobs:
         other = owners.setdefault(job.folder, job)
         if other is not job:
@@ -105,7 +115,7 @@ def _check_folders(jobs: Sequence[SweepJob]) -> None:
 
 def _refuse_subdir(job: SweepJob, allowed: str) -> None:
     raise ConfigError(
-        "hydra.sweep.subdir", ..., f"{allowed} {_shown(job.folder)}",
+        "hydra.sweep.subdir", ..., f"{allowed} {relative(job.folder)}",
         "Leave hydra.sweep.subdir as it is: the number of the job",
     )  # fmt: skip
 
@@ -127,7 +137,7 @@ def _check_content(job: SweepJob) -> None:
         what = f"a run of another config ({'; '.join(named[:NAMED]) or 'of another version'})"
     raise ConfigError(
         "hydra.sweep.dir", job.folder.parent,
-        f"must be new or hold this sweep; {_shown(job.folder)}, the place of job {job.number}, "
+        f"must be new or hold this sweep; {relative(job.folder)}, the place of job {job.number}, "
         f"has {what}", "Choose another folder, or repeat the command of that sweep",
     )  # fmt: skip
 
@@ -173,16 +183,12 @@ def _finish(folder: Path, jobs: Sequence[SweepJob], console: Console, picture: s
     complete = [(job, row) for job, row in zip(jobs, values, strict=True) if _is_complete(job)]
     parts = [Part(job.folder, {key: row[key] for key in swept}) for job, row in complete]
     configs = [job.config for job in jobs if isinstance(job.config, Config)]
-    figures = any(config.figures for config in configs)
-    if parts and figures and picture is not None:
-        from reludyn.figures import draw_sweep  # imports matplotlib
-
-        for file in draw_sweep(folder, picture):
-            if file.suffix == ".png":
-                console.print(f"picture  {_shown(file)}", soft_wrap=True, highlight=False)
     tensorboard = any(config.logger.name == "tensorboard" for config in configs)
+    figures = picture not in (None, "none") and any(config.figures for config in configs)
+    if figures and parts:
+        from reludyn.figures import OF_A_SWEEP, draw_sweep  # imports matplotlib
+
+        if picture in OF_A_SWEEP:  # its own picture, instead of one of all keys
+            figures, drawn = False, draw_sweep(folder, str(picture))
+            print_places(console, [], drawn, None)
     finish(folder, parts, figures=figures, tensorboard=tensorboard, console=console)
-
-
-def _shown(path: Path) -> Path:
-    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path

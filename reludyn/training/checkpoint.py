@@ -35,6 +35,7 @@ def save_checkpoint(path: Path, state: State, basis: Tensor | None, digest: str)
         "stationary": state.stationary,
         **{f"T_{name}": clock for name, clock in state.clocks._asdict().items()},
     }
-    on_host = {n: x.cpu() if isinstance(x, Tensor) else x for n, x in content.items()}
+    # of a part of a batch the whole would be saved
+    on_host = {n: x.cpu().clone() if isinstance(x, Tensor) else x for n, x in content.items()}
     with atomic(path) as file:
         torch.save(on_host, file)

@@ -1,0 +1,1 @@
+"""Plugins that Hydra finds: nothing here imports torch before a sweep starts."""

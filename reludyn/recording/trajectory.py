@@ -1,0 +1,142 @@
+"""The trajectory of a run, as trajectory.npz keeps it: its looks within a size limit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from reludyn.recording.look import Look
+
+Array = NDArray[Any]
+Columns = dict[str, Array]
+SIZE_LIMIT = 2**28  # bytes of the trajectory kept: above it looks or replicas are thinned
+DENSE = 512  # looks for which neurons and weights must have room
+
+_LOSSES = ("loss", "loss_linear", "loss_rectification", "loss_population")
+_NEURONS = ("w_norm", "v_norm", "angle_to_target", "imbalance", "angle_between")
+
+
+class Parts(NamedTuple):
+    """What a look holds, by name: of each replica one number, or several; more of those whose
+    weights are kept. Of T looks, each has a further axis T in front."""
+
+    replicas: Columns
+    neurons: Columns
+    kept: Columns
+
+    def map(self, change: Callable[[Array], Array]) -> Parts:
+        """The same change to all."""
+        return Parts(*({name: change(x) for name, x in columns.items()} for columns in self))
+
+
+def parts_of(look: Look) -> Parts:
+    """What is kept of a look."""
+    single = {name: x for name, x in look.full.items() if x.ndim == 1}
+    several = {name: x for name, x in look.full.items() if x.ndim > 1}
+    theory = {**look.beside.predicted, **look.beside.spectrum}
+    return Parts(
+        _present(look, _LOSSES) | single,
+        _present(look, _NEURONS) | several,
+        theory | {"W": look.W, "V": look.V},
+    )
+
+
+class Trajectory:
+    """Keeps the looks of a run within a size limit.
+
+    Neurons and weights are kept for as many of the first replicas as leave room for DENSE looks;
+    whenever the limit is reached every second look is dropped. The first and the last look stay,
+    and `thinned` says what was left out.
+    """
+
+    def __init__(self, looks: int, inputs: int, limit: int = SIZE_LIMIT) -> None:
+        self.expected, self.inputs, self.limit = looks, inputs, limit
+        self.rows: list[Columns] = []
+        self.pending: Columns | None = None  # the latest look, if thinned away
+        self.filled: Columns | None = None  # all looks, if they came at once
+        self.seen, self.stride, self.last_step = 0, 1, -1
+        self.left_out: list[str] = []
+
+    def record(self, look: Look) -> None:
+        """One look after the other."""
+        parts = parts_of(look)
+        if self.seen == 0:
+            self._plan(parts)
+        step, time = np.array(look.step), np.array(look.time)
+        row = {name: x.copy() for name, x in self._cut(step, time, parts).items()}
+        if self.seen % self.stride == 0:
+            self.rows.append(row)
+            self.pending = None
+        else:
+            self.pending = row
+        self.seen, self.last_step = self.seen + 1, look.step
+        if self._too_many(len(self.rows)):
+            self.stride *= 2
+            kept = self.rows[::2]
+            self.pending = None if kept[-1] is row else row
+            self.rows = kept
+
+    def fill(self, steps: Array, times: Array, parts: Parts) -> None:
+        """All looks at once: steps and times (T,), and what was seen."""
+        self._plan(parts.map(lambda x: x[0]))
+        self.seen, self.last_step = len(steps), int(steps[-1])
+        while self._too_many(-(-self.seen // self.stride)):
+            self.stride *= 2
+        columns = self._cut(steps, times, parts, slice(None))
+        if self.stride > 1:
+            at = sorted({*range(0, self.seen, self.stride), self.seen - 1})
+            columns = {name: x[at] for name, x in columns.items()}
+        self.filled = columns
+
+    @property
+    def thinned(self) -> str:
+        """What is not in the file; empty where everything is."""
+        looks = [f"every {self.stride}th look"] if self.stride > 1 else []
+        return ", ".join([*looks, *self.left_out])
+
+    def arrays(self, lift: Callable[[Array], Array], A: Array) -> Columns:
+        """The arrays of trajectory.npz; `lift` maps W (T, R', k, m) to (T, R', k, d)."""
+        arrays = self.filled
+        if arrays is None:
+            rows = self.rows if self.pending is None else [*self.rows, self.pending]
+            arrays = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
+        return arrays | {"W": lift(arrays["W"]), "A": A, "thinned": np.array(self.thinned)}
+
+    def _too_many(self, rows: int) -> bool:
+        return rows > 2 and rows * self.row_bytes > self.limit
+
+    def _plan(self, first: Parts) -> None:
+        """How many replicas show their neurons and their weights: a quarter of the room each."""
+        room = self.limit / min(self.expected, DENSE) / 4
+        W, V = first.kept["W"], first.kept["V"]
+        R, (kept, k, _) = len(first.replicas["loss"]), W.shape
+        losses = sum(x.nbytes for x in first.replicas.values())
+        neurons = sum(x.nbytes for x in first.neurons.values()) / R
+        beside = sum(x.nbytes for x in first.kept.values()) - W.nbytes - V.nbytes
+        weights = W.itemsize * k * (self.inputs + V.shape[1]) + beside / max(kept, 1)
+        self.replicas = int(min(R, max(1, room // neurons)))  # the pictures need one
+        self.weights = int(min(kept, room // weights))
+        self.row_bytes = losses + self.replicas * neurons + self.weights * weights
+        if self.replicas < R:
+            self.left_out.append(f"neurons of {self.replicas} of {R} replicas")
+        if self.weights < kept:
+            self.left_out.append(f"weights of {self.weights} of {kept} replicas")
+
+    def _cut(self, step: Array, time: Array, parts: Parts, *looks: slice) -> Columns:
+        """What there is room for, of one look or, with a slice for their axis, of several."""
+        neurons, kept = (*looks, slice(self.replicas)), (*looks, slice(self.weights))
+        return {
+            "step": step,
+            "time": time,
+            **parts.replicas,
+            **{name: x[neurons] for name, x in parts.neurons.items()},
+            **{name: x[kept] for name, x in parts.kept.items()},
+        }
+
+
+def _present(look: Look, names: Sequence[str]) -> Columns:
+    arrays = {name: getattr(look, name) for name in names}
+    return {name: x for name, x in arrays.items() if x is not None}
