@@ -42,9 +42,9 @@ def check_combinations(config: Config) -> None:
 def own_keys(config: Config) -> frozenset[str]:
     """The keys in which jobs of one batch may differ: each replica has its own value.
 
-    The step size only where the update rule is the paper's, the norm of the target where the risk
-    is in closed form. None where steps are shared, time is limited, or the Hessian or the lemmas
-    are looked at.
+    The step size only where the update rule is the paper's; the norm of the target where the risk
+    is in closed form, of targets that are alike but for it to the last bit. None where steps are
+    shared, time is limited, or the Hessian or the lemmas are looked at.
     """
     theory = config.theory
     shared = isinstance(config.optimizer, FlowOptimizer) or config.trainer.max_seconds is not None
@@ -53,7 +53,8 @@ def own_keys(config: Config) -> frozenset[str]:
     keys = {"seed", "init.scale", "init.signs", "trainer.tolerance"}
     if is_constant_descent(config):
         keys.add("optimizer.lr")
-    if config.data.name == "population" and config.data.covariance == "identity":
+    data = config.data
+    if data.name == "population" and (data.covariance, data.target) == ("identity", "axis"):
         keys.add("data.target_norm")
     return frozenset(keys)
 

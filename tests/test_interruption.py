@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from reludyn.files import atomic
 from reludyn.recording import run_files
 from reludyn.recording.look import Observer
-from reludyn.recording.run_files import Trajectory
+from reludyn.recording.trajectory import Trajectory
 from reludyn.training.engine import Engine
 
 Command = Callable[..., Finished]

@@ -57,10 +57,9 @@ class Fused:
         """A batch; where it cannot run as one, its halves."""
         began = time.perf_counter()
         try:
-            configs = [_config(job) for job in batch]
             for job in batch:
                 _write_hydra(job)
-            together = train_together(configs, self.console)
+            together = train_together([_config(job) for job in batch], self.console)
         except Exception as error:
             if len(batch) == 1:
                 self._log_to(batch[0])

@@ -172,8 +172,10 @@ def _clear(folder: Path) -> None:
 
 def _subdir(job: SweepJob, sweep: Path) -> str:
     """The override that gives a job its folder where those before it are not launched."""
-    name = str(job.folder.relative_to(sweep)).replace("\\", "\\\\").replace("'", "\\'")
-    return f"{SUBDIR}='{name}'"
+    inside = job.folder.is_relative_to(sweep)
+    name = str(job.folder.relative_to(sweep) if inside else job.folder)
+    quoted = name.replace("\\", "\\\\").replace("'", "\\'")
+    return f"{SUBDIR}='{quoted}'"
 
 
 def _finish(folder: Path, jobs: Sequence[SweepJob], console: Console, picture: str | None) -> None:

@@ -119,7 +119,7 @@ class Engine:
             student,
             evaluation,
             step=0,
-            now=0.0,
+            now=0.0 * self.optimizer.sizes.lr,
             memory=self.optimizer.snapshot(),
             steps=torch.zeros_like(never),
             time=torch.zeros(R, dtype=torch.float64, device=device),
@@ -129,7 +129,7 @@ class Engine:
             clocks=Clocks(never, never, never),
             ceiling=DIVERGED * evaluation.loss.clamp_min(self.rule.zero_loss),
         )
-        return self._checked(state, [student], [evaluation], [0.0], new=0)
+        return self._checked(state, [student], [evaluation], [state.now], new=0)
 
     @torch.inference_mode()
     def advance(self, state: State, steps: int) -> State:

@@ -1,0 +1,244 @@
+"""Sweeps that were interrupted go on, folders never collide, failures are named."""
+
+from __future__ import annotations
+
+import csv
+import json
+import logging
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import QUICK, Finished, contents
+from test_interruption import interrupt
+
+from reludyn.training.engine import Engine
+
+Command = Callable[..., Finished]
+SWEEP = ("-m", *QUICK, "hydra.sweep.dir=s", "seed=range(4)")
+LAUNCHERS = ("basic", "fused")
+GRID = "init.scale=1e-2,1e-3"
+
+
+@pytest.fixture(params=LAUNCHERS)
+def launcher(request: pytest.FixtureRequest) -> str:
+    return f"hydra/launcher={request.param}"
+
+
+def complete(folder: Path) -> list[str]:
+    return sorted(path.parent.name for path in folder.rglob("DONE"))
+
+
+def launched(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """What the basic launcher is asked to run from here on."""
+    calls: list[list[str]] = []
+    from hydra._internal.core_plugins.basic_launcher import BasicLauncher  # as Hydra loaded it
+
+    original = BasicLauncher.launch
+
+    def launch(self: Any, job_overrides: list[list[str]], initial_job_idx: int) -> object:
+        calls.extend(job_overrides)
+        return original(self, job_overrides, initial_job_idx)
+
+    monkeypatch.setattr(BasicLauncher, "launch", launch)
+    return calls
+
+
+# --- Going on ---------------------------------------------------------------------------------
+
+
+def test_jobs_that_are_complete_are_not_run_again(
+    reludyn: Command, launcher: str, tmp_path: Path
+) -> None:
+    assert reludyn(*SWEEP, launcher).code == 0
+    before = contents(tmp_path / "s")
+    for name in ("1", "2"):
+        (tmp_path / "s" / name / "DONE").unlink()
+    shutil.rmtree(tmp_path / "s" / "3")
+    again = reludyn(*SWEEP, launcher)
+    assert again.code == 0
+    assert "1 of 4 jobs are complete, the others run now" in again.out
+    after = contents(tmp_path / "s")
+    assert set(after) == set(before)
+    assert after["0/summary.json"] == before["0/summary.json"]
+    assert after["1/summary.json"] != before["1/summary.json"]  # the wall time is another
+    same = [name for name in before if name.endswith(("DONE", "replicas.csv", "config.yaml"))]
+    assert [name for name in same if after[name] != before[name]] == []
+    assert after["sweep.csv"] == before["sweep.csv"]
+
+
+def test_a_complete_sweep_runs_nothing_and_says_what_came_out(
+    reludyn: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls, first = launched(monkeypatch), reludyn(*SWEEP)
+    assert len(calls) == 4
+    again = reludyn(*SWEEP)
+    assert (again.code, len(calls)) == (0, 4)
+    assert "4 of 4 jobs are complete" in again.out
+    assert "sweep.csv" in first.out
+    assert "sweep.csv" in again.out
+
+
+def test_only_the_others_are_launched_each_in_its_own_folder(
+    reludyn: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """With values and folders that need quotes."""
+    folders = "hydra.sweep.subdir='${hydra.job.override_dirname}'"
+    sweep = ("-m", *QUICK, "hydra.sweep.dir=s", "seed=0,1,2", folders)
+    assert reludyn(*sweep).code == 0
+    names = complete(tmp_path / "s")
+    assert names == [f"figures=False,logger=none,seed={i},trainer.steps=5" for i in range(3)]
+    (tmp_path / "s" / names[1] / "DONE").unlink()
+    calls = launched(monkeypatch)
+    assert reludyn(*sweep).code == 0
+    assert len(calls) == 1
+    assert complete(tmp_path / "s") == names
+
+
+def test_what_an_interrupted_job_left_is_replaced(
+    reludyn: Command, launcher: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with monkeypatch.context() as patch:
+        interrupt(patch, Engine, "advance", 4, KeyboardInterrupt())
+        begun = reludyn(*SWEEP, launcher, "logger=tensorboard")
+    assert begun.code == 130
+    assert "of 4 jobs are complete; the same command with hydra.sweep.dir=s runs" in begun.err
+    left = list((tmp_path / "s").rglob("events*"))
+    again = reludyn(*SWEEP, launcher, "logger=tensorboard")
+    assert again.code == 0
+    assert complete(tmp_path / "s") == ["0", "1", "2", "3"]
+    assert left
+    for job in range(4):
+        assert len(list((tmp_path / "s" / str(job) / "tensorboard").glob("events*"))) == 1
+
+
+def test_a_sweep_may_grow(reludyn: Command, launcher: str, tmp_path: Path) -> None:
+    assert reludyn("-m", *QUICK, "hydra.sweep.dir=s", "seed=range(2)", launcher).code == 0
+    assert reludyn(*SWEEP, launcher).code == 0
+    assert complete(tmp_path / "s") == ["0", "1", "2", "3"]
+    with (tmp_path / "s" / "sweep.csv").open(newline="") as file:
+        assert [row["seed"] for row in csv.DictReader(file)] == ["0", "1", "2", "3"]
+
+
+def test_another_sweep_in_the_same_folder_is_refused(
+    reludyn: Command, launcher: str, tmp_path: Path
+) -> None:
+    assert reludyn(*SWEEP, launcher).code == 0
+    before = contents(tmp_path / "s")
+    other = reludyn(*SWEEP, launcher, "optimizer.lr=0.2", "model.width=3")
+    assert other.code == 2
+    (line,) = other.errors
+    assert "hydra.sweep.dir=" in line
+    assert "s/0, the place of job 0, has a run of another config" in line
+    assert "optimizer.lr is 0.1 there, 0.2 here" in line
+    assert "model.width is 2 there, 3 here" in line
+    assert contents(tmp_path / "s") == before
+
+
+def test_a_begun_job_of_another_config_is_refused(reludyn: Command, tmp_path: Path) -> None:
+    assert reludyn(*SWEEP).code == 0
+    for done in (tmp_path / "s").rglob("DONE"):
+        done.unlink()
+    before = contents(tmp_path / "s")
+    assert reludyn(*SWEEP, "optimizer.lr=0.2").code == 2
+    assert contents(tmp_path / "s") == before
+
+
+def test_a_folder_with_files_of_others_is_refused(reludyn: Command, tmp_path: Path) -> None:
+    (tmp_path / "s" / "2").mkdir(parents=True)
+    (tmp_path / "s" / "2" / "summary.json").write_text("{}")
+    refused = reludyn(*SWEEP)
+    assert refused.code == 2
+    assert "s/2, the place of job 2, has files of another run" in refused.errors[0]
+
+
+# --- Folders ----------------------------------------------------------------------------------
+
+
+def test_folders_never_collide(reludyn: Command, launcher: str, tmp_path: Path) -> None:
+    """Keys that share a prefix, values with a slash, seeds that are repeated."""
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "A.csv").write_text("1,0,0\n")
+    finished = reludyn(
+        "-m", *QUICK, launcher, "data.dim=3", "data.target=file", "hydra.sweep.dir=s",
+        "data.target_path=a/A.csv,b/A.csv", "data.target_norm=1,2", "seed=1,1",
+    )  # fmt: skip
+    assert finished.code == 0, finished.err
+    assert complete(tmp_path / "s") == [str(job) for job in range(8)]
+    values = [
+        (folder / ".hydra" / "overrides.yaml").read_text().split("- data.target_path=")[1]
+        for folder in finished.folders
+    ]
+    assert len(set(values)) == 4
+
+
+@pytest.mark.parametrize(
+    ("subdir", "swept", "said"),
+    [
+        ("${hydra.job.override_dirname}", "seed=1,1", "jobs 0 and 1 share"),
+        ("x", "seed=1,2", "jobs 0 and 1 share"),
+        ("${name}", "name=a,a/b", "that of job 0 has job 1"),
+    ],
+)
+def test_folders_that_would_collide_are_refused(
+    reludyn: Command, launcher: str, subdir: str, swept: str, said: str
+) -> None:
+    where = ("hydra.sweep.dir=s", f"hydra.sweep.subdir={subdir}")
+    finished = reludyn("-m", *QUICK, launcher, swept, *where)
+    assert finished.code == 2
+    assert "hydra.sweep.subdir: must" in finished.errors[0]
+    assert said in finished.errors[0]
+    assert not finished.claims_success()
+
+
+# --- Failures ---------------------------------------------------------------------------------
+
+
+def test_failures_are_listed_with_folder_and_reason(
+    reludyn: Command, launcher: str, tmp_path: Path
+) -> None:
+    finished = reludyn("-m", *QUICK, launcher, "hydra.sweep.dir=s", "model.width=0,2,-1")
+    assert finished.code == 1
+    assert finished.errors == [
+        "reludyn: error: job 0, s/0: model.width=0: must be >= 1",
+        "reludyn: error: job 2, s/2: model.width=-1: must be >= 1",
+    ]
+    assert finished.err.splitlines()[-1] == "reludyn: 2 of 3 jobs failed"
+    assert complete(tmp_path / "s") == ["1"]
+    with (tmp_path / "s" / "sweep.csv").open(newline="") as file:
+        assert [row["model.width"] for row in csv.DictReader(file)] == ["2"]
+
+
+def test_jobs_that_failed_run_again(reludyn: Command, launcher: str, tmp_path: Path) -> None:
+    sweep = ("-m", *QUICK, launcher, "hydra.sweep.dir=s", "seed=0,1", "data=file",
+             "data.path=X.npz", "init.scale=0.1", "trainer.tolerance=0")  # fmt: skip
+    assert reludyn(*sweep).code == 1
+    assert complete(tmp_path / "s") == []
+    import numpy as np
+
+    X = np.random.default_rng(0).standard_normal((20, 3))
+    np.savez(tmp_path / "X.npz", X=X, Y=X[:, :1])
+    assert reludyn(*sweep).code == 0
+    assert complete(tmp_path / "s") == ["0", "1"]
+
+
+def test_the_sweep_is_split_as_hydra_splits_it(
+    reludyn: Command, launcher: str, tmp_path: Path
+) -> None:
+    finished = reludyn(*SWEEP, launcher, "hydra.sweeper.max_batch_size=3")
+    assert finished.code == 0
+    assert complete(tmp_path / "s") == ["0", "1", "2", "3"]
+
+
+def test_both_launchers_end_in_the_same_words(reludyn: Command) -> None:
+    ends = []
+    for launcher in LAUNCHERS:
+        logging.getLogger().handlers.clear()
+        run = reludyn("-m", *QUICK, f"hydra/launcher={launcher}", GRID, "seed=range(2)",
+                      f"hydra.sweep.dir={launcher}")  # fmt: skip
+        ends.append(run.out.split("replicas       success")[1].replace(launcher, ""))
+        assert json.loads((run.where / launcher / "0" / "summary.json").read_text())
+    assert ends[0] == ends[1]
