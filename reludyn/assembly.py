@@ -85,8 +85,10 @@ class Experiment:
         subspace = None if self.subspace is None else self.subspace.of(replicas, job.teacher)
         student = self.student.map(lambda layer: layer[replicas])
         alone = replace(job, share=shares_of([len(job.seeds)], job.config.trainer.keep_weights)[0])
-        objective = self.objective.of(replicas, job.teacher)
-        return Experiment([alone], student, subspace, A, objective, self.engine)
+        objective, engine = self.objective.of(replicas, job.teacher), self.engine
+        if engine.can_part:
+            engine = engine.take(torch.arange(replicas.start, replicas.stop, device=A.device))
+        return Experiment([alone], student, subspace, A, objective, engine)
 
 
 def build(*configs: Config) -> Experiment:

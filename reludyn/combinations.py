@@ -219,6 +219,13 @@ def _check_theory(config: Config) -> None:
             "theory.bounds", True, "the lemmas are about one output, model.width=2, ReLU, "
             "isotropic Gaussian inputs and optimizer=gd with one constant step size on both layers",
         )  # fmt: skip
+    if theory.stability and not (is_constant_descent(config) and config.trainer.tolerance > 0):
+        raise ConfigError(
+            "theory.stability", True, "needs optimizer=gd with a constant step size, and a "
+            "trainer.tolerance: with a stable step size the loss falls below it",
+        )  # fmt: skip
+    if theory.stability and is_stochastic(config):
+        raise ConfigError("theory.stability", True, "needs the same samples in every step")
     if theory.plane == "targets" and (data.outputs, model.width) != (1, 2):
         raise ConfigError(
             "theory.plane", "targets", "needs data.outputs=1 and model.width=2",

@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from rich.console import Console
 
-from reludyn import __version__, survey
+from reludyn import __version__, stability, survey
 from reludyn.assembly import Experiment, build, own
 from reludyn.combinations import has_theory
 from reludyn.desk import Desk, Instrument, Looks, steps_of
@@ -258,6 +258,9 @@ def _survey(record: Record, folder: Path) -> None:
     if record.parts.config.data.name == "digits":
         images = survey.reconstructions(record.parts, record.state)
         run_files.write_npz(folder / "reconstructions.npz", images)
+    if theory.stability:
+        rows = stability.largest_stable(record.parts, record.state)
+        run_files.write_csv(folder / "stability.csv", stability.COLUMNS, rows)
     if theory.margins:
         run_files.write_npz(folder / "margins.npz", survey.margins())
 

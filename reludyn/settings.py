@@ -297,6 +297,11 @@ class Theory:
     )
     extent: float = key("the plane's largest coordinate, in units of sqrt|a|", above=0)
     grid: int = key("points of the plane in each direction", at_least=2, at_most=2000)
+    stability: bool = key(
+        "whether the largest step size with which descent still reaches a minimum is searched for "
+        "each replica, by bisection from optimizer.lr on: stability.csv"
+    )
+    precision: float = key("of that step size, relative", above=1e-12, at_most=1)
     margins: bool = key(
         "whether the functions of the angle behind Lemmas 8 and 13 are tabulated: margins.npz"
     )

@@ -16,9 +16,9 @@ ROOMS = [
     "errors", "statistics", "compiler", "settings", "combinations", "files", "arrays", "memory",
     "randomness", "notation", "activation", "kernels", "compensated", "teacher", "student",
     "initialization", "data", "risk", "optim", "order_parameters", "pairing", "theory", "phases",
-    "training", "recording", "figures", "cost", "objective", "assembly", "survey", "desk",
-    "experiment", "config", "messages", "sweep", "api", "benchmark", "paper", "redraw", "help",
-    "reference", "cli", "__main__",
+    "training", "recording", "figures", "cost", "objective", "assembly", "survey", "stability",
+    "desk", "experiment", "config", "messages", "sweep", "api", "benchmark", "paper", "redraw",
+    "help", "reference", "cli", "__main__",
 ]  # fmt: skip
 SCIENCE = ROOMS[: ROOMS.index("training")]
 INSTRUMENTS = {"hydra", "omegaconf", "tensorboard", "matplotlib", "rich"}

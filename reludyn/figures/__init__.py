@@ -12,6 +12,7 @@ from reludyn.figures.neurons import draw_neurons, draw_sums
 from reludyn.figures.pairs import draw_pairs
 from reludyn.figures.phases import draw_phases
 from reludyn.figures.scale import draw_scale
+from reludyn.figures.stability import draw_stability
 from reludyn.figures.stationary import draw_stationary
 from reludyn.figures.surface import draw_surface
 from reludyn.figures.sweeps import draw_burn_in, draw_samples, draw_stuck
@@ -34,6 +35,7 @@ OF_A_FILE: dict[str, Draw] = {
     "margins.npz": draw_margins,
     "stationary_points.csv": draw_stationary,
     "reconstructions.npz": draw_digits,
+    "stability.csv": draw_stability,
 }
 
 

@@ -16,8 +16,8 @@ Array = NDArray[Any]
 # all that a run may leave beside its log
 LEAVES = (
     "DONE", "summary.json", "replicas.csv", "trajectory.npz", "bounds.csv", "plane.npz",
-    "stationary_points.csv", "stationary_points.npz", "margins.npz", "reconstructions.npz",
-    "checkpoints", "tensorboard", "figures", ".hydra",
+    "stability.csv", "stationary_points.csv", "stationary_points.npz", "margins.npz",
+    "reconstructions.npz", "checkpoints", "tensorboard", "figures", ".hydra",
 )  # fmt: skip
 
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from reludyn.notation import Evaluation, Gradient, Own, of_replicas
 from reludyn.optim import Memory, UpdateRule
+from reludyn.optim.gradient_descent import GradientDescent
 from reludyn.phases import Clocks, PhaseRule
 from reludyn.risk import Batches, Risk
 from reludyn.student import ReLUStudent
@@ -98,8 +99,13 @@ class Engine:
         """Iteration 0."""
         return self._start(student.map(torch.clone))  # a compiler tells inference tensors apart
 
+    @property
+    def can_part(self) -> bool:
+        """Whether some replicas can be advanced without the others."""
+        return self.optimizer.separable and self.batches is None
+
     def take(self: E, replicas: Tensor) -> E:
-        """That of some replicas, by their indices, of a separable update rule without batches."""
+        """That of some replicas, by their indices; only if it can part."""
         part = copy(self)
         part.risk, part.rule = self.risk.take(replicas), self.rule.take(replicas)
         part.optimizer = self.optimizer.take(replicas)
@@ -108,6 +114,17 @@ class Engine:
         if self.repeated and (self.own or part.risk is not self.risk):
             part.repeated = Repeated(part._several)
         return part
+
+    def with_lr(self: E, lr: Tensor) -> E:
+        """With another step size for each replica, (R,), of gradient descent: both layers keep the
+        ratio of theirs."""
+        other, sizes = copy(self), self.optimizer.sizes
+        output = None if sizes.output_lr is None else lr * (sizes.output_lr / sizes.lr)
+        other.optimizer = GradientDescent(replace(sizes, lr=lr, output_lr=output))
+        other.own = True
+        if self.repeated:
+            other.repeated = Repeated(other._several)
+        return other
 
     def _start(self, student: ReLUStudent) -> State:
         R, device = student.replicas, student.W.device
@@ -138,7 +155,7 @@ class Engine:
         Where replicas do not depend on each other, those that have stopped cost nothing, and the
         others go in groups whose samples a cache holds.
         """
-        if not (self.optimizer.separable and self.batches is None):
+        if not self.can_part:
             return self._advance(state, steps)
         running, R = state.running.nonzero().squeeze(-1), len(state.running)
         if len(running) == 0:
