@@ -23,6 +23,7 @@ from reludyn.settings import AdamOptimizer, Config, FlowOptimizer, MomentumOptim
 from reludyn.student import InvariantSubspace, ReLUStudent
 from reludyn.teacher import LinearTeacher
 from reludyn.training.compiled import CompiledEngine
+from reludyn.training.distributed import ranks
 from reludyn.training.engine import Engine
 
 EXACT, ON_SAMPLES = 1e-10, 1e-5  # relative errors of gradient flow, where none is given
@@ -49,8 +50,8 @@ class Experiment:
 
 def build(config: Config) -> Experiment:
     """The parts that the config names; raises ConfigError where they cannot be made."""
-    device, dtype = pick_device(config.device), _DTYPES[config.precision]
-    check_memory(config)
+    device, dtype = ranks().device(pick_device(config.device)), _DTYPES[config.precision]
+    check_memory(config, place=ranks().place)
     keep_freed_memory()
     theory = config.theory
     if theory.stationary or theory.plane == "eigenvectors":

@@ -45,6 +45,12 @@ class Resident:
         rows = slice(start, start + X.shape[1])
         self.X[:, rows], self.Y[:, rows] = X, Y
 
+    def part(self, rows: range) -> Resident:
+        """Some consecutive rows: a view of all of them, else a copy, which alone is held."""
+        if len(rows) == self.n:
+            return self
+        return Resident(*(x[:, rows.start : rows.stop].clone() for x in (self.X, self.Y)))
+
     def laid(self, layout: Layout) -> Held:
         """A copy in another layout."""
         (S, n, d), r = self.X.shape, self.Y.shape[2]
