@@ -85,9 +85,9 @@ class Tiled:
         return len(self.X)
 
     def chunks(self, at_once: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Copies of at most at_once rows, or of one tile."""
+        """Copies of at most at_once rows, or of one tile; of no rows one empty chunk."""
         tiles = max(1, at_once // TILE)
-        for start in range(0, -(-self.n // TILE), tiles):
+        for start in range(0, max(1, -(-self.n // TILE)), tiles):
             X, Y = (x[:, start : start + tiles].mT.flatten(1, 2) for x in (self.X, self.Y))
             left = self.n - start * TILE
             yield X[:, :left], Y[:, :left]

@@ -40,16 +40,16 @@ class Source:
         self, n: int, at_once: int = BLOCK, step: int | None = None, first: int = 0
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """n rows from row `first` on, a multiple of BLOCK, in pieces of at most at_once and of
-        bounded memory: X (S, c, d), Y (S, c, r), float64, CPU."""
+        bounded memory: X (S, c, d), Y (S, c, r), float64, CPU; of no rows one empty piece."""
         numbers = len(self.seeds) * (self.teacher.inputs + self.teacher.outputs)
         at_once = max(1, min(at_once, CHUNK // numbers))
-        assert first % BLOCK == 0
-        for block, start in enumerate(range(0, n, BLOCK), first // BLOCK):
+        assert first % BLOCK == 0 or n == 0
+        for block, start in enumerate(range(0, max(n, 1), BLOCK), first // BLOCK):
             index = (block,) if step is None else (block, step)
             inputs = [stream(seed, self.purpose, *index) for seed in self.seeds]
             errors = [stream(seed, "noise", *index) for seed in self.seeds] if self.noise else []
             count = min(BLOCK, n - start)
-            for made in range(0, count, at_once):
+            for made in range(0, max(count, 1), at_once):
                 yield self._draw(inputs, errors, min(at_once, count - made))
 
     def _draw(
