@@ -13,7 +13,6 @@ from __future__ import annotations
 import logging
 import os
 import signal
-import socket
 import sys
 import threading
 import time
@@ -96,17 +95,24 @@ def _save(ranks: Ranks) -> None:
 
 
 def _lost(ranks: Ranks) -> NoReturn:
-    """Say which ranks are missing and what is left, once, unless rank 0 has already."""
-    missing = ranks.roll_call()
-    if ranks.why(0) != "" and ranks.speaks():
-        who = [
-            f"rank {rank} has failed: {why}" if why else f"no answer from rank {rank}"
-            for rank, why in missing.items()
-        ]
-        what = "; ".join(who) or "a rank was lost"
-        _say(f"{what}. The run is not complete (no DONE); {ranks.saved()}")
+    """End, as another rank has."""
+    ranks.leave()
+    _say_who(ranks, "a rank was lost")
     sys.stdout.flush()
     os._exit(FAILED)  # libraries may still wait for the rank that is lost
+
+
+def _say_who(ranks: Ranks, otherwise: str) -> None:
+    """Which ranks are missing and what is left, once, unless rank 0 has said what is wrong."""
+    missing = ranks.roll_call()
+    if ranks.why(0) == "" or not ranks.speaks():
+        return
+    who = [
+        f"rank {rank} has failed: {why}" if why else f"no answer from rank {rank}"
+        for rank, why in missing.items()
+    ]
+    what = "; ".join(who) or otherwise
+    _say(f"{what}. The run is not complete (no DONE); {ranks.saved()}")
 
 
 def _say(line: str) -> None:
@@ -126,17 +132,16 @@ def _heed_signals(ranks: Ranks) -> None:
 
     signal.signal(signal.SIGINT, ask)
     signal.signal(signal.SIGTERM, ask)
-    woken, waker = socket.socketpair()
-    waker.setblocking(False)
-    signal.set_wakeup_fd(waker.fileno(), warn_on_full_buffer=False)
+    woken, waker = os.pipe()
+    os.set_blocking(waker, False)
+    signal.set_wakeup_fd(waker, warn_on_full_buffer=False)
 
     def watch() -> None:
-        waker_alive = waker  # not collected while the thread waits
-        while woken.recv(1) != bytes([signal.SIGTERM]):
-            assert waker_alive
+        while os.read(woken, 1) != bytes([signal.SIGTERM]):
+            pass
+        ranks.answer()  # the main thread may be in a long step
         time.sleep(GRACE)
-        if ranks.leads and ranks.speaks():
-            _say(f"stopped by SIGTERM before it could end (no DONE); {ranks.saved()}")
+        _say_who(ranks, "stopped by SIGTERM before it could end")
         os._exit(128 + signal.SIGTERM)
 
     threading.Thread(target=watch, daemon=True).start()

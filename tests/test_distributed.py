@@ -193,14 +193,18 @@ SIZE = [
 FAULTY = """
 import os, signal, sys, time
 from dataclasses import replace
+from reludyn import torchrun
 from reludyn.cli import main
 from reludyn.training import distributed, engine
 fault, rank, call = sys.argv.pop(1).split(":")
-distributed.EVERY, distributed.SHARE = (0.0, 1e9) if fault == "kill" else (1e9, 1.0)
+distributed.EVERY, distributed.SHARE = (0.0, 1e9) if fault in ("kill", "stuck") else (1e9, 1.0)
+torchrun.GRACE = 1.0 if fault == "stuck" else torchrun.GRACE
 original, calls = engine.Engine.advance, iter(range(1, 10**9))
 def advance(self, state, steps):
-    if (os.environ["RANK"], next(calls)) == (rank, int(call)):
-        if fault == "kill":
+    if next(calls) != int(call):
+        return original(self, state, steps)
+    if os.environ["RANK"] == rank:
+        if fault in ("kill", "stuck"):
             os.kill(os.getpid(), signal.SIGKILL)
         if fault == "raise":
             raise MemoryError("no room for this")
@@ -212,6 +216,8 @@ def advance(self, state, steps):
             W = state.student.W.clone()
             W[-1, 0, 0] *= 1 + 2**-52
             return replace(state, student=state.student._replace(W=W))
+    elif fault == "stuck":  # as where a rank waits in a library for one that is no more
+        time.sleep(1000)
     return original(self, state, steps)
 engine.Engine.advance = advance
 main()
@@ -293,6 +299,7 @@ def checkpoint_of(finished: Finished, step: int) -> None:
     [
         ("kill:1:12", 3, "no answer from rank 1"),
         ("kill:0:12", 2, "no answer from rank 0"),
+        ("stuck:1:12", 3, "no answer from rank 1"),
         ("raise:1:12", 2, "rank 1 has failed: MemoryError: no room for this"),
     ],
 )

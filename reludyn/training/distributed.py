@@ -141,10 +141,17 @@ class Ranks:
         name = f"failed/{rank}"
         return self.store.get(name).decode() if self.store.check([name]) else None
 
+    def leave(self) -> None:
+        """Take part in no more sums: whoever waits for this rank learns it."""
+        torch_ranks.destroy_process_group()
+
+    def answer(self) -> None:
+        """Say that this rank has not died; from any thread."""
+        self.store.set(f"here/{self.place.rank}", "")
+
     def roll_call(self) -> dict[int, str]:
         """The ranks that have failed or do not answer, with the word that they have left."""
-        torch_ranks.destroy_process_group()  # whoever waits for this rank learns it, and answers
-        self.store.set(f"here/{self.place.rank}", "")
+        self.answer()
         missing, end = set(range(self.place.size)), time.monotonic() + PATIENCE
         while missing and time.monotonic() < end:
             missing = {r for r in missing if not self.store.check([f"here/{r}"])}
