@@ -36,7 +36,7 @@ TIMEOUT = timedelta(minutes=5)  # that ranks may wait for each other, also where
 EVERY = 10.0  # seconds between two checkpoints
 SHARE = 0.05  # of the time, at most, that writing them may take
 INTERRUPTED = -1  # a stretch of this many iterations: stop here
-PATIENCE = 1.5  # seconds that ranks have to answer a roll call
+PATIENCE = 3.0  # seconds that ranks have to answer a roll call
 
 
 class LostRankError(RuntimeError):
