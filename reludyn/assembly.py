@@ -31,6 +31,7 @@ from reludyn.settings import AdamOptimizer, Config, FlowOptimizer, MomentumOptim
 from reludyn.student import InvariantSubspace, ReLUStudent, stacked
 from reludyn.teacher import LinearTeacher
 from reludyn.training.compiled import CompiledEngine
+from reludyn.training.distributed import ranks
 from reludyn.training.engine import Engine
 
 EXACT, ON_SAMPLES = 1e-10, 1e-5  # relative errors of gradient flow, where none is given
@@ -97,8 +98,8 @@ def build(*configs: Config) -> Experiment:
     Several configs may differ in the keys of `reludyn.combinations.own_keys` alone.
     """
     config = replace(configs[0], replicas=sum(config.replicas for config in configs))
-    device, dtype = pick_device(config.device), _DTYPES[config.precision]
-    check_memory(config)
+    device, dtype = ranks().device(pick_device(config.device)), _DTYPES[config.precision]
+    check_memory(config, place=ranks().place)
     keep_freed_memory()
     theory = config.theory
     if theory.stationary or theory.plane == "eigenvectors":

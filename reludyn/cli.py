@@ -20,10 +20,12 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from reludyn.combinations import check_shared
 from reludyn.config import conf_directory, config_hash, parse, prepare_hydra
 from reludyn.errors import ConfigError
 from reludyn.files import claim
 from reludyn.help import help_text
+from reludyn.launch import launched
 from reludyn.messages import FOR_THE_USER, check_overrides, explain
 
 log = logging.getLogger(__name__)
@@ -37,9 +39,13 @@ def task(composed: DictConfig) -> str:
     alone = job.mode == RunMode.RUN
     try:
         config, digest = parse(composed), config_hash(composed)
+        check_shared(config, launched().size)
         from reludyn.experiment import run  # imports torch
+        from reludyn.training.distributed import ranks
 
-        stopped_because = run(config, digest, Path(job.runtime.output_dir))
+        folder = Path(job.runtime.output_dir)
+        ranks().tell(OmegaConf.to_container(composed, resolve=True), folder, digest)
+        stopped_because = run(config, digest, folder)
     except FOR_THE_USER as error:
         if alone and not _WANTS_TRACE:
             _fail(error)
@@ -53,7 +59,17 @@ def task(composed: DictConfig) -> str:
 
 
 def main() -> None:
-    """Entry point of `reludyn` and `python -m reludyn`."""
+    """Entry point of `reludyn` and `python -m reludyn`, also under torchrun."""
+    place = launched()
+    if place.size == 1:
+        _command()
+        return
+    from reludyn.torchrun import lead_or_follow  # imports torch
+
+    lead_or_follow(place, _command)
+
+
+def _command() -> None:
     if {"-h", "--help"} & set(sys.argv[1:]):
         print(help_text(), end="")
         return

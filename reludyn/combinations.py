@@ -59,6 +59,33 @@ def own_keys(config: Config) -> frozenset[str]:
     return frozenset(keys)
 
 
+def check_shared(config: Config, ranks: int) -> None:
+    """Raise ConfigError for what cannot be shared among several ranks: they share the rows that
+    every step goes through."""
+    data, optimizer = config.data, config.optimizer
+    if ranks == 1:
+        return
+    if data.name == "population":
+        raise ConfigError(
+            "data", data.name, f"must be stream, gaussian, file or digits with {ranks} ranks, "
+            "which share its rows; the population risk has none", "Start one process",
+        )  # fmt: skip
+    if isinstance(optimizer, SGDOptimizer):
+        raise ConfigError(
+            "optimizer", optimizer.name, f"must be a full-batch one with {ranks} ranks",
+            "Use optimizer=gd, or start one process",
+        )  # fmt: skip
+    if config.theory.stability:
+        raise ConfigError(
+            "theory.stability", True, f"must be false with {ranks} ranks", "Start one process"
+        )
+    if is_fresh(config):
+        raise ConfigError(
+            "data.fresh", True, f"must be false with {ranks} ranks",
+            "Use data.fresh=false, or start one process",
+        )  # fmt: skip
+
+
 def is_stochastic(config: Config) -> bool:
     """Whether descent follows a part of the samples, another one in every step."""
     return isinstance(config.optimizer, SGDOptimizer) or is_fresh(config)

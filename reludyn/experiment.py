@@ -38,6 +38,7 @@ from reludyn.student import ReLUStudent
 from reludyn.theory.predictions import Prediction, forecast, predict
 from reludyn.theory.rays import MINIMUM, Outcome
 from reludyn.training.checkpoint import save_checkpoint
+from reludyn.training.distributed import ranks
 from reludyn.training.engine import State
 from reludyn.training.trainer import StoppedBecause, reason_of, stopped_because, train
 
@@ -184,7 +185,9 @@ def follow(
             instrument.record(seen)
 
         seconds = math.inf if trainer.max_seconds is None else trainer.max_seconds
-        state, reason = train(parts.engine, parts.student, steps_of(trainer), look, seconds)
+        state, reason = train(
+            parts.engine, parts.student, steps_of(trainer), look, seconds, ranks()
+        )
         if instrument.last_step != int(state.steps.max()):  # interrupted before it was looked at
             look(state)
     return state, reason
@@ -224,7 +227,7 @@ def outcomes(parts: Experiment, state: State, loss: Loss) -> list[Outcome]:
     converged = (state.clocks.converged >= 0) | (loss.total < below)
     sampling, risk = 0.0, objective.risk
     if isinstance(risk, EmpiricalRisk):
-        sampling = 3 * math.sqrt(parts.teacher.inputs / risk.samples.n)
+        sampling = 3 * math.sqrt(parts.teacher.inputs / risk.n)
     evaluation = state.evaluation
     if objective.batches is not None:  # that of the last batch
         evaluation = risk.evaluate(state.student)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from reludyn.combinations import stays_in_subspace
 from reludyn.errors import ConfigError
+from reludyn.launch import Launch
 from reludyn.settings import Config, FileData, GaussianData, GivenData, SGDOptimizer
 
 COPIES = 10  # temporaries of a step that live at once
@@ -17,6 +18,7 @@ CHUNK = 2**22  # numbers that a chunk of samples and what is made of it hold at 
 BLOCK = 2**20  # numbers of pairs of neurons that a cache holds
 DENSE = 1500  # weights up to which a Hessian is held as a matrix
 LOOKS = 2**30  # bytes of the looks of a batch of jobs
+ALONE = Launch()
 TEST_SAMPLES = 10_000  # fresh samples of loss_test, the same for all replicas
 
 
@@ -47,15 +49,16 @@ def hessian_size(config: Config) -> int:
     return int(k * (min(d, k + r) + r))
 
 
-def estimate(config: Config) -> int:
-    """Bytes at the peak of a run, within a factor of two: weights and the basis of their subspace,
-    pairs of neurons, samples that are held, a chunk of those that pass by."""
+def estimate(config: Config, place: Launch = ALONE) -> int:
+    """Bytes at the peak of a run on this machine, within a factor of two: weights and the basis of
+    their subspace, pairs of neurons, samples that are held, a chunk of those that pass by. Of
+    several ranks each holds its share of the samples, and everything else."""
     data, R, k = config.data, config.replicas, int(config.model.width)
     pairs = min(R * k * k, max(BLOCK, 64 * R * k))  # of neurons, compared at once
     if isinstance(data, GivenData):  # its sizes are not known yet
         path = Path(data.path) if isinstance(data, FileData) else None
         size = path.stat().st_size if path is not None and path.is_file() else 0
-        return 8 * (COPIES * pairs + CHUNK) + 3 * size
+        return place.local_size * (8 * (COPIES * pairs + CHUNK) + 3 * size)
     d, r = data.dim, data.outputs
     m, numbers = d, R * k * d
     if stays_in_subspace(config):
@@ -64,7 +67,8 @@ def estimate(config: Config) -> int:
     if isinstance(data, GaussianData):
         assert data.samples is not None
         held = data.samples if data.name == "gaussian" else 1
-        numbers += held * (R if data.seed is None else 1) * (d + r)
+        shared = held * (R if data.seed is None else 1) * (d + r) / place.size
+        numbers += shared
         numbers += 3 * min(
             CHUNK, data.samples * R * numbers_a_row(k, d, r)
         )  # drawn, labelled, used
@@ -76,7 +80,7 @@ def estimate(config: Config) -> int:
     if data.covariance == "file":
         numbers += 3 * d**2
     numbers += COPIES * (R * k * (m + r) + pairs)
-    return 8 * int(numbers)
+    return 8 * int(numbers) * place.local_size
 
 
 def replicas_that_fit(config: Config) -> int:
@@ -97,11 +101,11 @@ def _physical() -> int:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
-def check_memory(config: Config, available: int | None = None) -> None:
+def check_memory(config: Config, available: int | None = None, place: Launch = ALONE) -> None:
     """Raise ConfigError, with the estimate, for a run that this machine cannot hold."""
     if available is None:
         available = _physical()
-    needed = estimate(config)
+    needed = estimate(config, place)
     if needed > available:
         data, width = config.data, config.model.width
         size = {

@@ -18,7 +18,7 @@ from reludyn.data.digits import read_digits, sample_covariance
 from reludyn.data.files import read_samples
 from reludyn.data.held import Held, Layout, Resident
 from reludyn.data.inputs import InputLaw
-from reludyn.data.samples import Source, Streamed
+from reludyn.data.samples import BLOCK, Samples, Source, Streamed
 from reludyn.errors import ConfigError
 from reludyn.memory import TEST_SAMPLES
 from reludyn.risk import (
@@ -30,6 +30,7 @@ from reludyn.risk import (
     PopulationRisk,
     Risk,
 )
+from reludyn.risk.sharded import ShardedRisk
 from reludyn.risk.tiles import NARROW
 from reludyn.settings import (
     Config,
@@ -42,6 +43,7 @@ from reludyn.settings import (
     StreamData,
 )
 from reludyn.teacher import LinearTeacher, axis_teacher, least_squares_teacher, random_teacher
+from reludyn.training.distributed import ranks
 
 TEST_SEED = 0  # the fresh samples of loss_test are the same for all replicas
 
@@ -113,14 +115,15 @@ def make_objective(config: Config, target: Target, A: Tensor, seeds: Sequence[in
         if not 0 < zero_loss < math.inf:
             raise ConfigError(*_source(data), "the labels Y vanish or overflow")
         layout = _layout(config, A.device, own=config.replicas == 1)
-        samples = target.samples.to(A)
+        n = target.samples.n
+        samples = target.samples.part(ranks().rows(n, 1)).to(A)
         of_file = _mini_batches(config, samples, seeds, activation)
         gaussian = None
         if isinstance(data, DigitsData):  # what Gaussian inputs of the same covariance would do
             colour = sample_covariance(target.samples.X[0].numpy()).on(A)
             gaussian = AnisotropicRisk(A, colour, activation)
         held = samples if layout == "rows" else samples.laid(layout)
-        of_sample = _on_samples(config, held, activation)
+        of_sample = _on_samples(config, held, n, activation)
         return Objective(of_sample, gaussian, zero_loss, of_file)
     covariance = make_covariance(data)
     population, zero_loss = PopulationRisk(A, activation), target.teacher.zero_loss
@@ -158,22 +161,33 @@ def _drawn(
     """The risk of samples of a source; of new ones in every step, what stands for their limit."""
     data = config.data
     assert data.samples is not None
+    own = ranks().rows(data.samples, BLOCK)
     if not isinstance(data, StreamData):
         layout = _layout(config, A.device, own=len(source.seeds) == config.replicas)
-        samples = source.draw(data.samples, layout).to(A)
+        samples = source.draw(len(own), layout, own.start).to(A)
         batches = _mini_batches(config, samples, seeds, activation)
-        return _on_samples(config, samples, activation), batches
-    streamed = Streamed(source, data.samples, A.device, A.dtype)
+        return _on_samples(config, samples, data.samples, activation), batches
+    streamed = Streamed(source, len(own), A.device, A.dtype, first=own.start)
     if not is_fresh(config):
-        return EmpiricalRisk(streamed, activation), None
+        return _of_share(streamed, data.samples, activation), None
     assert unseen is not None
     period = 1 if data.law == "gaussian" else max(1, TEST_SAMPLES // data.samples)
     return unseen, FreshSamples(streamed, activation, period)
 
 
-def _on_samples(config: Config, samples: Held, activation: LeakyReLU) -> EmpiricalRisk:
+def _on_samples(config: Config, samples: Held, n: int, activation: LeakyReLU) -> EmpiricalRisk:
     compiled, several = compiles(config, samples.X.device), config.replicas > 1
-    return EmpiricalRisk(samples, activation, compiled, several)
+    return _of_share(samples, n, activation, compiled, several)
+
+
+def _of_share(
+    samples: Samples, n: int, activation: LeakyReLU, compiled: bool = False, several: bool = False
+) -> EmpiricalRisk:
+    """The risk of n rows, of which these samples are the share of this rank, or all."""
+    if not ranks().several:
+        return EmpiricalRisk(samples, activation, compiled, several)
+    compiled &= samples.n > 0
+    return ShardedRisk(samples, n, ranks().total, activation, compiled, several)
 
 
 def _layout(config: Config, device: torch.device, own: bool) -> Layout:

@@ -45,6 +45,12 @@ class Resident:
         rows = slice(start, start + X.shape[1])
         self.X[:, rows], self.Y[:, rows] = X, Y
 
+    def part(self, rows: range) -> Resident:
+        """Some consecutive rows: a view of all of them, else a copy, which alone is held."""
+        if len(rows) == self.n:
+            return self
+        return Resident(*(x[:, rows.start : rows.stop].clone() for x in (self.X, self.Y)))
+
     def laid(self, layout: Layout) -> Held:
         """A copy in another layout."""
         (S, n, d), r = self.X.shape, self.Y.shape[2]
@@ -79,9 +85,9 @@ class Tiled:
         return len(self.X)
 
     def chunks(self, at_once: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Copies of at most at_once rows, or of one tile."""
+        """Copies of at most at_once rows, or of one tile; of no rows one empty chunk."""
         tiles = max(1, at_once // TILE)
-        for start in range(0, -(-self.n // TILE), tiles):
+        for start in range(0, max(1, -(-self.n // TILE)), tiles):
             X, Y = (x[:, start : start + tiles].mT.flatten(1, 2) for x in (self.X, self.Y))
             left = self.n - start * TILE
             yield X[:, :left], Y[:, :left]

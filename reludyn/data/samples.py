@@ -37,19 +37,20 @@ class Source:
     purpose: Purpose = "data"
 
     def rows(
-        self, n: int, at_once: int = BLOCK, step: int | None = None
+        self, n: int, at_once: int = BLOCK, step: int | None = None, first: int = 0
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Rows 0 to n in pieces of at most at_once and of bounded memory: X (S, c, d), Y (S, c, r),
-        float64, CPU."""
+        """n rows from row `first` on, a multiple of BLOCK, in pieces of at most at_once and of
+        bounded memory: X (S, c, d), Y (S, c, r), float64, CPU; of no rows one empty piece."""
         numbers = len(self.seeds) * (self.teacher.inputs + self.teacher.outputs)
         at_once = max(1, min(at_once, CHUNK // numbers))
-        for block, start in enumerate(range(0, n, BLOCK)):
+        assert first % BLOCK == 0 or n == 0
+        for block, start in enumerate(range(0, max(n, 1), BLOCK), first // BLOCK):
             index = (block,) if step is None else (block, step)
             inputs = [stream(seed, self.purpose, *index) for seed in self.seeds]
             errors = [stream(seed, "noise", *index) for seed in self.seeds] if self.noise else []
             count = min(BLOCK, n - start)
-            for first in range(0, count, at_once):
-                yield self._draw(inputs, errors, min(at_once, count - first))
+            for made in range(0, max(count, 1), at_once):
+                yield self._draw(inputs, errors, min(at_once, count - made))
 
     def _draw(
         self, inputs: Sequence[np.random.Generator], errors: Sequence[np.random.Generator], c: int
@@ -62,11 +63,11 @@ class Source:
             Y = Y + self.noise * torch.from_numpy(noise)
         return X, Y
 
-    def draw(self, n: int, layout: Layout = "rows") -> Held:
-        """All rows at once, float64, CPU."""
+    def draw(self, n: int, layout: Layout = "rows", first: int = 0) -> Held:
+        """n rows from row `first` on at once, float64, CPU."""
         held = room(layout, len(self.seeds), n, self.teacher.inputs, self.teacher.outputs)
         start = 0
-        for x, y in self.rows(n):
+        for x, y in self.rows(n, first=first):
             held.put(start, x, y)
             start += x.shape[1]
         return held
@@ -118,13 +119,15 @@ class Selected:
 
 @dataclass(frozen=True)
 class Streamed:
-    """Samples that are drawn anew in every pass and never held; with a step, those of that step."""
+    """n samples that are drawn anew in every pass and never held, from row `first` on (see
+    `Source.rows`); with a step, those of that step."""
 
     source: Source
     n: int
     device: torch.device
     dtype: torch.dtype
     step: int | None = None
+    first: int = 0
 
     @property
     def sets(self) -> int:
@@ -132,7 +135,7 @@ class Streamed:
 
     def chunks(self, at_once: int) -> Iterator[tuple[Tensor, Tensor]]:
         """At most BLOCK rows at once."""
-        for X, Y in self.source.rows(self.n, at_once, self.step):
+        for X, Y in self.source.rows(self.n, at_once, self.step, self.first):
             yield X.to(self.device, self.dtype), Y.to(self.device, self.dtype)
 
     def take(self, replicas: Tensor) -> Streamed:

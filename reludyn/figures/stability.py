@@ -37,9 +37,10 @@ def draw_stability(run: Path) -> list[Path]:
         ends = np.array([bound[known].min(), bound[known].max()])
         left.plot(ends, ends, color=BLACK, lw=1, ls="--", label="$\\mu = 2/\\lambda$")
         left.set(xlabel="$2/\\lambda$ at the minimum", ylabel="largest stable step size $\\mu$")
-        left.legend()
         ratio = (stable / bound)[known]
         right.hist(ratio, bins="auto", color=BLUE)
         right.axvline(1, color=BLACK, lw=1, ls="--")
+        right.set_axisbelow(True)
         right.set(xlabel="largest stable $\\mu$ over $2/\\lambda$", ylabel="seeds")
+        figure.legend(loc="outside lower center", ncols=3)
     return save(figure, run / "figures", "stability")

@@ -47,6 +47,11 @@ class EmpiricalRisk:
         self.compiled, self.several = compiled, several
 
     @property
+    def n(self) -> int:
+        """Rows of a sample."""
+        return self.samples.n
+
+    @property
     def fixed(self) -> bool:
         """Samples in memory, and no program, which looks after itself."""
         return isinstance(self.samples, Held) and not self.compiled
@@ -54,6 +59,10 @@ class EmpiricalRisk:
     @property
     def group(self) -> int:
         """As many as a cache holds the samples of; all where samples are shared or streamed."""
+        return self._cached
+
+    @property
+    def _cached(self) -> int:
         samples = self.samples
         if not isinstance(samples, Held) or samples.sets == 1:
             return sys.maxsize
@@ -66,21 +75,22 @@ class EmpiricalRisk:
         for _, Y in self.samples.chunks(self.samples.n):
             squares += float(Y.square().sum())
             eps = torch.finfo(Y.dtype).eps
-        return 16 * eps**2 * squares / (self.samples.sets * self.samples.n)
+        (whole,) = self._complete((torch.tensor(squares, dtype=torch.float64),))
+        return 16 * eps**2 * float(whole) / (self.samples.sets * self.n)
 
     def evaluate(self, student: ReLUStudent) -> Evaluation:
         """Value (R,) and gradient."""
-        squares, grad_W, grad_V = self._all_sums(student)
-        n = self.samples.n
+        squares, grad_W, grad_V = self._complete(self._all_sums(student))
+        n = self.n
         return Evaluation(squares / (2 * n), Gradient(grad_W / n, grad_V / n))
 
     def _all_sums(self, student: ReLUStudent) -> tuple[Tensor, ...]:
         """Squares (R,), grad_W (R, k, d) and grad_V (R, r, k), times n."""
         if not (self.compiled and isinstance(self.samples, Tiled)):
             return self._over_chunks(student, partial(self._sums_of_rows, student))
-        if student.replicas > self.group:
-            groups = torch.arange(student.replicas).split(self.group)
-            some = zip(groups, *(x.split(self.group) for x in student), strict=True)
+        if student.replicas > self._cached:
+            groups = torch.arange(student.replicas).split(self._cached)
+            some = zip(groups, *(x.split(self._cached) for x in student), strict=True)
             parts = [self.take(group)._all_sums(ReLUStudent(W, V)) for group, W, V in some]
             return tuple(torch.cat(x) for x in zip(*parts, strict=True))
         try:
@@ -129,7 +139,8 @@ class EmpiricalRisk:
             even = self.activation.even * (student.V @ Z.abs())
             return tuple(e.square().sum((-2, -1)) for e in (odd + even, odd, even))
 
-        return Loss(*(x / (2 * self.samples.n) for x in self._over_chunks(student, sums)))
+        parts = self._complete(self._over_chunks(student, sums))
+        return Loss(*(x / (2 * self.n) for x in parts))
 
     def take(self, replicas: Tensor) -> EmpiricalRisk:
         """On the samples of some replicas: copied, unless all replicas share one."""
@@ -143,8 +154,13 @@ class EmpiricalRisk:
             on = (_preactivations(one.W, X) > 0 for one in (before, after))
             return (torch.ne(*on).sum(-1),)
 
-        (count,) = self._over_chunks(after, sums)
-        return count.to(after.W) / self.samples.n
+        (count,) = self._complete(self._over_chunks(after, sums))
+        return count.to(after.W) / self.n
+
+    def _complete(self, parts: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """Sums over all rows, from those over the rows that are here: the same, unless there are
+        other ranks (`reludyn.risk.sharded`)."""
+        return parts
 
     def _over_chunks(
         self, student: ReLUStudent, sums: Callable[[Tensor, Tensor], tuple[Tensor, ...]]

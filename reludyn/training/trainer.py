@@ -11,6 +11,7 @@ from typing import Literal
 
 from reludyn.errors import StuckError
 from reludyn.student import ReLUStudent
+from reludyn.training.distributed import ALONE, Ranks
 from reludyn.training.engine import Engine, State
 
 StoppedBecause = Literal[
@@ -27,11 +28,13 @@ def train(
     looks: Iterable[int],
     look: Callable[[State], None],
     max_seconds: float = math.inf,
+    ranks: Ranks = ALONE,
 ) -> tuple[State, StoppedBecause]:
     """Descend from `student`, calling `look` at the given iterations (the first one is 0).
 
     Ends once every replica has stopped, after the last look, after max_seconds, where the update
     rule cannot go on, or with Ctrl-C: the state returned is that of the last completed stretch.
+    With several ranks all call this, and do what rank 0 decides.
     """
     began, pace = time.monotonic(), 1
     state = engine.start(student)
@@ -40,9 +43,11 @@ def train(
         for here, there in pairwise(looks):
             step = here
             while step < there and state.running.any():
-                if time.monotonic() - began > max_seconds:
-                    return state, "max_seconds"
-                stretch, clock = min(pace, there - step), time.monotonic()
+                late = time.monotonic() - began > max_seconds
+                stretch = ranks.agree(0 if late else min(pace, there - step), state)
+                if stretch <= 0:
+                    return state, "max_seconds" if stretch == 0 else "interrupted"
+                clock = time.monotonic()
                 state = engine.advance(state, stretch)
                 step += stretch
                 pace = _pace(stretch, time.monotonic() - clock)

@@ -1,0 +1,231 @@
+"""One run on several processes: what ranks tell each other while they train.
+
+Every rank has a share of the rows of the same data set (`reludyn.data.shares`) and all weights;
+sums over rows are completed by all-reduce (`reludyn.risk.sharded`). All ranks must go the same way:
+
+- The weights stay the same to the last bit. An all-reduce, of gloo (a ring) and of NCCL, makes each
+  sum in one place and hands out copies of it, so all ranks get the same bits, and make the same
+  step from them. Whether they did is checked at every stretch: on machines of different kinds
+  rounding may differ.
+- What depends on clocks or signals (how long a stretch is, when time is up) rank 0 decides.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch import distributed as torch_ranks
+from torch.distributed.distributed_c10d import PrefixStore
+from torch.distributed.rendezvous import rendezvous
+
+from reludyn.data.shares import share
+from reludyn.errors import ConfigError
+from reludyn.launch import Launch
+from reludyn.training.checkpoint import save_checkpoint
+from reludyn.training.engine import State
+
+TIMEOUT = timedelta(minutes=5)  # that ranks may wait for each other, also where none has died
+EVERY = 10.0  # seconds between two checkpoints
+SHARE = 0.05  # of the time, at most, that writing them may take
+INTERRUPTED = -1  # a stretch of this many iterations: stop here
+PATIENCE = 3.0  # seconds that ranks have to answer a roll call
+
+
+class LostRankError(RuntimeError):
+    """Another rank has ended, or has not answered for TIMEOUT."""
+
+
+class Ranks:
+    """The ranks of a run, seen from one of them; of a run alone there is one.
+
+    `stop`: on rank 0, whether somebody has asked for an end; all stop before the next stretch.
+    """
+
+    stop = False
+
+    def __init__(self, place: Launch, store: Any = None) -> None:
+        self.place, self.store = place, store
+        self.latest: State | None = None  # between the last two stretches
+        self.path: Path | None = None  # of checkpoints, on rank 0
+        self.digest = ""
+        self.due = 0.0
+
+    @property
+    def several(self) -> bool:
+        return self.place.size > 1
+
+    @property
+    def leads(self) -> bool:
+        """Whether this is rank 0, which has the folder, the instruments and the console."""
+        return self.place.rank == 0
+
+    def rows(self, n: int, unit: int) -> range:
+        """Those of n rows that belong to this rank, in whole units."""
+        return share(n, unit, self.place.rank, self.place.size)
+
+    def device(self, device: torch.device) -> torch.device:
+        """The one of this rank. Raises ConfigError with fewer CUDA devices than ranks here."""
+        if not self.several or device.type != "cuda":
+            return device
+        here, there = self.place.local_size, torch.cuda.device_count()
+        if here > there:
+            raise ConfigError(
+                "device", "cuda", f"{here} ranks cannot share {there} CUDA devices",
+                f"Use --nproc-per-node={there}, or device=cpu",
+            )  # fmt: skip
+        torch.cuda.set_device(self.place.local_rank)
+        return torch.device("cuda", self.place.local_rank)
+
+    def total(self, flat: Tensor) -> None:
+        """The sum over all ranks, in place: one all-reduce."""
+        with _together():
+            torch_ranks.all_reduce(flat)
+
+    @torch.inference_mode()
+    def agree(self, stretch: int, state: State) -> int:
+        """The number of iterations that all ranks make next from `state`: what rank 0 proposes, or
+        INTERRUPTED. Rank 0 saves the state from time to time.
+
+        Raises LostRankError, and RuntimeError where the weights are not those of rank 0.
+        """
+        if not self.several:
+            return stretch
+        self.latest = state
+        if self.leads:
+            self._save_at_times()
+            stretch = INTERRUPTED if self.stop else stretch
+        own = _fingerprint(state)
+        said = torch.tensor([stretch, own])
+        with _together():
+            torch_ranks.broadcast(said, 0)
+        if said[1] != own:
+            raise RuntimeError(
+                f"at step {state.step} the weights of rank {self.place.rank} are not those of "
+                "rank 0: all ranks need the same versions on machines of one kind"
+            )
+        return int(said[0])
+
+    # --- The store: words that need not be waited for ---------------------------------------------
+
+    def tell(self, settings: Any, folder: Path, digest: str) -> None:
+        """Rank 0: what all ranks are to run (anything that JSON holds), and the folder."""
+        if self.several:
+            self.path, self.digest = folder / "checkpoints" / "last.pt", digest
+            self.store.set("settings", json.dumps(settings))
+
+    def dismiss(self) -> None:
+        """Rank 0: there is nothing to run, for ranks that have not been told anything."""
+        if not self.store.check(["settings"]):
+            self.store.set("settings", json.dumps(None))
+
+    def told(self) -> Any:
+        """The other ranks: what rank 0 tells; None where there is nothing to run."""
+        while not self.store.check(["settings"]) and not self.stop:
+            time.sleep(0.02)
+        return None if self.stop else json.loads(self.store.get("settings"))
+
+    def failed(self, why: str) -> None:
+        """Leave a word before this rank ends."""
+        self.store.set(f"failed/{self.place.rank}", why)
+
+    def why(self, rank: int) -> str | None:
+        """The word that a rank has left; None where it has not."""
+        name = f"failed/{rank}"
+        return self.store.get(name).decode() if self.store.check([name]) else None
+
+    def leave(self) -> None:
+        """Take part in no more sums: whoever waits for this rank learns it."""
+        torch_ranks.destroy_process_group()
+
+    def answer(self) -> None:
+        """Say that this rank has not died; from any thread."""
+        self.store.set(f"here/{self.place.rank}", "")
+
+    def roll_call(self) -> dict[int, str]:
+        """The ranks that have failed or do not answer, with the word that they have left."""
+        self.answer()
+        missing, end = set(range(self.place.size)), time.monotonic() + PATIENCE
+        while missing and time.monotonic() < end:
+            missing = {r for r in missing if not self.store.check([f"here/{r}"])}
+            time.sleep(0.05)
+        words = {r: self.why(r) for r in range(self.place.size)}
+        return {r: why or "" for r, why in words.items() if r in missing or why is not None}
+
+    def speaks(self) -> bool:
+        """Whether this is the first rank that wants to say what has happened."""
+        return bool(self.store.add("spoken", 1) == 1)
+
+    # --- Checkpoints ------------------------------------------------------------------------------
+
+    def save(self) -> None:
+        """Rank 0: the state before the last stretch, for all ranks to know of."""
+        if self.path is not None and self.latest is not None:
+            save_checkpoint(self.path, self.latest, None, self.digest)  # samples: no subspace
+            self.store.set("checkpoint", f"{self.path} (step {self.latest.step})")
+
+    def saved(self) -> str:
+        """`The state of step S is in PATH`, or that there is none."""
+        if not self.store.check(["checkpoint"]):
+            return "there is no checkpoint yet"
+        return f"the last checkpoint is {self.store.get('checkpoint').decode()}"
+
+    def _save_at_times(self) -> None:
+        began = time.monotonic()
+        if began >= self.due:
+            self.save()
+            end = time.monotonic()
+            self.due = end + max(EVERY, (end - began) / SHARE)
+
+
+ALONE = Ranks(Launch())
+_ranks = ALONE
+
+
+def ranks() -> Ranks:
+    """Those that this process has joined: one alone, unless the command was started by torchrun."""
+    return _ranks
+
+
+@contextmanager
+def joined(place: Launch) -> Iterator[Ranks]:
+    """Join the other ranks that torchrun has started. CPU tensors go by gloo, others by NCCL."""
+    global _ranks
+    store, rank, size = next(rendezvous("env://", timeout=TIMEOUT))
+    nccl = torch.cuda.is_available() and torch_ranks.is_nccl_available()
+    torch_ranks.init_process_group(
+        "cpu:gloo,cuda:nccl" if nccl else "gloo", store=PrefixStore("sums", store),
+        rank=rank, world_size=size, timeout=TIMEOUT,
+    )  # fmt: skip
+    _ranks = Ranks(place, PrefixStore("words", store))
+    try:
+        yield _ranks
+    finally:
+        _ranks = ALONE
+        if torch_ranks.is_initialized():
+            with suppress(RuntimeError):
+                torch_ranks.destroy_process_group()
+
+
+@contextmanager
+def _together() -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:
+        raise LostRankError(str(error)) from error
+
+
+def _fingerprint(state: State) -> int:
+    """A number that tells apart states that do not agree in every bit of their weights."""
+    kinds = {4: torch.int32, 8: torch.int64}
+    words = [x.contiguous().view(kinds[x.element_size()]).flatten() for x in state.student]
+    bits = torch.cat([*words, state.steps.to(words[0]), state.running.to(words[0])]).long()
+    place = torch.arange(1, len(bits) + 1, device=bits.device)
+    return int((bits * place).sum())  # overflow wraps around
