@@ -9,6 +9,7 @@ import logging
 import os
 import sys
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -25,6 +26,7 @@ from reludyn.config import conf_directory, config_hash, parse, prepare_hydra
 from reludyn.errors import ConfigError
 from reludyn.files import claim
 from reludyn.help import help_text
+from reludyn.launchers import prepare, refuse_alone
 from reludyn.messages import check_overrides, explain
 
 log = logging.getLogger(__name__)
@@ -80,10 +82,10 @@ class Folders(Callback):
     picture of a sweep once its jobs are there."""
 
     def on_run_start(self, config: DictConfig, **_: Any) -> None:
-        self._claim(config, "hydra.run.dir", "")
+        self._check(config, refuse_alone, "hydra.run.dir", "")
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
-        self._claim(config, "hydra.sweep.dir", "*/")
+        self._check(config, prepare, "hydra.sweep.dir", "*/")
 
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
         """The picture of the sweep, from the files of its jobs."""
@@ -96,8 +98,11 @@ class Folders(Callback):
             if picture.suffix == ".png":
                 print(f"picture  {picture}")
 
-    def _claim(self, config: DictConfig, key: str, jobs: str) -> None:
+    def _check(
+        self, config: DictConfig, launcher: Callable[[DictConfig], None], key: str, jobs: str
+    ) -> None:
         try:
+            launcher(config)
             folder = Path(OmegaConf.select(config, key))
             for used in [folder, *folder.glob(jobs)] if jobs else [folder]:
                 claim(used, key)

@@ -16,8 +16,9 @@ ROOMS = [
     "errors", "compiler", "settings", "combinations", "files", "arrays", "memory", "randomness",
     "notation", "activation", "kernels", "compensated", "teacher", "student", "initialization",
     "data", "risk", "optim", "order_parameters", "pairing", "theory", "phases", "training",
-    "recording", "figures", "cost", "objective", "assembly", "survey", "experiment", "config",
-    "messages", "api", "benchmark", "paper", "redraw", "help", "reference", "cli", "__main__",
+    "recording", "figures", "cost", "objective", "assembly", "survey", "experiment",
+    "launchers", "config", "messages", "api", "benchmark", "paper", "redraw", "help", "reference",
+    "cli", "__main__",
 ]  # fmt: skip
 SCIENCE = ROOMS[: ROOMS.index("training")]
 INSTRUMENTS = {"hydra", "omegaconf", "tensorboard", "matplotlib", "rich"}
