@@ -35,6 +35,8 @@ def prepare(config: DictConfig) -> None:
     extra = name.partition("_")[0]
     if extra in EXTRAS and launcher._target_ not in Plugins.instance().class_name_to_class:
         raise ConfigError("hydra/launcher", name, f"needs pip install 'reludyn[{extra}]'")
+    if extra == "joblib" and "OMP_NUM_THREADS" in os.environ:  # joblib takes each by itself
+        os.environ.setdefault("MKL_NUM_THREADS", os.environ["OMP_NUM_THREADS"])
     if "cpus_per_task" in launcher:  # SLURM and processes inherit it
         os.environ.setdefault("OMP_NUM_THREADS", str(launcher.cpus_per_task or cores()))
 

@@ -9,37 +9,46 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
-# What submitit calls. sbatch keeps the script, runs the tasks of its array two at a time with the
-# environment that SLURM gives them, and says the number of the job; sacct says that all is done.
+# What submitit calls. sbatch keeps the script and answers at once; the tasks of the array then run
+# two at a time, with the environment that SLURM gives them; sacct says which have ended.
 SLURM = """#!{python}
 import os, re, subprocess, sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-name, arguments = Path(sys.argv[0]).name, sys.argv[1:]
+here, name, arguments = Path(__file__).parent, Path(sys.argv[0]).name, sys.argv[1:]
+script = here / "script.sh"
+
+
+def task(index):
+    given = {{"SLURM_JOB_ID": str(100 + index), "SLURM_ARRAY_JOB_ID": "7", "SLURM_NTASKS": "1",
+             "SLURM_ARRAY_TASK_ID": str(index), "SLURM_JOB_NUM_NODES": "1", "SLURM_PROCID": "0",
+             "SLURM_NODEID": "0", "SLURM_LOCALID": "0", "SLURM_JOB_NODELIST": "here"}}
+    subprocess.run(["bash", script], env=os.environ | given)
+    (here / f"7_{{index}}").touch()
+
+
 if name == "sbatch":
-    text = Path(arguments[0]).read_text()
-    (Path(__file__).parent / "script.sh").write_text(text)
-    last, at_once = re.search(r"--array=0-(\\d+)%(\\d+)", text).groups()
-
-    def task(index):
-        given = {{"SLURM_JOB_ID": str(100 + index), "SLURM_ARRAY_JOB_ID": "7", "SLURM_NTASKS": "1",
-                 "SLURM_ARRAY_TASK_ID": str(index), "SLURM_JOB_NUM_NODES": "1", "SLURM_PROCID": "0",
-                 "SLURM_NODEID": "0", "SLURM_LOCALID": "0", "SLURM_JOB_NODELIST": "here"}}
-        subprocess.run(["bash", arguments[0]], env=os.environ | given)
-
+    script.write_text(Path(arguments[0]).read_text())
+    none = subprocess.DEVNULL  # submitit reads until nobody holds the other end
+    subprocess.Popen([here / "tasks"], start_new_session=True, stdout=none, stderr=none)
+    print("Submitted batch job 7")
+elif name == "tasks":
+    last, at_once = re.search(r"--array=0-(\\d+)%(\\d+)", script.read_text()).groups()
     with ThreadPoolExecutor(min(2, int(at_once))) as pool:
         list(pool.map(task, range(int(last) + 1)))
-    print("Submitted batch job 7")
 elif name == "srun":
     options = dict(zip(arguments[1:5:2], arguments[2:6:2]))
     names = {{"%j": os.environ["SLURM_JOB_ID"], "%A": "7", "%t": "0",
              "%a": os.environ["SLURM_ARRAY_TASK_ID"]}}
     out, err = (re.sub("%.", lambda m: names[m[0]], options[o]) for o in ("--output", "--error"))
+    Path(out).parent.mkdir(exist_ok=True)
     with open(out, "a") as out, open(err, "a") as err:
         sys.exit(subprocess.run(arguments[5:], stdout=out, stderr=err).returncode)
 elif name == "sacct":
-    print("JobID|State|NodeList", *(f"7_{{i}}|COMPLETED|here" for i in range(1000)), sep="\\n")
+    print("JobID|State|NodeList")
+    for index in range(1000):
+        print(f"7_{{index}}|{{'COMPLETED' if (here / f'7_{{index}}').exists() else 'RUNNING'}}|here")
 """
 
 # A namespace has a loopback interface that is down.
@@ -54,7 +63,7 @@ os.execv(sys.argv[1], sys.argv[1:])
 
 def slurm(folder: Path) -> Path:
     """The folder with the commands of SLURM, for PATH."""
-    for name in ("sbatch", "srun", "sacct", "scancel"):
+    for name in ("sbatch", "srun", "sacct", "tasks"):
         file = folder / name
         file.write_text(SLURM.format(python=sys.executable))
         file.chmod(0o755)
