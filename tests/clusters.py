@@ -47,8 +47,8 @@ elif name == "srun":
         sys.exit(subprocess.run(arguments[5:], stdout=out, stderr=err).returncode)
 elif name == "sacct":
     print("JobID|State|NodeList")
-    for index in range(1000):
-        print(f"7_{{index}}|{{'COMPLETED' if (here / f'7_{{index}}').exists() else 'RUNNING'}}|here")
+    for job in (f"7_{{index}}" for index in range(100)):
+        print(job, "COMPLETED" if (here / job).exists() else "RUNNING", "here", sep="|")
 """
 
 # A namespace has a loopback interface that is down.

@@ -34,6 +34,7 @@ from reludyn.launchers import cores, prepare
 SEEDS = {"joblib": "-1,0,50,100,150", "submitit_local": "-1,0,100", "submitit_slurm": "-1,0,100",
          "ray": "-1,0,100"}  # fmt: skip
 LAUNCHERS = list(SEEDS)
+pytestmark = pytest.mark.filterwarnings(r"ignore:\s*'hydra/launcher")
 SMALL = ("trainer.steps=20", "figures=false", "logger=none", "hydra.sweep.dir=sweep")
 Command = Callable[..., Finished]
 
@@ -178,7 +179,10 @@ def test_a_job_leaves_the_files_of_the_basic_launcher(
         with np.load(ours / "trajectory.npz") as a, np.load(expected / "trajectory.npz") as b:
             assert set(a) == set(b)
             for name in a:
-                np.testing.assert_allclose(a[name], b[name], rtol=1e-12, atol=0)
+                if a[name].dtype.kind == "f":
+                    np.testing.assert_allclose(a[name], b[name], rtol=1e-12, atol=0)
+                else:
+                    np.testing.assert_array_equal(a[name], b[name])
 
 
 @pytest.mark.slow
@@ -211,6 +215,8 @@ def test_batches_of_many_jobs_are_one_large_batch(
 @cache
 def torch_threads(asked: int) -> int:
     """What PyTorch makes of that number here: MKL takes no more than there are cores."""
+    if asked == 1:
+        return 1
     code = "import torch; print(torch.get_num_threads())"
     given = os.environ | {"OMP_NUM_THREADS": str(asked)}
     return int(subprocess.check_output([sys.executable, "-c", code], env=given, text=True))
