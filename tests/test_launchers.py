@@ -331,6 +331,11 @@ def test_a_launcher_without_a_sweep_is_refused(reludyn: Command) -> None:
     assert line == "hydra/launcher=joblib: launches the jobs of a sweep. Add -m"
 
 
+def test_the_values_of_a_launcher_are_shown(reludyn: Command) -> None:
+    shown = reludyn("hydra/launcher=submitit_slurm", "--cfg", "hydra", "-p", "hydra.launcher")
+    assert "timeout_min: 240" in shown.out
+
+
 def test_few_processes_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     if lacking("submitit_local"):
         pytest.skip(lacking("submitit_local"))
