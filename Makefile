@@ -11,11 +11,12 @@ export PIP_CONSTRAINT := $(PINS)
 export PIP_BUILD_CONSTRAINT := $(PINS)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: train test paper bench lint reference clean help
+.PHONY: train test test-ray paper bench lint reference clean help
 
 help:
 	@echo "make train   run the main experiment      ARGS='init.scale=1e-8 seed=7' changes it"
 	@echo "make test    run the tests                ARGS='-k kernels' chooses some"
+	@echo "make test-ray   run the tests that need Ray, which is large"
 	@echo "make paper   every picture and claim of the paper, as a report   ARGS='rows=[fig3]'"
 	@echo "make bench   this project against plain PyTorch and JAX   ARGS='--quick'"
 	@echo "make lint    ruff, mypy"
@@ -28,6 +29,9 @@ train: $(VENV)/.ready
 
 test: $(VENV)/.ready-test
 	$(BIN)/python -m pytest -n auto --dist loadfile $(ARGS)
+
+test-ray: $(VENV)/.ready-ray
+	$(BIN)/python -m pytest tests/test_launchers.py -k ray $(ARGS)
 
 paper: $(VENV)/.ready
 	@$(BIN)/python scripts/reproduce_paper.py $(ARGS)
@@ -58,6 +62,11 @@ $(VENV)/.ready: pyproject.toml constraints.txt | $(VENV)/bin/python
 $(VENV)/.ready-test: $(VENV)/.ready
 	@echo "installing the test and lint tools into $(VENV) (once)"
 	@$(BIN)/python -m pip install --quiet --editable '.[test,lint]'
+	@touch $@
+
+$(VENV)/.ready-ray: $(VENV)/.ready-test
+	@echo "installing Ray into $(VENV) (once)"
+	@$(BIN)/python -m pip install --quiet --editable '.[test,ray]'
 	@touch $@
 
 $(VENV)/.ready-bench: $(VENV)/.ready

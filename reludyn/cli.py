@@ -9,6 +9,7 @@ import logging
 import os
 import sys
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -26,6 +27,7 @@ from reludyn.errors import ConfigError
 from reludyn.files import claim
 from reludyn.help import help_text
 from reludyn.launch import launched
+from reludyn.launchers import prepare, refuse_alone
 from reludyn.messages import FOR_THE_USER, check_overrides, explain
 
 log = logging.getLogger(__name__)
@@ -94,8 +96,18 @@ class Folders(Callback):
     looked at by `reludyn.sweep.run`)."""
 
     def on_run_start(self, config: DictConfig, **_: Any) -> None:
+        self._check(config, refuse_alone, self._claim)
+
+    def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
+        self._check(config, prepare)
+
+    def _claim(self, config: DictConfig) -> None:
+        claim(Path(OmegaConf.select(config, "hydra.run.dir")))
+
+    def _check(self, config: DictConfig, *checks: Callable[[DictConfig], None]) -> None:
         try:
-            claim(Path(OmegaConf.select(config, "hydra.run.dir")))
+            for check in checks:
+                check(config)
         except OmegaConfBaseException:
             return  # the folder has no name yet: composing the job says why
         except ConfigError as error:

@@ -15,6 +15,10 @@ class ConfigError(ValueError):
         setting = key if value is ... else f"{key}={show(value)}"
         super().__init__(f"{setting}: {allowed}" + (f". {remedy}" if remedy else ""))
 
+    def __reduce__(self) -> tuple[type[ConfigError], tuple[object, ...]]:
+        """Pickled by what it was made from: it may come from another process."""
+        return type(self), (self.key, self.value, self.allowed, self.remedy)
+
 
 class StuckError(ConfigError):
     """An update rule cannot go on with these settings: what had been reached is kept."""

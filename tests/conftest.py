@@ -195,7 +195,7 @@ def composed() -> Iterator[Composer]:
     """The config that some overrides give."""
     prepare_hydra()
     with initialize_config_dir(str(conf_directory()), version_base="1.3"):
-        yield lambda *overrides: compose("config", [NAMED, *overrides])
+        yield lambda *overrides, **options: compose("config", [NAMED, *overrides], **options)
 
 
 def drawn(

@@ -15,10 +15,10 @@ PACKAGE = Path(__file__).parent.parent / "reludyn"
 ROOMS = [
     "errors", "statistics", "launch", "compiler", "settings", "combinations", "files", "arrays",
     "memory", "randomness", "notation", "activation", "kernels", "compensated", "teacher",
-    "student", "initialization", "data", "risk", "optim", "order_parameters", "pairing", "theory", "phases",
-    "training", "recording", "figures", "cost", "objective", "assembly", "survey", "stability",
-    "desk", "experiment", "config", "messages", "sweep", "api", "benchmark", "paper", "redraw",
-    "help", "reference", "torchrun", "cli", "__main__",
+    "student", "initialization", "data", "risk", "optim", "order_parameters", "pairing", "theory",
+    "phases", "training", "recording", "figures", "cost", "objective", "assembly", "survey",
+    "stability", "desk", "experiment", "launchers", "config", "messages", "sweep", "api",
+    "benchmark", "paper", "redraw", "help", "reference", "torchrun", "cli", "__main__",
 ]  # fmt: skip
 SCIENCE = ROOMS[: ROOMS.index("training")]
 INSTRUMENTS = {"hydra", "omegaconf", "tensorboard", "matplotlib", "rich"}

@@ -59,6 +59,7 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_wheel_holds_the_package_and_its_conf(wheel: Path) -> None:
     held = set(zipfile.ZipFile(wheel).namelist())
     package = {str(path.relative_to(ROOT)) for path in ROOT.glob("reludyn/**/*.py")}
+    package |= {str(path.relative_to(ROOT)) for path in ROOT.glob("hydra_plugins/**/*.py")}
     conf = {f"reludyn/{path.relative_to(ROOT)}" for path in ROOT.glob("conf/**/*.yaml")}
     assert package | conf <= held
     assert "reludyn/conf/config.yaml" in held
@@ -66,7 +67,8 @@ def test_the_wheel_holds_the_package_and_its_conf(wheel: Path) -> None:
 
 def test_the_wheel_holds_nothing_else(wheel: Path) -> None:
     held = zipfile.ZipFile(wheel).namelist()
-    assert {name.split("/")[0].split("-")[0] for name in held} == {"reludyn"}
+    assert {name.split("/")[0].split("-")[0] for name in held} == {"reludyn", "hydra_plugins"}
+    assert "hydra_plugins/__init__.py" not in held  # the folder is shared with other plugins
     suffixes = {Path(name).suffix for name in held if name.startswith("reludyn/")}
     assert suffixes == {".py", ".yaml", ".j2"}
     assert not [name for name in held if "test" in name]

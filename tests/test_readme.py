@@ -33,9 +33,11 @@ PRINTED = [  # by the snippets of the README, in order
     ["tensor([0.2500]", "3.5000", "['non_strict_saddle']", "tensor([[1, 0]])"],
     ["'T_converged': 269.0", "loss 0.5 -> 9.3e-05 at step 269"],
 ]
-RUNS = [c for c in commands("README.md") if c.startswith("reludyn ")]
+SWEEPS = [c for c in commands("README.md") if c.startswith("reludyn ")]
+LAUNCHED = [c for c in SWEEPS if "hydra/launcher=" in c]  # run by tests/test_launchers.py
+RUNS = [c for c in SWEEPS if c not in LAUNCHED]
 MAKES = [c for name in ("README.md", "CONTRIBUTING.md") for c in commands(name) if "make" in c]
-OTHERS = [c for c in commands("README.md") if c not in RUNS and c not in MAKES]
+OTHERS = [c for c in commands("README.md") if c not in SWEEPS and c not in MAKES]
 
 
 @pytest.fixture(scope="module")

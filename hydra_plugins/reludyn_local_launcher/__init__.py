@@ -1,0 +1,1 @@
+"""`hydra/launcher=submitit_local` without starting every job of a sweep at once."""
