@@ -99,7 +99,14 @@ class Folders(Callback):
         self._check(config, refuse_alone, self._claim)
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
-        self._check(config, prepare)
+        self._check(config, self._refuse_ranks, prepare)
+
+    def _refuse_ranks(self, config: DictConfig) -> None:
+        if (ranks := launched().size) > 1:
+            raise ConfigError(
+                "hydra.mode", "MULTIRUN", f"must be RUN with {ranks} ranks: a sweep is many runs",
+                "Start one torchrun for each run, or one process for the sweep",
+            )  # fmt: skip
 
     def _claim(self, config: DictConfig) -> None:
         claim(Path(OmegaConf.select(config, "hydra.run.dir")))

@@ -18,8 +18,6 @@ from torch import Tensor
 
 from reludyn.memory import BLOCK
 
-FEW = 128  # numbers of all differences of two sets of vectors
-
 
 def norm(p: Tensor) -> Tensor:
     """Euclidean norm over the last axis: (..., d) -> (...)."""
@@ -49,18 +47,11 @@ def angles(p: Tensor, q: Tensor) -> Tensor:
     """Angles between all rows of p and all of q, as `angle`: (..., a, d), (..., b, d) ->
     (..., a, b)."""
     u, v = unit(p), unit(q)
-    theta = 2 * torch.atan2(_distances(u, v), _distances(u, -v))
+    exact = "donot_use_mm_for_euclid_dist"  # products would lose small differences
+    difference = torch.cdist(u, v, compute_mode=exact)
+    theta = 2 * torch.atan2(difference, torch.cdist(u, -v, compute_mode=exact))
     zero = (norm(p) == 0).unsqueeze(-1) | (norm(q) == 0).unsqueeze(-2)
     return theta.masked_fill(zero, math.pi / 2)
-
-
-def _distances(p: Tensor, q: Tensor) -> Tensor:
-    """|p_i - q_j|, not through products, which would lose small differences; where there are few,
-    without `cdist`, which takes as long for a thousand small matrices as for large ones."""
-    if p.shape[-2] * q.shape[-2] * q.shape[-1] <= FEW:
-        return norm(p.unsqueeze(-2) - q.unsqueeze(-3))
-    distances: Tensor = torch.cdist(p, q, compute_mode="donot_use_mm_for_euclid_dist")
-    return distances
 
 
 def pairwise_angle(w: Tensor) -> Tensor:

@@ -17,7 +17,6 @@ from rich.console import Console
 
 from reludyn.errors import ConfigError, show
 from reludyn.files import claim
-from reludyn.launch import launched
 from reludyn.messages import explain
 from reludyn.recording.report import print_places, relative
 from reludyn.recording.run_files import LEAVES
@@ -36,11 +35,6 @@ def run(
     """Launch the jobs with these overrides, batch by batch, but for those that are complete; then
     the table of all that are. Raises ConfigError, before anything is written, where a folder holds
     something else; exits with code 1 where a job failed."""
-    if (ranks := launched().size) > 1:
-        raise ConfigError(
-            "hydra.mode", "MULTIRUN", f"must be RUN with {ranks} ranks: a sweep is many runs",
-            "Start one torchrun for each run, or one process for the sweep",
-        )  # fmt: skip
     folder = Path(str(master.hydra.sweep.dir)).absolute()
     jobs = prepare(loader, master, [texts for batch in batches for texts in batch])
     claim(folder, "hydra.sweep.dir")
