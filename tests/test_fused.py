@@ -262,10 +262,17 @@ def test_other_folders_may_depend_on_values(reludyn: Command) -> None:
     assert names == {f"lr_{x}/{lr.format(x, s)}" for x in ("0.1", "0.2") for s in (1, 2)}
 
 
-def test_a_working_directory_of_each_job_is_refused(reludyn: Command) -> None:
-    finished = reludyn("-m", FUSED, *QUICK, "seed=0,1", "hydra.job.chdir=true")
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("hydra.job.chdir=true", "must be false with hydra/launcher=fused"),
+        ("hydra.launcher.max_replicas=0", "must be null or >= 1"),
+    ],
+)
+def test_what_a_batch_cannot_do_is_refused(reludyn: Command, override: str, said: str) -> None:
+    finished = reludyn("-m", FUSED, *QUICK, "seed=0,1", override)
     assert finished.code == 2
-    assert "hydra.job.chdir=true: must be false with hydra/launcher=fused" in finished.errors[0]
+    assert f"{override}: {said}" in finished.errors[0]
 
 
 def test_a_thousand_seeds_are_composed_once(

@@ -33,6 +33,8 @@ class Fused:
         if hydra.job.chdir:
             allowed = "must be false with hydra/launcher=fused: jobs run at the same time"
             raise ConfigError("hydra.job.chdir", True, allowed, "Use hydra/launcher=basic")
+        if max_replicas is not None and max_replicas < 1:
+            raise ConfigError("hydra.launcher.max_replicas", max_replicas, "must be null or >= 1")
         self.hydra, self.max_replicas, self.console = hydra, max_replicas, Console()
 
     def launch(self, jobs: Sequence[SweepJob]) -> list[JobReturn]:
@@ -97,11 +99,12 @@ def split(jobs: Sequence[SweepJob], max_replicas: int | None = None) -> Iterator
         most = replicas_that_fit(config) if isinstance(config, Config) else 1
         most = min(most, max_replicas or most)
         batch: list[SweepJob] = []
+        count = 0
         for job in group:
-            count = sum(_replicas(member) for member in batch)
-            if batch and count + _replicas(job) > most:
+            count += _replicas(job)
+            if batch and count > most:
                 yield batch
-                batch = []
+                batch, count = [], _replicas(job)
             batch.append(job)
         yield batch
 
