@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import os
@@ -279,27 +280,32 @@ def test_ctrl_c_ends_a_sweep_and_its_processes(tmp_path: Path) -> None:
     if lacking("joblib"):
         pytest.skip(lacking("joblib"))
     words = ["-m", "hydra/launcher=joblib", "seed=0,1", "trainer.steps=100000000", "logger=none",
-             "trainer.tolerance=0", "figures=false", "hydra.sweep.dir=sweep"]  # fmt: skip
+             "trainer.tolerance=0", "trainer.engine=eager", "figures=false",
+             "hydra.sweep.dir=sweep"]  # fmt: skip
     running = subprocess.Popen(
         [COMMAND, *words], cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL,
         text=True, start_new_session=True,
     )  # fmt: skip
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline and not all(
-        "threads" in log.read_text() if log.exists() else False
-        for log in (tmp_path / "sweep" / str(job) / "reludyn.log" for job in (0, 1))
-    ):
-        time.sleep(0.1)
-    os.killpg(running.pid, signal.SIGINT)  # as a terminal does
-    assert running.wait(30) == 130
-    assert not list(tmp_path.rglob("DONE"))
-    while time.monotonic() < deadline:
-        try:
-            os.killpg(running.pid, 0)
-        except ProcessLookupError:
-            return  # none is left
-        time.sleep(0.1)
-    pytest.fail("processes were left behind")
+    try:
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline and not all(
+            "threads" in log.read_text() if log.exists() else False
+            for log in (tmp_path / "sweep" / str(job) / "reludyn.log" for job in (0, 1))
+        ):
+            time.sleep(0.1)
+        os.killpg(running.pid, signal.SIGINT)  # as a terminal does
+        assert running.wait(30) == 130
+        assert not list(tmp_path.rglob("DONE"))
+        while time.monotonic() < deadline:
+            try:
+                os.killpg(running.pid, 0)
+            except ProcessLookupError:
+                return  # none is left
+            time.sleep(0.1)
+        pytest.fail("processes were left behind")
+    finally:  # whatever came of it
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(running.pid, signal.SIGKILL)
 
 
 def test_the_million_seeds_of_the_readme_are_a_million() -> None:
