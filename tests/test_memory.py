@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,28 @@ def test_what_fits_is_let_through() -> None:
     check_memory(config("replicas=100000"), available=2**31)
 
 
+@cache
+def peak(*overrides: str) -> int:
+    """Bytes that a process of two steps holds at its peak."""
+    script = (
+        "import sys\n"
+        "from hydra import compose, initialize_config_dir\n"
+        "from reludyn.config import conf_directory, parse, prepare_hydra\n"
+        "from reludyn.assembly import build\n"
+        "prepare_hydra()\n"
+        "with initialize_config_dir(str(conf_directory()), version_base='1.3'):\n"
+        "    config = parse(compose('config', overrides=['name=x', *sys.argv[1:]]))\n"
+        "parts = build(config)\n"
+        "parts.engine.advance(parts.engine.start(parts.student), 2)\n"
+        "(peak,) = [x for x in open('/proc/self/status') if x.startswith('VmHWM')]\n"
+        "print(int(peak.split()[1]) * 1024)\n"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", script, *overrides], capture_output=True, text=True, check=True
+    )
+    return int(run.stdout)
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux")
 @pytest.mark.parametrize(
@@ -61,25 +84,5 @@ def test_what_fits_is_let_through() -> None:
 )
 def test_the_estimate_is_of_the_right_size(overrides: list[str]) -> None:
     """Peak resident memory of two steps, over that of a small run, in a process of its own."""
-    script = (
-        "import sys\n"
-        "from hydra import compose, initialize_config_dir\n"
-        "from reludyn.config import conf_directory, parse, prepare_hydra\n"
-        "from reludyn.assembly import build\n"
-        "prepare_hydra()\n"
-        "with initialize_config_dir(str(conf_directory()), version_base='1.3'):\n"
-        "    config = parse(compose('config', overrides=['name=x', *sys.argv[1:]]))\n"
-        "parts = build(config)\n"
-        "parts.engine.advance(parts.engine.start(parts.student), 2)\n"
-        "(peak,) = [x for x in open('/proc/self/status') if x.startswith('VmHWM')]\n"
-        "print(int(peak.split()[1]) * 1024)\n"
-    )
-
-    def peak(*given: str) -> int:
-        run = subprocess.run(
-            [sys.executable, "-c", script, *given], capture_output=True, text=True, check=True
-        )
-        return int(run.stdout)
-
     measured = peak(*overrides) - peak()
     assert 0.5 < measured / estimate(config(*overrides)) < 2

@@ -8,6 +8,7 @@ composed once, and the values are filled in.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, lru_cache
@@ -30,6 +31,7 @@ OWN = ("seed", "init.scale", "init.signs", "optimizer.lr", "data.target_norm", "
 SUBDIR = "hydra.sweep.subdir"
 VALUES = (*OWN, SUBDIR)
 EXPERIMENT = "${experiment:}"  # the one interpolation that does not depend on values
+PLAIN = re.compile(r"[A-Za-z/][\w.,+/-]*[=/][\w.,+=/-]*", re.ASCII)  # no number, no word of YAML
 PLACE = "reludyn.place.{}.here"  # of a value that is filled in: unlike any other text
 
 
@@ -128,7 +130,7 @@ class _Group:
         files = {
             "config.yaml": _filled(self.text, filled),
             "hydra.yaml": _filled(self.hydra, filled),
-            "overrides.yaml": OmegaConf.to_yaml(OmegaConf.create(task)),
+            "overrides.yaml": "".join(f"- {_scalar(text)}\n" for text in task) or "[]\n",
         }
         log: Any = OmegaConf.to_container(whole.hydra.job_logging, resolve=True)
         own = {key: value for key, value in numbers.items() if key in OWN}
@@ -202,7 +204,9 @@ def _yaml(settings: dict[Any, Any]) -> str:
 
 @lru_cache(4096, typed=True)  # 1 and 1.0 are equal, but not the same
 def _scalar(value: Any) -> str:
-    """A value as YAML writes it."""
+    """A value as YAML writes it; paths and overrides without blanks as they are."""
+    if isinstance(value, str) and PLAIN.fullmatch(value):
+        return value
     return OmegaConf.to_yaml(OmegaConf.create({"x": value}))[3:-1]
 
 
