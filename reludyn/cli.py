@@ -23,7 +23,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from reludyn.combinations import check_shared
 from reludyn.config import conf_directory, config_hash, parse, prepare_hydra
-from reludyn.errors import ConfigError
+from reludyn.errors import BAD_INPUT, DIVERGED, INTERRUPTED, ConfigError
 from reludyn.files import claim
 from reludyn.help import help_text
 from reludyn.launch import launched
@@ -31,7 +31,6 @@ from reludyn.launchers import prepare, refuse_alone
 from reludyn.messages import FOR_THE_USER, check_overrides, explain
 
 log = logging.getLogger(__name__)
-BAD_INPUT, DIVERGED, INTERRUPTED = 2, 3, 130  # exit codes
 _WANTS_TRACE = os.environ.get("HYDRA_FULL_ERROR") == "1"
 
 
@@ -51,7 +50,7 @@ def task(composed: DictConfig) -> str:
     except FOR_THE_USER as error:
         if alone and not _WANTS_TRACE:
             _fail(error)
-        log.error("job %s: %s", job.job.num, explain(error, job.overrides.task))
+        log.error("job %s: %s", job.job.num, explain(error, ["-m", *job.overrides.task]))
         raise  # one job of a sweep: the others go on
     if stopped_because == "interrupted":
         sys.exit(INTERRUPTED)

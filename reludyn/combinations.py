@@ -39,23 +39,33 @@ def check_combinations(config: Config) -> None:
         _check_single(config)
 
 
+# what each replica of a batch may have of its own, with a value that stands for all of them
+OWN: dict[str, int | float | str] = {
+    "seed": 0,
+    "init.scale": 1.0,
+    "init.signs": "random",
+    "optimizer.lr": 1.0,
+    "data.target_norm": 1.0,
+    "trainer.tolerance": 0.0,
+}
+
+
 def own_keys(config: Config) -> frozenset[str]:
     """The keys in which jobs of one batch may differ: each replica has its own value.
 
-    The step size only where the update rule is the paper's; the norm of the target where the risk
-    is in closed form, of targets that are alike but for it to the last bit. None where steps are
-    shared, time is limited, or the Hessian or the lemmas are looked at.
+    The step size only where the update rule is the paper's, with one for both layers; the norm of
+    the target where the risk is in closed form, of targets that are alike but for it to the last
+    bit. None where steps are shared, time is limited, or the Hessian or the lemmas are looked at.
     """
     theory = config.theory
     shared = isinstance(config.optimizer, FlowOptimizer) or config.trainer.max_seconds is not None
     if shared or theory.bounds or theory.spectrum:
         return frozenset()
-    keys = {"seed", "init.scale", "init.signs", "trainer.tolerance"}
-    if is_constant_descent(config):
-        keys.add("optimizer.lr")
-    data = config.data
-    if data.name == "population" and (data.covariance, data.target) == ("identity", "axis"):
-        keys.add("data.target_norm")
+    keys, data = set(OWN), config.data
+    if not is_constant_descent(config) or config.optimizer.output_lr is not None:
+        keys.remove("optimizer.lr")
+    if data.name != "population" or (data.covariance, data.target) != ("identity", "axis"):
+        keys.remove("data.target_norm")
     return frozenset(keys)
 
 

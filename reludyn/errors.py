@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+# exit codes of the command: some jobs of a sweep failed; every replica of a run diverged
+FAILED, BAD_INPUT, DIVERGED, INTERRUPTED = 1, 2, 3, 130
+
 
 class ConfigError(ValueError):
     """A setting cannot be used.

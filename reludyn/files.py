@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import os
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -38,6 +39,24 @@ def csv_file(path: Path, columns: Sequence[str]) -> Iterator[Callable[[Sequence[
         writer.writerow(columns)
         yield writer.writerow
         text.detach()
+
+
+@contextmanager
+def lock(folder: Path, key: str) -> Iterator[None]:
+    """Hold a folder against other processes, as far as the system knows locks (not on Windows);
+    raises ConfigError where another one holds it."""
+    if sys.platform == "win32":
+        yield
+        return
+    import fcntl
+
+    with (folder / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            allowed = "must be a folder in which no other process is at work"
+            raise ConfigError(key, folder, allowed, "Wait for it, or choose another") from error
+        yield
 
 
 def claim(folder: Path, key: str = "hydra.run.dir") -> None:

@@ -55,10 +55,11 @@ def estimate(config: Config, place: Launch = ALONE) -> int:
     several ranks each holds its share of the samples, and everything else."""
     data, R, k = config.data, config.replicas, int(config.model.width)
     pairs = min(R * k * k, max(BLOCK, 64 * R * k))  # of neurons, compared at once
-    if isinstance(data, GivenData):  # its sizes are not known yet
+    if isinstance(data, GivenData):  # its sizes may not be known yet
         path = Path(data.path) if isinstance(data, FileData) else None
         size = path.stat().st_size if path is not None and path.is_file() else 0
-        return place.local_size * (8 * (COPIES * pairs + CHUNK) + 3 * size)
+        numbers = R * k * ((data.dim or 0) + (data.outputs or 0))
+        return place.local_size * (8 * (COPIES * (pairs + numbers) + CHUNK) + 3 * size)
     d, r = data.dim, data.outputs
     m, numbers = d, R * k * d
     if stays_in_subspace(config):
@@ -84,14 +85,15 @@ def estimate(config: Config, place: Launch = ALONE) -> int:
 
 
 def replicas_that_fit(config: Config) -> int:
-    """About how many replicas like those of this config may go as one batch: half of the machine's
-    memory holds the run, and LOOKS bytes all of its looks, which are kept until it ends."""
-    k, r = int(config.model.width), int(config.data.outputs or 1)
-    m = min(config.data.dim or k + r, k + r) if stays_in_subspace(config) else config.data.dim or 0
+    """About how many replicas like those of this config, whose sizes are known, may go as one
+    batch: half of the machine's memory holds the run, and LOOKS bytes all of its looks, which are
+    kept until it ends."""
+    k, r, d = int(config.model.width), int(config.data.outputs), int(config.data.dim)
+    m = min(d, k + r) if stays_in_subspace(config) else d
     pairs = k * k if k <= 16 else 0
     numbers = 10 + 6 * k + 2 * pairs + k * (m + r)
     looks = min(config.trainer.looks, config.trainer.steps) + 1
-    most = max(1, LOOKS // (8 * numbers * looks))
+    most = max(1, LOOKS // (16 * numbers * looks))  # as they are seen, and stacked
     while most > 1 and estimate(replace(config, replicas=most)) > _physical() // 2:
         most //= 2
     return int(most)

@@ -70,7 +70,8 @@ def explain(error: BaseException, arguments: Sequence[str]) -> str:
         return _unknown_option(error)
     if isinstance(error, OSError) and not isinstance(error, HydraException):
         reason = f"{error.strerror}: {error.filename}" if error.filename else str(error.strerror)
-        return str(ConfigError("hydra.run.dir", ..., reason, "Choose a folder that can be written"))
+        folder = "hydra.sweep.dir" if {"-m", "--multirun"} & {*arguments} else "hydra.run.dir"
+        return str(ConfigError(folder, ..., reason, "Choose a folder that can be written"))
     if isinstance(error, OverrideParseException):
         return f"cannot read {error.override!r}: an override reads KEY=VALUE"
     cause: Any = error.__cause__ or error.__context__ or error

@@ -14,10 +14,14 @@ import pytest
 import torch
 from conftest import QUICK, Finished, run_command
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hypothesis import given
+from hypothesis import strategies as st
+from omegaconf import OmegaConf
 from test_interruption import interrupt
 
 from reludyn import memory
-from reludyn.sweep import fused, jobs
+from reludyn.sweep import fused
+from reludyn.sweep.jobs import _scalar
 from reludyn.training.engine import Engine
 
 Command = Callable[..., Finished]
@@ -267,6 +271,7 @@ def test_other_folders_may_depend_on_values(reludyn: Command) -> None:
     [
         ("hydra.job.chdir=true", "must be false with hydra/launcher=fused"),
         ("hydra.launcher.max_replicas=0", "must be null or >= 1"),
+        ("hydra.output_subdir=other", "must be .hydra with hydra/launcher=fused"),
     ],
 )
 def test_what_a_batch_cannot_do_is_refused(reludyn: Command, override: str, said: str) -> None:
@@ -288,4 +293,43 @@ def test_a_thousand_seeds_are_composed_once(
     monkeypatch.setattr(ConfigLoaderImpl, "load_sweep_config", counted)
     reludyn("-m", FUSED, *QUICK, "seed=range(30)", "optimizer.lr=0.1,0.2")
     assert len(composed) == 1
-    assert set(jobs.OWN) == set(fused.SAME)
+
+
+def test_long_texts_with_blanks_are_yaml(reludyn: Command) -> None:
+    """Hydra folds them; so nothing may be filled in where they stand."""
+    name = "a folder whose name has many blanks, " * 3 + "and goes on"
+    finished = reludyn("-m", FUSED, *QUICK, "seed=0,1", f"hydra.sweep.dir='{name}'")
+    assert finished.code == 0, finished.err
+    for job in range(2):
+        written = OmegaConf.load(finished.where / name / str(job) / ".hydra" / "hydra.yaml")
+        assert written.hydra.runtime.output_dir == str(finished.where / name / str(job))
+        assert (written.hydra.job.num, written.hydra.job.id) == (job, str(job))
+        assert f"seed={job}" in written.hydra.overrides.task
+
+
+@given(st.text("aA/=.,+-_09 :#'\"\\é", max_size=12) | st.integers() | st.floats())
+def test_values_are_written_as_yaml_writes_them(value: object) -> None:
+    text = OmegaConf.to_yaml(OmegaConf.create({"x": value}))
+    assert f"x: {_scalar(value)}\n" == text
+
+
+def test_another_sweeper_may_launch_batches(reludyn: Command) -> None:
+    finished = reludyn("-m", FUSED, "hydra/sweeper=basic", *QUICK, "seed=range(3)")
+    assert finished.code == 0
+    assert [(folder / "DONE").exists() for folder in finished.folders] == [True] * 3
+
+
+def test_a_batch_that_fails_says_so_before_its_halves_run(
+    reludyn: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train = fused.train_together
+
+    def broken(configs: Sequence[object], console: object) -> object:
+        if len(configs) > 1:
+            raise MemoryError("too many")
+        return train(configs, console)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(fused, "train_together", broken)
+    finished = reludyn("-m", FUSED, *QUICK, "seed=range(3)")
+    assert finished.code == 0
+    assert "3 jobs failed as a batch, halves of it go on: too many" in finished.out

@@ -10,10 +10,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
-from conftest import QUICK, Finished, contents
+from conftest import QUICK, Finished, contents, refused
 from test_interruption import interrupt
 
+from reludyn.files import lock
 from reludyn.training.engine import Engine
 
 Command = Callable[..., Finished]
@@ -217,8 +219,6 @@ def test_jobs_that_failed_run_again(reludyn: Command, launcher: str, tmp_path: P
              "data.path=X.npz", "init.scale=0.1", "trainer.tolerance=0")  # fmt: skip
     assert reludyn(*sweep).code == 1
     assert complete(tmp_path / "s") == []
-    import numpy as np
-
     X = np.random.default_rng(0).standard_normal((20, 3))
     np.savez(tmp_path / "X.npz", X=X, Y=X[:, :1])
     assert reludyn(*sweep).code == 0
@@ -242,3 +242,55 @@ def test_both_launchers_end_in_the_same_words(reludyn: Command) -> None:
         ends.append(run.out.split("replicas       success")[1].replace(launcher, ""))
         assert json.loads((run.where / launcher / "0" / "summary.json").read_text())
     assert ends[0] == ends[1]
+
+
+def test_one_sweep_at_a_time_works_in_a_folder(reludyn: Command, tmp_path: Path) -> None:
+    (tmp_path / "s").mkdir()
+    with lock(tmp_path / "s", "hydra.sweep.dir"):
+        finished = reludyn(*SWEEP)
+    assert finished.code == 2
+    assert "must be a folder in which no other process is at work" in finished.errors[0]
+    assert reludyn(*SWEEP).code == 0
+
+
+def test_all_jobs_lie_below_one_folder(reludyn: Command, launcher: str, tmp_path: Path) -> None:
+    """Also where the default folder depends on what is swept; so the sweep can go on."""
+    swept = ("-m", *QUICK, launcher, "experiment=fig3,default")
+    first = reludyn(*swept)
+    (sweep,) = (tmp_path / "outputs").glob("*/*_sweep")
+    assert complete(sweep) == ["0", "1"]
+    assert len(first.folders) == 2
+    (sweep / "1" / "DONE").unlink()
+    again = reludyn(*swept, f"hydra.sweep.dir={sweep.relative_to(tmp_path)}")
+    assert again.code == 0, again.err
+    assert "1 of 2 jobs are complete" in again.out
+    assert complete(sweep) == ["0", "1"]
+
+
+def test_what_is_wrong_with_every_job_is_said_once(reludyn: Command, launcher: str) -> None:
+    finished = reludyn("-m", *QUICK, launcher, "seed=range(5)", "+trainer.foo=1")
+    assert "trainer.foo=1: no such key" in refused(finished)
+
+
+def test_jobs_of_an_earlier_command_are_mentioned(reludyn: Command, launcher: str) -> None:
+    reludyn(*SWEEP, launcher)
+    fewer = reludyn("-m", *QUICK, "hydra.sweep.dir=s", "seed=range(2)", launcher)
+    assert "2 other jobs in that folder are not of this command" in fewer.out
+
+
+def test_a_folder_that_cannot_be_is_named_by_its_key(
+    reludyn: Command, launcher: str, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    finished = reludyn("-m", *QUICK, launcher, "seed=0,1", "hydra.sweep.dir=file/x")
+    assert finished.code == 2
+    assert finished.errors[0].startswith("reludyn: error: hydra.sweep.dir: Not a directory")
+
+
+def test_a_run_that_stops_at_once_is_looked_at_once(reludyn: Command, launcher: str) -> None:
+    finished = reludyn(
+        "-m", *QUICK, launcher, "trainer.gradient_tolerance=1", "init.scale=1e-4,1e-3"
+    )
+    for folder in finished.folders:
+        with np.load(folder / "trajectory.npz", allow_pickle=False) as file:
+            assert file["step"].tolist() == [0]

@@ -46,7 +46,8 @@ SAMPLES = ["data=gaussian", "data.samples=60", "data.dim=5", "init.scale=0.1"]
 SEVERAL = ["data.outputs=2", "init.signs=random"]
 SETTINGS = {
     "population": [],
-    "wide": ["model.width=4", "data.dim=12", "optimizer.output_lr=0.07"],
+    "wide": ["model.width=4", "data.dim=12"],
+    "two step sizes": ["model.width=3", "data.dim=12", "optimizer.output_lr=0.07"],
     "frozen": ["model.train_output=false", "trainer.observables=full"],
     "two outputs": [*SEVERAL, "model.width=4", "data.dim=6", "init.scale=0.1"],
     "full": ["trainer.observables=full", "data.dim=8", "trainer.keep_weights=1"],
@@ -153,7 +154,7 @@ def test_what_cannot_share_a_batch_says_so() -> None:
     everything = {"seed", "init.scale", "init.signs", "trainer.tolerance"}
     assert own["population"] == everything | {"optimizer.lr", "data.target_norm"}
     assert own["samples"] == everything | {"optimizer.lr"}
-    assert own["adam"] == everything | {"data.target_norm"}
+    assert own["adam"] == own["two step sizes"] == everything | {"data.target_norm"}
     for alone in ("theory.bounds=true", "theory.spectrum=true", "trainer.max_seconds=9"):
         assert own_keys(base(alone)) == set()
     assert own_keys(base("optimizer=gradient_flow")) == set()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 import time
 from collections.abc import Iterator, Sequence
 
@@ -10,29 +11,33 @@ from hydra.core.utils import JobReturn, JobStatus, configure_log, env_override
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
-from reludyn.combinations import own_keys
-from reludyn.errors import ConfigError
+from reludyn.combinations import OWN, own_keys
+from reludyn.errors import INTERRUPTED, ConfigError, show
 from reludyn.experiment import leave, train_together
 from reludyn.files import claim
 from reludyn.memory import replicas_that_fit
 from reludyn.messages import FOR_THE_USER, explain
+from reludyn.objective import make_target
 from reludyn.settings import Config
 from reludyn.sweep.jobs import SweepJob, with_values
 
 log = logging.getLogger(__name__)
-SAME = {
-    "seed": 0, "init.scale": 1.0, "init.signs": "random", "optimizer.lr": 1.0,
-    "data.target_norm": 1.0, "trainer.tolerance": 0.0,
-}  # fmt: skip
 
 
 class Fused:
     """Runs jobs batch by batch, with Hydra's settings of the sweep."""
 
     def __init__(self, hydra: DictConfig, max_replicas: int | None) -> None:
-        if hydra.job.chdir:
-            allowed = "must be false with hydra/launcher=fused: jobs run at the same time"
-            raise ConfigError("hydra.job.chdir", True, allowed, "Use hydra/launcher=basic")
+        for key, value, allowed in (
+            ("job.chdir", hydra.job.chdir, (False, None)),
+            ("output_subdir", hydra.output_subdir, (".hydra",)),
+            ("callbacks", sorted(hydra.callbacks), (["folders"],)),
+        ):
+            if value not in allowed:
+                raise ConfigError(
+                    f"hydra.{key}", value, f"must be {show(allowed[0])} with hydra/launcher=fused: "
+                    "its jobs run at the same time", "Use hydra/launcher=basic",
+                )  # fmt: skip
         if max_replicas is not None and max_replicas < 1:
             raise ConfigError("hydra.launcher.max_replicas", max_replicas, "must be null or >= 1")
         self.hydra, self.max_replicas, self.console = hydra, max_replicas, Console()
@@ -66,6 +71,8 @@ class Fused:
             if len(batch) == 1:
                 self._log_to(batch[0])
                 return {batch[0].number: _failed(batch[0], error)}
+            reason = explain(error, [])
+            log.warning("%d jobs failed as a batch, halves of it go on: %s", len(batch), reason)
             middle = len(batch) // 2
             return self._run(batch[:middle]) | self._run(batch[middle:])
         share = (time.perf_counter() - began) / len(batch)
@@ -79,7 +86,7 @@ class Fused:
             except Exception as error:
                 returns[job.number] = _failed(job, error)
         if together.reason == "interrupted":
-            raise KeyboardInterrupt
+            sys.exit(INTERRUPTED)
         return returns
 
     def _log_to(self, job: SweepJob) -> None:
@@ -96,7 +103,7 @@ def split(jobs: Sequence[SweepJob], max_replicas: int | None = None) -> Iterator
         groups.setdefault(_alike(job), []).append(job)
     for group in groups.values():
         config = group[0].config
-        most = replicas_that_fit(config) if isinstance(config, Config) else 1
+        most = _replicas_that_fit(config) if isinstance(config, Config) else 1
         most = min(most, max_replicas or most)
         batch: list[SweepJob] = []
         count = 0
@@ -107,6 +114,13 @@ def split(jobs: Sequence[SweepJob], max_replicas: int | None = None) -> Iterator
                 batch, count = [], _replicas(job)
             batch.append(job)
         yield batch
+
+
+def _replicas_that_fit(config: Config) -> int:
+    try:
+        return replicas_that_fit(make_target(config)[0])  # with the sizes that a file has
+    except ConfigError:  # each job will say so
+        return 1
 
 
 def _replicas(job: SweepJob) -> int:
@@ -120,7 +134,7 @@ def _alike(job: SweepJob) -> object:
     if not keys:
         return job.number
     assert isinstance(config, Config)
-    return repr(with_values(config, {key: SAME[key] for key in keys}))
+    return repr(with_values(config, {key: OWN[key] for key in keys}))
 
 
 def _config(job: SweepJob) -> Config:
@@ -142,5 +156,5 @@ def _return(job: SweepJob, status: JobStatus, value: object) -> JobReturn:
 
 def _failed(job: SweepJob, error: Exception) -> JobReturn:
     trace = not isinstance(error, FOR_THE_USER)
-    log.error("job %s: %s", job.number, explain(error, job.overrides), exc_info=trace)
+    log.error("job %s: %s", job.number, explain(error, ["-m", *job.overrides]), exc_info=trace)
     return _return(job, JobStatus.FAILED, error)

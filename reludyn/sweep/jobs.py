@@ -23,11 +23,11 @@ from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
+from reludyn.combinations import OWN
 from reludyn.config import check, typed
 from reludyn.errors import ConfigError
 from reludyn.settings import Config
 
-OWN = ("seed", "init.scale", "init.signs", "optimizer.lr", "data.target_norm", "trainer.tolerance")
 SUBDIR = "hydra.sweep.subdir"
 VALUES = (*OWN, SUBDIR)
 EXPERIMENT = "${experiment:}"  # the one interpolation that does not depend on values
@@ -125,11 +125,14 @@ class _Group:
             "id": job.id, "num": number, "dirname": job.override_dirname, "folder": str(folder),
             **{f"override.{i}": str(p.input_line) for i, p in enumerate(parts)},
         }  # fmt: skip
-        filled |= {PLACE.format(name): _scalar(value) for name, value in of_job.items()}
+        blanks = any(" " in value for value in of_job.values() if isinstance(value, str))
+        if not blanks:
+            filled |= {PLACE.format(name): _scalar(value) for name, value in of_job.items()}
         digest = hashlib.sha256(_filled(self.sorted, filled).encode()).hexdigest()
         files = {
             "config.yaml": _filled(self.text, filled),
-            "hydra.yaml": _filled(self.hydra, filled),
+            # long texts with blanks are folded, by where they stand
+            "hydra.yaml": self._hydra_anew(parts) if blanks else _filled(self.hydra, filled),
             "overrides.yaml": "".join(f"- {_scalar(text)}\n" for text in task) or "[]\n",
         }
         log: Any = OmegaConf.to_container(whole.hydra.job_logging, resolve=True)
@@ -142,6 +145,13 @@ class _Group:
         base = self.base
         return _attempt(lambda: check(with_values(base, values)))
 
+    def _hydra_anew(self, parts: Sequence[Override]) -> str:
+        """hydra.yaml of the job whose values the config has now."""
+        hydra: Any = OmegaConf.to_container(self.composed.hydra)
+        of_hydra = [str(part.input_line) for part in parts if part.is_hydra_override()]
+        hydra["overrides"]["hydra"] = [*self.of_master, *of_hydra]
+        return _yaml({"hydra": hydra})
+
     def _hydra_text(self, hydra: dict[str, Any], parts: Sequence[Override]) -> str:
         """hydra.yaml, with places for what differs from job to job."""
         hydra["job"] |= {
@@ -151,11 +161,11 @@ class _Group:
         }
         hydra["runtime"]["output_dir"] = PLACE.format("folder")
         lists, count = hydra["overrides"], sum(p.is_hydra_override() for p in parts)
-        of_master = lists["hydra"][: len(lists["hydra"]) - count]
+        self.of_master = lists["hydra"][: len(lists["hydra"]) - count]
         places = [
             (p.is_hydra_override(), PLACE.format(f"override.{i}")) for i, p in enumerate(parts)
         ]
-        lists["hydra"] = [*of_master, *(place for of_hydra, place in places if of_hydra)]
+        lists["hydra"] = [*self.of_master, *(place for of_hydra, place in places if of_hydra)]
         lists["task"] = [place for of_hydra, place in places if not of_hydra]
         if SUBDIR in self.keys:
             hydra["sweep"]["subdir"] = PLACE.format(SUBDIR)

@@ -15,8 +15,8 @@ from hydra.plugins.launcher import Launcher
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
-from reludyn.errors import ConfigError, show
-from reludyn.files import claim
+from reludyn.errors import FAILED, ConfigError, show
+from reludyn.files import claim, lock
 from reludyn.messages import explain
 from reludyn.recording.report import print_places, relative
 from reludyn.recording.run_files import LEAVES
@@ -24,7 +24,6 @@ from reludyn.settings import Config
 from reludyn.sweep.jobs import SUBDIR, SweepJob, prepare
 from reludyn.sweep.results import Part, finish
 
-FAILED = 1  # exit code where some jobs failed
 NAMED = 3  # differences that a message names
 
 
@@ -34,23 +33,60 @@ def run(
 ) -> list[Sequence[JobReturn]]:  # fmt: skip
     """Launch the jobs with these overrides, batch by batch, but for those that are complete; then
     the table of all that are. Raises ConfigError, before anything is written, where a folder holds
-    something else; exits with code 1 where a job failed."""
+    something else, or no job can run; exits with code 1 where a job failed."""
     folder = Path(str(master.hydra.sweep.dir)).absolute()
-    jobs = prepare(loader, master, [texts for batch in batches for texts in batch])
+    batches, jobs = _below(folder, loader, master, batches)
     claim(folder, "hydra.sweep.dir")
+    wrong = {str(job.config): job.config for job in jobs if isinstance(job.config, ConfigError)}
+    for error in wrong.values():
+        if len(wrong) == 1 and all(isinstance(job.config, ConfigError) for job in jobs):
+            raise error
     _check_folders(jobs)
+    folder.mkdir(parents=True, exist_ok=True)
+    with lock(folder, "hydra.sweep.dir"):
+        OmegaConf.save(master, folder / "multirun.yaml")
+        returns, ends = _run(folder, launcher, batches, jobs)
+        _finish(folder, jobs, master.get("picture"))
+    failed = [(job, ends[job.number]) for job in jobs if job.number in ends]
+    failed = [(job, end) for job, end in failed if end.status != JobStatus.COMPLETED]
+    for job, end in failed:
+        line = explain(end._return_value, ["-m", *job.overrides]).splitlines()[0]
+        print(f"reludyn: error: job {job.number}, {relative(job.folder)}: {line}", file=sys.stderr)
+    if failed:
+        print(f"reludyn: {len(failed):,} of {len(jobs):,} jobs failed", file=sys.stderr)
+        sys.exit(FAILED)
+    return returns
+
+
+def _below(
+    folder: Path, loader: ConfigLoader, master: DictConfig,
+    batches: Sequence[Sequence[Sequence[str]]],
+) -> tuple[Sequence[Sequence[Sequence[str]]], list[SweepJob]]:  # fmt: skip
+    """The overrides and the jobs, all of them below the sweep's folder: its name may depend on a
+    value that is swept, like the name of the experiment."""
+    jobs = prepare(loader, master, [texts for batch in batches for texts in batch])
+    if all(job.folder.is_relative_to(folder) for job in jobs):
+        return batches, jobs
+    here = f"hydra.sweep.dir={_quoted(str(master.hydra.sweep.dir))}"
+    batches = [[[*texts, here] for texts in batch] for batch in batches]
+    return batches, prepare(loader, master, [texts for batch in batches for texts in batch])
+
+
+def _run(
+    folder: Path, launcher: Launcher, batches: Sequence[Sequence[Sequence[str]]],
+    jobs: Sequence[SweepJob],
+) -> tuple[list[Sequence[JobReturn]], dict[int, JobReturn]]:  # fmt: skip
+    """Launch the jobs that are not complete; what the launcher returned, and of each job by its
+    number. Where it is interrupted it says how to go on."""
     complete = {job.number for job in jobs if _is_complete(job)}
     for job in jobs:
         if job.number not in complete:
             _clear(job.folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    OmegaConf.save(master, folder / "multirun.yaml")
-    console = Console()
     if complete:
-        line = f"{len(complete):,} of {len(jobs):,} jobs are complete, the others run now"
-        console.print(line, highlight=False)
+        print(f"{len(complete):,} of {len(jobs):,} jobs are complete, the others run now")
     ends: dict[int, JobReturn] = {}
-    returns, first = [], 0
+    returns: list[Sequence[JobReturn]] = []
+    first = 0
     try:
         for batch in batches:
             some = [job for job in jobs[first : first + len(batch)] if job.number not in complete]
@@ -65,21 +101,11 @@ def run(
         count = sum((job.folder / "DONE").exists() for job in jobs)
         print(
             f"reludyn: {count:,} of {len(jobs):,} jobs are complete; the same command with "
-            f"hydra.sweep.dir={master.hydra.sweep.dir} runs the others",
+            f"hydra.sweep.dir={relative(folder)} runs the others",
             file=sys.stderr,
         )
         raise
-    _finish(folder, jobs, console, master.get("picture"))
-    failed = [(job, ends[job.number]) for job in jobs if job.number in ends]
-    failed = [(job, end) for job, end in failed if end.status != JobStatus.COMPLETED]
-    for job, end in failed:
-        error = end._return_value
-        line = explain(error, job.overrides).splitlines()[0]
-        print(f"reludyn: error: job {job.number}, {relative(job.folder)}: {line}", file=sys.stderr)
-    if failed:
-        print(f"reludyn: {len(failed):,} of {len(jobs):,} jobs failed", file=sys.stderr)
-        sys.exit(FAILED)
-    return returns
+    return returns, ends
 
 
 def _launch(
@@ -173,13 +199,18 @@ def _clear(folder: Path) -> None:
 def _subdir(job: SweepJob, sweep: Path) -> str:
     """The override that gives a job its folder where those before it are not launched."""
     inside = job.folder.is_relative_to(sweep)
-    name = str(job.folder.relative_to(sweep) if inside else job.folder)
-    quoted = name.replace("\\", "\\\\").replace("'", "\\'")
-    return f"{SUBDIR}='{quoted}'"
+    return f"{SUBDIR}={_quoted(str(job.folder.relative_to(sweep) if inside else job.folder))}"
 
 
-def _finish(folder: Path, jobs: Sequence[SweepJob], console: Console, picture: str | None) -> None:
+def _quoted(text: str) -> str:
+    """As the value of an override."""
+    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"
+
+
+def _finish(folder: Path, jobs: Sequence[SweepJob], picture: str | None) -> None:
     """The table of all jobs that are complete, and the pictures."""
+    console = Console()
     values = [dict(text.split("=", 1) for text in job.overrides) for job in jobs]
     swept = [key for key in values[0] if len({row.get(key) for row in values}) > 1]
     complete = [(job, row) for job, row in zip(jobs, values, strict=True) if _is_complete(job)]
@@ -194,3 +225,8 @@ def _finish(folder: Path, jobs: Sequence[SweepJob], console: Console, picture: s
             figures, drawn = False, draw_sweep(folder, str(picture))
             print_places(console, [], drawn, None)
     finish(folder, parts, figures=figures, tensorboard=tensorboard, console=console)
+    others = {done.parent for done in folder.rglob("DONE")} - {part.folder for part in parts}
+    if others:
+        print(
+            f"{len(others):,} other jobs in that folder are not of this command, nor in the table"
+        )

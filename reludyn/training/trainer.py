@@ -41,6 +41,8 @@ def train(
     look(state)
     try:
         for here, there in pairwise(looks):
+            if not state.running.any():
+                break
             step = here
             while step < there and state.running.any():
                 late = time.monotonic() - began > max_seconds
@@ -52,8 +54,6 @@ def train(
                 step += stretch
                 pace = _pace(stretch, time.monotonic() - clock)
             look(state)
-            if not state.running.any():
-                break
     except KeyboardInterrupt:
         return state, "interrupted"
     except StuckError as error:
