@@ -87,6 +87,17 @@ def test_a_run_of_the_theory_page_finishes(command: str, folder: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("command", commands("docs/scale.md"))
+def test_a_run_of_several_processes_finishes(command: str, folder: Path) -> None:
+    """With fewer samples and steps."""
+    words = [w for w in command.split() if not w.startswith(("data.samples=", "trainer.steps="))]
+    small = ["data.samples=9000", "trainer.steps=3", "figures=false", "hydra.run.dir=ranks"]
+    done = shell(" ".join([*words, *small]), folder)
+    assert done.returncode == 0, done.stderr
+    assert (folder / "ranks" / "DONE").exists()
+
+
 @pytest.mark.parametrize("command", sorted(set(MAKES)))
 def test_a_make_target_exists(command: str) -> None:
     """Only planned, not run: `make test` is what runs this test."""
