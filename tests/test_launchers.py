@@ -285,6 +285,8 @@ def test_ctrl_c_ends_a_sweep_and_its_processes(tmp_path: Path) -> None:
     running = subprocess.Popen(
         [COMMAND, *words], cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL,
         text=True, start_new_session=True,
+        # a shell lets what it runs in the background ignore SIGINT
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
     try:
         deadline = time.monotonic() + 60
