@@ -15,7 +15,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 help:
 	@echo "make train   run the main experiment      ARGS='init.scale=1e-8 seed=7' changes it"
-	@echo "make test    run the tests                ARGS='-k kernels' chooses some, ARGS='-m faults' kills"
+	@echo "make test    run the tests                ARGS='-k kernels' chooses some, ARGS='-m \"\"' all"
 	@echo "make test-ray   run the tests that need Ray, which is large"
 	@echo "make paper   every picture and claim of the paper, as a report   ARGS='rows=[fig3]'"
 	@echo "make bench   this project against plain PyTorch and JAX   ARGS='--quick'"
@@ -28,7 +28,7 @@ train: $(VENV)/.ready
 	@$(BIN)/reludyn $(ARGS)
 
 test: $(VENV)/.ready-test
-	$(BIN)/python -m pytest -n auto --dist loadfile -m "not faults" $(ARGS)
+	$(BIN)/python -m pytest -n auto --dist loadfile -m "not faults and not long" $(ARGS)
 
 test-ray: $(VENV)/.ready-ray
 	$(BIN)/python -m pytest tests/test_launchers.py -k ray $(ARGS)

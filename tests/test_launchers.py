@@ -35,6 +35,9 @@ from reludyn.launchers import cores, prepare
 SEEDS = {"joblib": "-1,0,50,100,150", "submitit_local": "-1,0,100", "submitit_slurm": "-1,0,100",
          "ray": "-1,0,100"}  # fmt: skip
 LAUNCHERS = list(SEEDS)
+RUN = [  # clusters are longer to start
+    pytest.param(name, marks=[] if name == "joblib" else pytest.mark.long) for name in LAUNCHERS
+]
 pytestmark = pytest.mark.filterwarnings(r"ignore:\s*'hydra/launcher")
 SMALL = ("trainer.steps=20", "figures=false", "logger=none", "hydra.sweep.dir=sweep")
 Command = Callable[..., Finished]
@@ -165,7 +168,7 @@ def test_the_readme_launches_a_sweep_by_each() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("launcher", LAUNCHERS)
+@pytest.mark.parametrize("launcher", RUN)
 def test_a_job_leaves_the_files_of_the_basic_launcher(
     sweep: Callable[[str], Sweep], basic: Callable[[str], Sweep], launcher: str
 ) -> None:
@@ -187,7 +190,7 @@ def test_a_job_leaves_the_files_of_the_basic_launcher(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("launcher", LAUNCHERS)
+@pytest.mark.parametrize("launcher", RUN)
 def test_one_wrong_job_is_explained_and_the_others_go_on(
     sweep: Callable[[str], Sweep], basic: Callable[[str], Sweep], launcher: str
 ) -> None:
@@ -203,7 +206,7 @@ def test_one_wrong_job_is_explained_and_the_others_go_on(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("launcher", LAUNCHERS)
+@pytest.mark.parametrize("launcher", RUN)
 def test_batches_of_many_jobs_are_one_large_batch(
     sweep: Callable[[str], Sweep], tmp_path: Path, launcher: str
 ) -> None:
