@@ -231,7 +231,12 @@ def torch_threads(asked: int) -> int:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("launcher", "threads"),
-    [("joblib", 1), ("submitit_local", 1), ("submitit_slurm", 4), ("ray", 1)],
+    [
+        ("joblib", 1),
+        pytest.param("submitit_local", 1, marks=pytest.mark.long),
+        pytest.param("submitit_slurm", 4, marks=pytest.mark.long),
+        pytest.param("ray", 1, marks=pytest.mark.long),
+    ],
 )
 def test_the_jobs_share_the_cores(
     sweep: Callable[[str], Sweep], launcher: str, threads: int
