@@ -134,7 +134,16 @@ def check(config: Config) -> Config:
 
 def config_hash(composed: DictConfig) -> str:
     """SHA-256 of the resolved config, independent of the order of its keys."""
-    text = OmegaConf.to_yaml(composed, resolve=True, sort_keys=True)
+    return digest_of(hashed_text(composed))
+
+
+def hashed_text(composed: DictConfig) -> str:
+    """The resolved config as it is hashed."""
+    return OmegaConf.to_yaml(composed, resolve=True, sort_keys=True)
+
+
+def digest_of(text: str) -> str:
+    """SHA-256 of a text."""
     return hashlib.sha256(text.encode()).hexdigest()
 
 

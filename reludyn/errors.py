@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-# exit codes of the command: some jobs of a sweep failed; every replica of a run diverged
+# exit codes of the command; FAILED: some jobs of a sweep, or one of several ranks
 FAILED, BAD_INPUT, DIVERGED, INTERRUPTED = 1, 2, 3, 130
 
 

@@ -26,13 +26,12 @@ from rich.console import Console
 from torch.distributed import DistError
 
 from reludyn.config import parse
-from reludyn.errors import ConfigError
+from reludyn.errors import BAD_INPUT, FAILED, ConfigError
 from reludyn.experiment import experiment
 from reludyn.launch import Launch
 from reludyn.messages import explain
 from reludyn.training.distributed import LostRankError, Ranks, joined
 
-FAILED, BAD_INPUT = 1, 2  # exit codes
 GRACE = 10.0  # seconds that a rank has to end by itself once torchrun tells it to
 ALIKE = 3.0  # seconds within which rank 0 meets a user's error that other ranks have met
 

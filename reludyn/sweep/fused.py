@@ -56,8 +56,7 @@ class Fused:
         return [returns[job.number] for job in jobs]
 
     def _announce(self, what: str, batch: Sequence[SweepJob]) -> None:
-        replicas = sum(job.config.replicas for job in batch if isinstance(job.config, Config))
-        line = f"{what}: {len(batch):,} jobs, {replicas:,} replicas"
+        line = f"{what}: {len(batch):,} jobs, {sum(map(_replicas, batch)):,} replicas"
         self.console.print(line, highlight=False)
 
     def _run(self, batch: Sequence[SweepJob]) -> dict[int, JobReturn]:
@@ -124,7 +123,7 @@ def _replicas_that_fit(config: Config) -> int:
 
 
 def _replicas(job: SweepJob) -> int:
-    return job.config.replicas if isinstance(job.config, Config) else 1
+    return job.config.replicas if isinstance(job.config, Config) else 0
 
 
 def _alike(job: SweepJob) -> object:

@@ -7,7 +7,6 @@ composed once, and the values are filled in.
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -24,7 +23,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
 from reludyn.combinations import OWN
-from reludyn.config import check, typed
+from reludyn.config import check, digest_of, hashed_text, typed
 from reludyn.errors import ConfigError
 from reludyn.settings import Config
 
@@ -91,15 +90,16 @@ class _Group:
         # other interpolations may depend on a value
         self.plain = _interpolations(settings) <= {EXPERIMENT}
         own = OmegaConf.masked_copy(composed, [str(name) for name in settings])
-        resolved = OmegaConf.to_container(own, resolve=True)
+        OmegaConf.resolve(own)
+        resolved = OmegaConf.to_container(own)
         assert isinstance(resolved, dict)
-        self.base = _attempt(lambda: typed(_resolved(own)))
+        self.base = _attempt(lambda: typed(own))
         places = {key: PLACE.format(key) for key in self.keys if key in OWN}
         for key, place in places.items():
             _put(settings, key, place)
             _put(resolved, key, place)
         self.text = _yaml(settings)
-        self.sorted = OmegaConf.to_yaml(OmegaConf.create(resolved), sort_keys=True)
+        self.hashed = hashed_text(OmegaConf.create(resolved))
         self.hydra = self._hydra_text(hydra, parts)
 
     def job(self, number: int, parts: Sequence[Override]) -> SweepJob:
@@ -128,7 +128,7 @@ class _Group:
         blanks = any(" " in value for value in of_job.values() if isinstance(value, str))
         if not blanks:
             filled |= {PLACE.format(name): _scalar(value) for name, value in of_job.items()}
-        digest = hashlib.sha256(_filled(self.sorted, filled).encode()).hexdigest()
+        digest = digest_of(_filled(self.hashed, filled))
         files = {
             "config.yaml": _filled(self.text, filled),
             # long texts with blanks are folded, by where they stand
@@ -177,11 +177,6 @@ def _attempt(make: Callable[[], Config]) -> Config | ConfigError:
         return make()
     except ConfigError as error:
         return error
-
-
-def _resolved(own: DictConfig) -> DictConfig:
-    OmegaConf.resolve(own)
-    return own
 
 
 def with_values(config: Config, values: Mapping[str, Any]) -> Config:

@@ -32,18 +32,19 @@ def run(
     batches: Sequence[Sequence[Sequence[str]]],
 ) -> list[Sequence[JobReturn]]:  # fmt: skip
     """Launch the jobs with these overrides, batch by batch, but for those that are complete; then
-    the table of all that are. Raises ConfigError, before anything is written, where a folder holds
+    the table of all that are. Raises ConfigError, before any job's folder is touched, where one holds
     something else, or no job can run; exits with code 1 where a job failed."""
     folder = Path(str(master.hydra.sweep.dir)).absolute()
     batches, jobs = _below(folder, loader, master, batches)
     claim(folder, "hydra.sweep.dir")
-    wrong = {str(job.config): job.config for job in jobs if isinstance(job.config, ConfigError)}
-    for error in wrong.values():
-        if len(wrong) == 1 and all(isinstance(job.config, ConfigError) for job in jobs):
-            raise error
+    wrong = [job.config for job in jobs if isinstance(job.config, ConfigError)]
+    if len(wrong) == len(jobs) and len({str(error) for error in wrong}) == 1:
+        raise wrong[0]
     _check_folders(jobs)
     folder.mkdir(parents=True, exist_ok=True)
     with lock(folder, "hydra.sweep.dir"):
+        for job in jobs:
+            _check_content(job)
         OmegaConf.save(master, folder / "multirun.yaml")
         returns, ends = _run(folder, launcher, batches, jobs)
         _finish(folder, jobs, master.get("picture"))
@@ -98,7 +99,7 @@ def _run(
                 ends |= {job.number: end for job, end in zip(some, returns[-1], strict=True)}
             first += len(batch)
     except (KeyboardInterrupt, SystemExit):
-        count = sum((job.folder / "DONE").exists() for job in jobs)
+        count = sum(map(_is_complete, jobs))
         print(
             f"reludyn: {count:,} of {len(jobs):,} jobs are complete; the same command with "
             f"hydra.sweep.dir={relative(folder)} runs the others",
@@ -119,8 +120,7 @@ def _launch(
 
 
 def _check_folders(jobs: Sequence[SweepJob]) -> None:
-    """Refuse jobs that share a folder, or one of which lies in that of another, and folders that
-    hold a run with another config."""
+    """Refuse jobs that share a folder, or one of which lies in that of another."""
     owners: dict[Path, SweepJob] = {}
     for job in jobs:
         other = owners.setdefault(job.folder, job)
@@ -136,7 +136,6 @@ def _check_folders(jobs: Sequence[SweepJob]) -> None:
                     job,
                     f"must not lie in one another; that of job {other.number} has job {job.number}",
                 )
-        _check_content(job)
 
 
 def _refuse_subdir(job: SweepJob, allowed: str) -> None:
