@@ -32,8 +32,8 @@ def run(
     batches: Sequence[Sequence[Sequence[str]]],
 ) -> list[Sequence[JobReturn]]:  # fmt: skip
     """Launch the jobs with these overrides, batch by batch, but for those that are complete; then
-    the table of all that are. Raises ConfigError, before any job's folder is touched, where one holds
-    something else, or no job can run; exits with code 1 where a job failed."""
+    the table of all that are. Raises ConfigError, before any job's folder is touched, where one
+    holds something else, or no job can run; exits with code 1 where a job failed."""
     folder = Path(str(master.hydra.sweep.dir)).absolute()
     batches, jobs = _below(folder, loader, master, batches)
     claim(folder, "hydra.sweep.dir")
