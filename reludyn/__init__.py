@@ -10,12 +10,17 @@ Nothing is imported before it is used.
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from reludyn import figures as figures
     from reludyn.activation import LeakyReLU as LeakyReLU
-    from reludyn.api import Run as Run
-    from reludyn.api import load_run as load_run
     from reludyn.api import train as train
     from reludyn.pairing import pair_neurons as pair_neurons
     from reludyn.risk import PopulationRisk as PopulationRisk
+    from reludyn.runs import Run as Run
+    from reludyn.runs import Sweep as Sweep
+    from reludyn.runs import Table as Table
+    from reludyn.runs import latest as latest
+    from reludyn.runs import load_run as load_run
+    from reludyn.runs import load_sweep as load_sweep
     from reludyn.student import ReLUStudent as ReLUStudent
     from reludyn.theory.landscape import loss_on_line as loss_on_line
     from reludyn.theory.landscape import loss_on_plane as loss_on_plane
@@ -30,8 +35,12 @@ __version__ = "0.1.0"
 
 _WHERE = {
     "LeakyReLU": "activation",
-    "Run": "api",
-    "load_run": "api",
+    "Run": "runs",
+    "Sweep": "runs",
+    "Table": "runs",
+    "latest": "runs",
+    "load_run": "runs",
+    "load_sweep": "runs",
     "train": "api",
     "pair_neurons": "pairing",
     "PopulationRisk": "risk",
@@ -45,14 +54,16 @@ _WHERE = {
     "find_stationary": "theory.stationary",
     "identify": "theory.stationary",
 }
-__all__ = ["__version__", *_WHERE]
+__all__ = ["__version__", "figures", *_WHERE]
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _WHERE:
-        raise AttributeError(f"module 'reludyn' has no attribute {name!r}")
     from importlib import import_module
 
+    if name == "figures":
+        return import_module("reludyn.figures")
+    if name not in _WHERE:
+        raise AttributeError(f"module 'reludyn' has no attribute {name!r}")
     return getattr(import_module(f"reludyn.{_WHERE[name]}"), name)
 
 

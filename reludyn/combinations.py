@@ -18,6 +18,7 @@ from reludyn.settings import (
 )
 
 WIDEST = 256  # the width up to which descent on the population risk is compiled
+PATHS = ("neurons", "sums", "pairs", "polar", "portrait", "animation")  # drawn of the weights
 RESIDENT = ("gaussian", "file", "digits")  # sources that hold their samples in memory
 
 
@@ -33,6 +34,7 @@ def check_combinations(config: Config) -> None:
     _check_init(config)
     _check_optimizer(config)
     _check_theory(config)
+    _check_picture(config)
     if config.trainer.engine == "compiled" and (reason := no_program(config)):
         raise ConfigError("trainer.engine", "compiled", reason, "Use trainer.engine=auto")
     if config.precision == "float32":
@@ -231,6 +233,22 @@ def _check_optimizer(config: Config) -> None:
             "trainer.gradient_tolerance", trainer.gradient_tolerance,
             "must be 0 where steps follow a part of the samples: its gradient is not that of the "
             "risk", "Use trainer.tolerance",
+        )  # fmt: skip
+
+
+def _check_picture(config: Config) -> None:
+    """What a picture needs is refused before training, not missed after it."""
+    if not config.figures:
+        return
+    if config.picture in PATHS and config.trainer.keep_weights == 0:
+        raise ConfigError(
+            "trainer.keep_weights", 0, f"must be >= 1 for picture={config.picture}",
+            "Use picture=phases",
+        )  # fmt: skip
+    if config.picture == "portrait" and config.data.outputs > 1:
+        raise ConfigError(
+            "picture", "portrait", f"is of one output, not of data.outputs={config.data.outputs}",
+            "Use picture=pairs",
         )  # fmt: skip
 
 

@@ -10,10 +10,10 @@ from pathlib import Path
 import yaml
 
 from reludyn.errors import ConfigError
-from reludyn.figures import OF_A_SWEEP, OF_A_TRAJECTORY, draw, draw_sweep
+from reludyn.figures import CHOICES, draw, draw_sweep
 
 
-def redraw(folder: Path, picture: str | None = None) -> list[Path]:
+def redraw(folder: Path, picture: str | None = None, replica: int = 0) -> list[Path]:
     """Draw what the run or the sweep in a folder drew, or another picture, from its files; returns
     the files. Raises ConfigError for a folder that holds neither."""
     jobs = sorted(folder.rglob("DONE"))
@@ -23,18 +23,19 @@ def redraw(folder: Path, picture: str | None = None) -> list[Path]:
     first = jobs[0].parent if of_a_sweep else folder
     config = yaml.safe_load((first / ".hydra" / "config.yaml").read_text())
     chosen = picture or config.get("picture", "phases")
-    return draw_sweep(folder, chosen) if of_a_sweep else draw(folder, chosen)
+    return draw_sweep(folder, chosen) if of_a_sweep else draw(folder, chosen, replica)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """`reludyn-figures RUN_DIR ... [--picture NAME]`."""
+    """`reludyn-figures RUN_DIR ... [--picture NAME] [--replica J]`."""
     parser = argparse.ArgumentParser(prog="reludyn-figures", description=redraw.__doc__)
     parser.add_argument("folders", nargs="+", type=Path, metavar="RUN_DIR")
-    parser.add_argument("--picture", choices=[*OF_A_TRAJECTORY, *OF_A_SWEEP, "none"])
+    parser.add_argument("--picture", choices=CHOICES)
+    parser.add_argument("--replica", type=int, default=0, help="which one of a batch is shown")
     given = parser.parse_args(arguments)
     try:
         for folder in given.folders:
-            for path in redraw(folder, given.picture):
+            for path in redraw(folder, given.picture, given.replica):
                 print(path)
     except (ConfigError, OSError, ValueError, KeyError) as error:
         sys.exit(f"reludyn-figures: error: {error}")

@@ -6,6 +6,7 @@ import csv
 import io
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -34,10 +35,10 @@ def write_jobs(sweep: Path, jobs: Jobs) -> list[Part]:
     return parts
 
 
-def finished(sweep: Path, jobs: Jobs, width: int = 120, **switches: bool) -> str:
+def finished(sweep: Path, jobs: Jobs, width: int = 120, **switches: Any) -> str:
     """What is printed at the end of a sweep of these jobs."""
     said = Console(file=io.StringIO(), width=width)
-    given = {"figures": False, "tensorboard": False} | switches
+    given: dict[str, Any] = {"picture": "none", "tensorboard": False} | switches
     finish(sweep, write_jobs(sweep, jobs), console=said, **given)
     assert isinstance(said.file, io.StringIO)
     return said.file.getvalue()

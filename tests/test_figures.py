@@ -12,10 +12,11 @@ import pytest
 from conftest import Finished, reludyn_in, run_command
 
 from reludyn.errors import ConfigError
-from reludyn.figures import OF_A_SWEEP, OF_A_TRAJECTORY
+from reludyn.figures import CHOICES, OF_A_REPLICA
 from reludyn.figures.scale import binned
 from reludyn.figures.sweeps import burn_in, recovered
 from reludyn.redraw import main, redraw
+from reludyn.runs import Table
 from reludyn.settings import Config
 from reludyn.statistics import wilson
 
@@ -25,10 +26,9 @@ Command = Callable[..., Finished]
 def test_a_picture_has_a_name_in_the_settings() -> None:
     (allowed,) = (f.metadata["one_of"] for f in Config.__dataclass_fields__.values()
                   if f.name == "picture")  # fmt: skip
-    assert {*OF_A_TRAJECTORY, *OF_A_SWEEP, "none"} == set(allowed)
+    assert set(CHOICES) == set(allowed)
 
 
-@pytest.mark.parametrize("picture", OF_A_TRAJECTORY)
 @pytest.mark.parametrize(
     "overrides",
     [
@@ -38,19 +38,22 @@ def test_a_picture_has_a_name_in_the_settings() -> None:
         ["data.dim=1", "model.width=3"],
         ["data.outputs=3", "model.width=5", "data.dim=4"],
         ["optimizer.lr=1e200"],
+        ["model.width=3", "replicas=5", "model.negative_slope=0.5"],
     ],
 )
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
-def test_every_picture_can_be_drawn_of_every_run(
-    reludyn: Command, picture: str, overrides: list[str]
-) -> None:
-    run = reludyn_in(
-        reludyn, "run", "init.signs=random", *overrides, f"picture={picture}", "figures=true"
-    )
+def test_every_picture_can_be_drawn_of_every_run(reludyn: Command, overrides: list[str]) -> None:
+    run = reludyn_in(reludyn, "run", "init.signs=random", *overrides, "picture=all", "figures=true")
     assert run.code in (0, 3), run.err
-    files = sorted(path.name for path in (run.where / "figures").iterdir())
-    assert len(files) == 2
-    assert all((run.where / "figures" / name).stat().st_size > 3000 for name in files)
+    expected = set(OF_A_REPLICA) - {"animation"}
+    if "data.outputs=3" in overrides:
+        expected -= {"portrait"}
+    if "replicas=5" in overrides:
+        expected |= {"fan"}
+    files = list((run.where / "figures").iterdir())
+    assert {path.stem for path in files} == expected
+    assert len(files) == 2 * len(expected)
+    assert all(path.stat().st_size > 3000 for path in files)
 
 
 # --- Sweeps -----------------------------------------------------------------------------------
@@ -97,17 +100,14 @@ def test_without_figures_there_is_no_picture_of_a_sweep(reludyn: Command) -> Non
 
 
 def test_who_recovers_the_target() -> None:
-    assert recovered({"effective_weight_error": "9e-7"})
-    assert not recovered({"effective_weight_error": "2e-6"})
-    assert not recovered({"effective_weight_error": ""})
+    errors = Table({"effective_weight_error": ["9e-7", "2e-6", ""]})
+    assert recovered(errors).tolist() == [True, False, False]
 
 
 def test_burn_in_takes_minima_only() -> None:
-    rows = [
-        {"outcome": outcome, "init_scale": "0.1", "T_align": "3", "T_growth": "8"}
-        for outcome in ("global_minimum", "non_strict_saddle")
-    ]
-    x, align, growth = burn_in(rows)
+    outcomes = ["global_minimum", "non_strict_saddle"]
+    times = {"init_scale": [0.1] * 2, "T_align": [3] * 2, "T_growth": [8] * 2}
+    x, align, growth = burn_in(Table({"outcome": outcomes, **times}))
     assert (x.tolist(), align.tolist(), growth.tolist()) == ([-math.log(0.1)], [3], [5])
 
 

@@ -16,7 +16,7 @@ ROOMS = [
     "errors", "statistics", "launch", "compiler", "settings", "combinations", "files", "arrays",
     "memory", "randomness", "notation", "activation", "kernels", "compensated", "teacher",
     "student", "initialization", "data", "risk", "optim", "order_parameters", "pairing", "theory",
-    "phases", "training", "recording", "figures", "cost", "objective", "assembly", "survey",
+    "phases", "training", "recording", "runs", "figures", "cost", "objective", "assembly", "survey",
     "stability", "desk", "experiment", "launchers", "config", "messages", "sweep", "api",
     "benchmark", "paper", "redraw", "help", "reference", "torchrun", "cli", "__main__",
 ]  # fmt: skip

@@ -171,7 +171,7 @@ def test_names_are_flat_short_and_each_another_one() -> None:
 def test_a_second_time_replaces_the_first(tmp_path: Path) -> None:
     parts = write_jobs(tmp_path, GRID)
     for some in (parts, parts[:1]):
-        finish(tmp_path, some, figures=False, tensorboard=True, console=Console(quiet=True))
+        finish(tmp_path, some, picture="none", tensorboard=True, console=Console(quiet=True))
     shown = Tab(tmp_path / "tensorboard")
     assert list(shown.groups) == ["init.scale=1e-2,init=theorem"]
     assert len(list((tmp_path / "tensorboard").rglob("events.*"))) == 1

@@ -14,21 +14,21 @@ from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 from sweeps import BROKEN, FOUND, STUCK, Cells, Jobs, finished
 
-from reludyn.figures import draw_sweep, swept
+from reludyn import figures
 from reludyn.redraw import main
 
 
 @pytest.fixture
 def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
     """The figures that are saved."""
-    figures: list[Figure] = []
+    seen: list[Figure] = []
 
     def keep(figure: Figure, folder: Path, name: str) -> list[Path]:
-        figures.append(figure)
+        seen.append(figure)
         return [folder / f"{name}.png"]
 
-    monkeypatch.setattr(swept, "save", keep)
-    return figures
+    monkeypatch.setattr(figures, "save", keep)
+    return seen
 
 
 def at(time: int) -> list[Cells]:
@@ -60,7 +60,7 @@ def test_nothing_is_cut_off_or_overlaps(
     tmp_path: Path, drawn: list[Figure], jobs: Jobs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What is written lies within the page, nothing above anything else."""
-    finished(tmp_path, jobs, figures=True)
+    finished(tmp_path, jobs, picture="phases")
     (figure,) = drawn
     boxes: list[tuple[str, Bbox]] = []
 
@@ -82,7 +82,7 @@ def test_nothing_is_cut_off_or_overlaps(
 
 
 def test_numbers_are_in_order_on_an_axis_of_decades(tmp_path: Path, drawn: list[Figure]) -> None:
-    finished(tmp_path, SCALES, figures=True)
+    finished(tmp_path, SCALES, picture="phases")
     success, converged = drawn[0].axes
     assert converged.get_xscale() == "log"
     assert converged.get_xlabel() == "init.scale"
@@ -91,20 +91,20 @@ def test_numbers_are_in_order_on_an_axis_of_decades(tmp_path: Path, drawn: list[
 
 
 def test_numbers_within_a_decade_are_on_a_linear_axis(tmp_path: Path, drawn: list[Figure]) -> None:
-    finished(tmp_path, [({"model.width": str(k)}, at(9)) for k in (4, 2)], figures=True)
+    finished(tmp_path, [({"model.width": str(k)}, at(9)) for k in (4, 2)], picture="phases")
     assert [axes.get_xscale() for axes in drawn[0].axes] == ["linear"] * 2
     ticks = drawn[0].axes[1].get_xticks()
     assert ticks.tolist() == [round(tick) for tick in ticks]
 
 
 def test_words_are_in_the_order_of_the_sweep(tmp_path: Path, drawn: list[Figure]) -> None:
-    finished(tmp_path, WORDS, figures=True)
+    finished(tmp_path, WORDS, picture="phases")
     labels = [label.get_text() for label in drawn[0].axes[-1].get_xticklabels()]
     assert labels == [values["init"] for values, _ in WORDS]
 
 
 def test_two_keys_are_a_map(tmp_path: Path, drawn: list[Figure]) -> None:
-    finished(tmp_path, FEW, figures=True)
+    finished(tmp_path, FEW, picture="phases")
     success, converged, *_ = drawn[0].axes
     none = np.nan
     np.testing.assert_array_equal(
@@ -118,14 +118,14 @@ def test_two_keys_are_a_map(tmp_path: Path, drawn: list[Figure]) -> None:
 
 
 def test_a_large_map_says_which_cells_are_empty(tmp_path: Path, drawn: list[Figure]) -> None:
-    finished(tmp_path, MANY, figures=True)
+    finished(tmp_path, MANY, picture="phases")
     (legend,) = drawn[0].legends
     assert [text.get_text() for text in legend.get_texts()] == ["none"]
     assert not drawn[0].axes[0].texts
 
 
 def test_no_panel_is_empty(tmp_path: Path, drawn: list[Figure]) -> None:
-    finished(tmp_path, HOPELESS, figures=True)
+    finished(tmp_path, HOPELESS, picture="phases")
     (axes,) = drawn[0].axes
     assert "no replica converged" in axes.get_title()
 
@@ -134,7 +134,7 @@ def test_no_panel_is_empty(tmp_path: Path, drawn: list[Figure]) -> None:
     "values", [{"seed": "0"}, {"init": "theorem", "init.scale": "1", "model.width": "2"}]
 )
 def test_other_numbers_of_keys_have_no_picture(tmp_path: Path, values: dict[str, str]) -> None:
-    printed = finished(tmp_path, [(values, [FOUND])], figures=True)
+    printed = finished(tmp_path, [(values, [FOUND])], picture="phases")
     assert not (tmp_path / "figures").exists()
     assert "picture" not in printed
 
@@ -142,7 +142,7 @@ def test_other_numbers_of_keys_have_no_picture(tmp_path: Path, values: dict[str,
 def test_the_summary_alone_is_drawn_again(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    finished(tmp_path, FEW, figures=True)
+    finished(tmp_path, FEW, picture="phases")
     (tmp_path / "multirun.yaml").touch()
     (tmp_path / "0" / "DONE").touch()
     (tmp_path / "0" / ".hydra").mkdir()
@@ -157,5 +157,6 @@ def test_the_summary_alone_is_drawn_again(
     assert (tmp_path / "figures" / "sweep.png").read_bytes() == before
 
 
-def test_a_sweep_without_a_summary_has_no_such_picture(tmp_path: Path) -> None:
-    assert draw_sweep(tmp_path, "phases") == []
+def test_a_folder_without_a_summary_is_no_sweep(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"is not the folder of a sweep.*sweep_summary"):
+        figures.draw_sweep(tmp_path, "phases")

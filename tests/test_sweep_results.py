@@ -75,7 +75,7 @@ def test_values_are_as_they_were_typed(tmp_path: Path) -> None:
 def test_columns_that_another_version_did_not_have_are_empty(tmp_path: Path) -> None:
     (part,) = write_jobs(tmp_path, [({"init": "theorem"}, [])])
     (part.folder / "replicas.csv").write_text("loss,new,outcome\n0.5,?,unconverged\n")
-    finish(tmp_path, [part], figures=False, tensorboard=False, console=Console(quiet=True))
+    finish(tmp_path, [part], picture="none", tensorboard=False, console=Console(quiet=True))
     header, (row,) = read(tmp_path / "sweep.csv")
     assert header == ["job", "init", *COLUMNS]
     assert {name: cell for name, cell in row.items() if cell} == {
@@ -85,7 +85,7 @@ def test_columns_that_another_version_did_not_have_are_empty(tmp_path: Path) -> 
 
 def test_a_folder_of_jobs_may_be_deep(tmp_path: Path) -> None:
     parts = write_jobs(tmp_path / "a" / "b", [({"init": "theorem"}, [FOUND])])
-    finish(tmp_path, parts, figures=False, tensorboard=False, console=Console(quiet=True))
+    finish(tmp_path, parts, picture="none", tensorboard=False, console=Console(quiet=True))
     assert read(tmp_path / "sweep.csv")[1][0]["job"] == os.path.join("a", "b", "0")
 
 
@@ -93,12 +93,14 @@ def test_a_table_is_whole_or_absent(tmp_path: Path) -> None:
     parts = write_jobs(tmp_path, GRID)
     (parts[2].folder / "replicas.csv").unlink()
     with pytest.raises(FileNotFoundError):
-        finish(tmp_path, parts, figures=True, tensorboard=True, console=Console(quiet=True))
+        finish(tmp_path, parts, picture="phases", tensorboard=True, console=Console(quiet=True))
     assert {path.name for path in tmp_path.iterdir()} == {"0", "1", "2"}
 
 
 def test_without_jobs_nothing_is_written(tmp_path: Path) -> None:
-    assert finish(tmp_path, [], figures=True, tensorboard=True, console=Console(quiet=True)) == []
+    assert (
+        finish(tmp_path, [], picture="phases", tensorboard=True, console=Console(quiet=True)) == []
+    )
     assert not list(tmp_path.iterdir())
 
 
@@ -159,7 +161,7 @@ def test_a_sweep_over_seeds_is_one_group(tmp_path: Path) -> None:
 
 def test_the_number_of_replicas_can_be_swept(tmp_path: Path) -> None:
     """The summary counts replicas in a column of that name."""
-    finished(tmp_path, [({"replicas": str(n)}, [FOUND] * n) for n in (1, 3)], figures=True)
+    finished(tmp_path, [({"replicas": str(n)}, [FOUND] * n) for n in (1, 3)], picture="phases")
     header, rows = read(tmp_path / "sweep_summary.csv")
     assert header[:3] == ["job.replicas", "jobs", "replicas"]
     assert [row["job.replicas"] for row in rows] == [row["replicas"] for row in rows] == ["1", "3"]
@@ -171,7 +173,7 @@ def test_the_number_of_replicas_can_be_swept(tmp_path: Path) -> None:
 
 def test_the_table_is_printed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    printed = finished(tmp_path / "s", GRID, figures=True, tensorboard=True)
+    printed = finished(tmp_path / "s", GRID, picture="phases", tensorboard=True)
     lines = [line.split() for line in printed.splitlines()]
     assert ["1e-2", "theorem", "3", "0.667", "[0.21,", "0.94]", "400", "2.5e-05"] in lines
     assert ["1e-4", "theorem", "2", "0.000", "[0.00,", "0.66]", "-", "0.25"] in lines
@@ -216,7 +218,7 @@ def test_the_results_of_a_real_sweep(reludyn: Callable[..., Finished], tmp_path:
         overrides = yaml.safe_load((folder / ".hydra" / "overrides.yaml").read_text())
         typed = dict(override.split("=", 1) for override in overrides)
         parts.append(Part(folder, {key: typed[key] for key in ("init.scale", "seed")}))
-    written = finish(sweep, parts, figures=True, tensorboard=True, console=Console(quiet=True))
+    written = finish(sweep, parts, picture="phases", tensorboard=True, console=Console(quiet=True))
     assert all(path.stat().st_size for path in written)
     _, rows = read(sweep / "sweep.csv")
     assert [row["seed"] for row in rows] == ["0", "1", "2", "7", "8", "9"] * 2
@@ -234,5 +236,5 @@ def test_a_thousand_jobs_take_a_moment(tmp_path: Path) -> None:
     jobs = [({"init.scale": str(i), "optimizer.lr": "0.1"}, [FOUND]) for i in range(1000)]
     parts = write_jobs(tmp_path, jobs)
     began = time.process_time()
-    finish(tmp_path, parts, figures=False, tensorboard=True, console=Console(quiet=True))
+    finish(tmp_path, parts, picture="none", tensorboard=True, console=Console(quiet=True))
     assert time.process_time() - began < 3

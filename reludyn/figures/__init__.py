@@ -1,59 +1,111 @@
-"""Pictures drawn from the files of a run; nothing here trains."""
+"""Figures, drawn from the files of runs and sweeps; nothing here trains.
+
+    figures.plot_phases(reludyn.load_run("outputs/fig3/...")).savefig("phases.pdf")
+
+Each `plot_` function takes a run or a sweep and returns a matplotlib figure, `animate` an
+animation.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
-from reludyn.figures.digits import draw_digits
-from reludyn.figures.files import column, table
-from reludyn.figures.margins import draw_margins
-from reludyn.figures.neurons import draw_neurons, draw_sums
-from reludyn.figures.pairs import draw_pairs
-from reludyn.figures.phases import draw_phases
-from reludyn.figures.scale import draw_scale
-from reludyn.figures.stability import draw_stability
-from reludyn.figures.stationary import draw_stationary
-from reludyn.figures.surface import draw_surface
-from reludyn.figures.sweeps import draw_burn_in, draw_samples, draw_stuck
-from reludyn.figures.swept import SUMMARY, draw_swept
+from matplotlib.figure import Figure
 
-Draw = Callable[[Path], list[Path]]
-OF_A_TRAJECTORY: dict[str, Draw] = {
-    "phases": draw_phases,
-    "neurons": draw_neurons,
-    "sums": draw_sums,
-    "pairs": draw_pairs,
+from reludyn.figures.animation import animate
+from reludyn.figures.digits import plot_digits
+from reludyn.figures.fan import plot_fan
+from reludyn.figures.loss import plot_loss
+from reludyn.figures.margins import plot_margins
+from reludyn.figures.neurons import plot_neurons
+from reludyn.figures.pairs import plot_pairs
+from reludyn.figures.phases import plot_phases
+from reludyn.figures.polar import plot_polar
+from reludyn.figures.portrait import plot_portrait
+from reludyn.figures.scale import plot_scale
+from reludyn.figures.spectrum import plot_spectrum
+from reludyn.figures.stability import plot_stability
+from reludyn.figures.stationary import plot_stationary
+from reludyn.figures.style import Picture, save
+from reludyn.figures.surface import plot_surface
+from reludyn.figures.sweeps import plot_burn_in, plot_samples, plot_stuck
+from reludyn.figures.swept import plot_sweep
+from reludyn.figures.timeline import NothingToDraw
+from reludyn.runs import Run, Sweep, load_run, load_sweep
+
+__all__ = [
+    "animate", "plot_burn_in", "plot_digits", "plot_fan", "plot_loss", "plot_margins",
+    "plot_neurons", "plot_pairs", "plot_phases", "plot_polar", "plot_portrait", "plot_samples",
+    "plot_scale", "plot_spectrum", "plot_stability", "plot_stationary", "plot_stuck",
+    "plot_surface", "plot_sweep",
+]  # fmt: skip
+
+OF_A_REPLICA: dict[str, Callable[[Run, int], Picture]] = {
+    "phases": plot_phases,
+    "neurons": plot_neurons,
+    "sums": partial(plot_neurons, sums=True),
+    "pairs": plot_pairs,
+    "loss": plot_loss,
+    "polar": plot_polar,
+    "portrait": plot_portrait,
+    "animation": animate,
 }
-OF_A_SWEEP: dict[str, Draw] = {
-    "stuck": draw_stuck,
-    "samples": draw_samples,
-    "burn_in": draw_burn_in,
+OF_A_SWEEP: dict[str, Callable[[Sweep], Figure]] = {
+    "stuck": plot_stuck,
+    "samples": plot_samples,
+    "burn_in": plot_burn_in,
 }
-OF_A_FILE: dict[str, Draw] = {
-    "plane.npz": draw_surface,
-    "margins.npz": draw_margins,
-    "stationary_points.csv": draw_stationary,
-    "reconstructions.npz": draw_digits,
-    "stability.csv": draw_stability,
+ALL = "all"
+CHOICES = (*OF_A_REPLICA, ALL, *OF_A_SWEEP, "none")
+OF_AN_ENSEMBLE: dict[str, Callable[[Run], Figure]] = {"fan": plot_fan}
+OF_WHAT_WAS_ASKED: dict[str, Callable[[Run], Figure]] = {
+    "spectrum": plot_spectrum,
+    "scale": plot_scale,
+    "surface": plot_surface,
+    "lemma_8": partial(plot_margins, lemma="lemma_8"),
+    "lemma_13": partial(plot_margins, lemma="lemma_13"),
+    "stationary": plot_stationary,
+    "digits": plot_digits,
+    "stability": plot_stability,
 }
 
 
-def draw_sweep(sweep: Path, picture: str) -> list[Path]:
-    """The picture of a sweep that is named, if it is one, else that of its summary, if it has one;
-    returns the files."""
-    if picture in OF_A_SWEEP:
-        return OF_A_SWEEP[picture](sweep)
-    return draw_swept(sweep) if (sweep / SUMMARY).exists() else []
-
-
-def draw(run: Path, picture: str) -> list[Path]:
-    """The picture of a run's trajectory that is named, and those of all other files that it left;
-    returns the files. That of a sweep belongs to the sweep, and `none` is no picture."""
-    files = OF_A_TRAJECTORY[picture](run) if picture in OF_A_TRAJECTORY else []
-    for name, of_a_file in OF_A_FILE.items():
-        if (run / name).exists():
-            files += of_a_file(run)
-    if len(set(column(table(run / "replicas.csv"), "init_scale"))) > 1:
-        files += draw_scale(run)
+def draw(folder: Path, picture: str, replica: int = 0) -> list[Path]:
+    """The picture of a replica that is named, or all (but the animation, which takes a while), and
+    those of what else the run left; returns the files. That of a sweep belongs to the sweep, and
+    `none` is no picture. Raises NothingToDraw where the run lacks what the named one shows."""
+    run = load_run(folder, unfinished=True)
+    files = []
+    if picture in OF_A_REPLICA:
+        files += save(OF_A_REPLICA[picture](run, replica), folder / "figures", picture)
+    for name, plot in _others(picture, run, replica):
+        with suppress(NothingToDraw, FileNotFoundError):
+            files += save(plot(), folder / "figures", name)
     return files
+
+
+def draw_sweep(folder: Path, picture: str) -> list[Path]:
+    """The picture of a sweep that is named, if it is one, else that of its one or two keys; returns
+    the files."""
+    sweep = load_sweep(folder)
+    if picture in OF_A_SWEEP:
+        return save(OF_A_SWEEP[picture](sweep), folder / "figures", picture)
+    with suppress(NothingToDraw):
+        return save(plot_sweep(sweep), folder / "figures", "sweep")
+    return []
+
+
+def _others(picture: str, run: Run, replica: int) -> Iterator[tuple[str, Callable[[], Picture]]]:
+    """What is drawn beside the named picture, if the run has it."""
+    if picture == ALL:
+        for name, plot in OF_A_REPLICA.items():
+            if name != "animation":
+                yield name, partial(plot, run, replica)
+    beside = OF_WHAT_WAS_ASKED
+    if picture == ALL or picture in OF_A_REPLICA:
+        beside = OF_AN_ENSEMBLE | beside
+    for name, of_run in beside.items():
+        yield name, partial(of_run, run)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 
-import matplotlib as mpl
+from matplotlib.figure import Figure
 
-from reludyn.figures.files import arrays
-from reludyn.figures.style import BLACK, BLUE, STYLE, new_figure, save
+from reludyn.figures.style import BLACK, BLUE, new_figure, styled
+from reludyn.runs import Run
 
 LABELS = {
     "lemma_8": "$\\min_a\\ \\|\\nabla_{w_1}L\\|^2 + \\|\\nabla_{w_2}L\\|^2 - 0.05\\,L$",
@@ -17,20 +16,17 @@ LABELS = {
 }
 
 
-def draw_margins(run: Path) -> list[Path]:
-    """Draw margins.npz, one picture a lemma, shaded where it speaks (theta >= pi/2); returns the
-    files."""
-    data = arrays(run / "margins.npz")
-    files = []
-    for name, label in LABELS.items():
-        with mpl.rc_context(STYLE):
-            figure = new_figure(4.6, 3.2)
-            axes = figure.add_subplot()
-            axes.axvspan(math.pi / 2, math.pi, color=BLACK, alpha=0.07, lw=0)
-            axes.axhline(0, color=BLACK, lw=0.8)
-            axes.plot(data["theta"], data[name], color=BLUE)
-            axes.set(xlabel="$\\theta(w_1, w_2)$", xlim=(0, math.pi))
-            axes.set_title(label)
-            axes.set_xticks([0, math.pi / 2, math.pi], ["0", "$\\pi/2$", "$\\pi$"])
-            files += save(figure, run / "figures", name)
-    return files
+@styled
+def plot_margins(run: Run, lemma: str = "lemma_8") -> Figure:
+    """margins.npz: the function of the angle of `lemma_8` or `lemma_13`, shaded where the lemma
+    speaks (theta >= pi/2)."""
+    data = run.npz("margins.npz")
+    figure = new_figure(4.6, 3.2)
+    axes = figure.add_subplot()
+    axes.axvspan(math.pi / 2, math.pi, color=BLACK, alpha=0.07, lw=0)
+    axes.axhline(0, color=BLACK, lw=0.8)
+    axes.plot(data["theta"], data[lemma], color=BLUE)
+    axes.set(xlabel="$\\theta(w_1, w_2)$", xlim=(0, math.pi))
+    axes.set_title(LABELS[lemma])
+    axes.set_xticks([0, math.pi / 2, math.pi], ["0", "$\\pi/2$", "$\\pi$"])
+    return figure

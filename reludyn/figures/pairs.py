@@ -2,34 +2,32 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
-from reludyn.figures.files import Array, arrays
-from reludyn.figures.style import CYCLE, STYLE, new_figure, save
+from reludyn.figures.style import CYCLE, GREY, new_figure, styled
+from reludyn.figures.timeline import of_replica
+from reludyn.runs import Array, Run
 
 MARKERS = "osD^vP"
 
 
-def draw_pairs(run: Path) -> list[Path]:
-    """Draw replica 0 from trajectory.npz: the paths of v_i and of w_i in their first two
-    coordinates, a colour and a marker a pair, a dashed line through both ends; returns the files.
-    """
-    data = arrays(run / "trajectory.npz")
-    v, w = data["V"][:, 0].swapaxes(1, 2), data["W"][:, 0]
-    partner = data["partner"][0] if "partner" in data else np.full(w.shape[1], -1)
-    with mpl.rc_context(STYLE):
-        figure = new_figure(7.6, 3.9)
-        left, right = figure.subplots(1, 2)
-        for axes, rows, name in ((left, v, "v"), (right, w, "w")):
-            _paths(axes, rows[..., :2], partner)
-            axes.set(xlabel=f"${name}_{{i,1}}$", ylabel=f"${name}_{{i,2}}$", aspect="equal")
-            axes.set_title({"v": "output weights $v_i$", "w": "hidden weights $w_i$"}[name])
-            axes.margins(0.1)
-    return save(figure, run / "figures", "pairs")
+@styled
+def plot_pairs(run: Run, replica: int = 0) -> Figure:
+    """The paths of v_i and of w_i in their first two coordinates, a colour and a marker a pair, a
+    dashed line through both ends; grey where a neuron has no partner."""
+    v, w = of_replica(run, "V", replica).swapaxes(1, 2), of_replica(run, "W", replica)
+    known = run.arrays.get("partner")
+    partner = np.full(w.shape[1], -1) if known is None else known[replica]
+    figure = new_figure(7.6, 3.9)
+    left, right = figure.subplots(1, 2)
+    for axes, rows, name in ((left, v, "v"), (right, w, "w")):
+        _paths(axes, rows[..., :2], partner)
+        axes.set(xlabel=f"${name}_{{i,1}}$", ylabel=f"${name}_{{i,2}}$", aspect="equal")
+        axes.set_title({"v": "output weights $v_i$", "w": "hidden weights $w_i$"}[name])
+        axes.margins(0.1)
+    return figure
 
 
 def _paths(axes: Axes, rows: Array, partner: Array) -> None:
@@ -45,4 +43,4 @@ def _paths(axes: Axes, rows: Array, partner: Array) -> None:
         axes.plot(*rows[-1, [i, j]].T, color=color, ls="--", lw=0.9, alpha=0.8)
     for alone in np.flatnonzero(partner < 0):
         axes.plot(*rows[:, alone].T, color="#999999", lw=1.2)
-    axes.plot(0, 0, color="#555555", marker="+", ms=7)
+    axes.plot(0, 0, color=GREY, marker="+", ms=7)

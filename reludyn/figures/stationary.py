@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from pathlib import Path
 
-import matplotlib as mpl
 import numpy as np
+from matplotlib.figure import Figure
 
-from reludyn.figures.files import table
-from reludyn.figures.style import GREEN, ORANGE, PURPLE, RED, SKY, STYLE, new_figure, save
+from reludyn.figures.style import GREEN, ORANGE, PURPLE, RED, SKY, new_figure, styled
+from reludyn.runs import Run
 
 KINDS = {
     "global_minimum": GREEN,
@@ -22,30 +21,30 @@ KINDS = {
 ROWS = 12  # kinds and losses that have a bar
 
 
-def draw_stationary(run: Path) -> list[Path]:
-    """Draw stationary_points.csv: a bar for each kind and loss; returns the files."""
-    points = table(run / "stationary_points.csv")
+@styled
+def plot_stationary(run: Run) -> Figure:
+    """stationary_points.csv: a bar for each kind and loss."""
+    points = run.table("stationary_points.csv")
     groups = Counter(
-        (p["kind"], "" if p["kind"] == "not_stationary" else f"{float(p['loss']):.4f}")
-        for p in points
+        (str(kind), "" if kind == "not_stationary" else f"{loss:.4f}")
+        for kind, loss in zip(points["kind"], points["loss"], strict=True)
     )
     order = list(KINDS)
     chosen = sorted(groups.most_common(ROWS), key=lambda x: (order.index(x[0][0]), x[0][1]))
     counts, places = [count for _, count in chosen], np.arange(len(chosen))
-    with mpl.rc_context(STYLE):
-        figure = new_figure(5.4, 1.2 + 0.3 * len(chosen))
-        axes = figure.add_subplot()
-        axes.barh(places, counts, color=[KINDS[kind] for (kind, _), _ in chosen])
-        for place, count in zip(places, counts, strict=True):
-            axes.annotate(f" {count}", (count, place), va="center")
-        axes.set_yticks(
-            places,
-            [kind.replace("_", " ") + (f", $L$ = {loss}" if loss else "")
-             for (kind, loss), _ in chosen],
-        )  # fmt: skip
-        axes.invert_yaxis()
-        axes.grid(False)
-        rarer = len(groups) - len(chosen)
-        more = f"; {rarer} rarer kinds are in stationary_points.csv" if rarer else ""
-        axes.set(xlabel=f"starts, of {len(points)}{more}", xlim=(0, 1.12 * max(counts)))
-    return save(figure, run / "figures", "stationary")
+    figure = new_figure(5.4, 1.2 + 0.3 * len(chosen))
+    axes = figure.add_subplot()
+    axes.barh(places, counts, color=[KINDS[kind] for (kind, _), _ in chosen])
+    for place, count in zip(places, counts, strict=True):
+        axes.annotate(f" {count}", (count, place), va="center")
+    axes.set_yticks(
+        places,
+        [kind.replace("_", " ") + (f", $L$ = {loss}" if loss else "")
+         for (kind, loss), _ in chosen],
+    )  # fmt: skip
+    axes.invert_yaxis()
+    axes.grid(False)
+    rarer = len(groups) - len(chosen)
+    more = f"; {rarer} rarer kinds are in stationary_points.csv" if rarer else ""
+    axes.set(xlabel=f"starts, of {points.rows}{more}", xlim=(0, 1.12 * max(counts)))
+    return figure

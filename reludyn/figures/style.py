@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeAlias
 
 import matplotlib as mpl
+from matplotlib.animation import Animation
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
@@ -13,6 +16,7 @@ from matplotlib.figure import Figure
 BLACK, ORANGE, SKY, GREEN = "#000000", "#E69F00", "#56B4E9", "#009E73"
 BLUE, RED, PURPLE = "#0072B2", "#D55E00", "#CC79A7"
 CYCLE = (BLUE, RED, GREEN, PURPLE, ORANGE, SKY)
+GREY = "#555555"
 
 STYLE: Any = {
     "font.size": 9,
@@ -30,19 +34,36 @@ STYLE: Any = {
 }
 
 
+Picture: TypeAlias = Figure | Animation
+P = ParamSpec("P")
+
+
+def styled(plot: Callable[P, Figure]) -> Callable[P, Figure]:
+    """A function that draws, in the house style whoever calls it."""
+
+    @wraps(plot)
+    def draw(*arguments: P.args, **options: P.kwargs) -> Figure:
+        with mpl.rc_context(STYLE):
+            return plot(*arguments, **options)
+
+    return draw
+
+
 def new_figure(width: float = 6.0, height: float = 3.6) -> Figure:
     """An empty figure in inches, outside pyplot: no global state, no display."""
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(width, height), layout="constrained")
+    figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure
 
 
-def save(figure: Figure, folder: Path, name: str) -> list[Path]:
-    """folder/name.png and folder/name.pdf."""
+def save(drawn: Picture, folder: Path, name: str) -> list[Path]:
+    """folder/name.png and folder/name.pdf, or name.gif of an animation."""
     folder.mkdir(parents=True, exist_ok=True)
+    if isinstance(drawn, Animation):
+        drawn.save(path := folder / f"{name}.gif", writer="pillow")
+        return [path]
     paths = [folder / f"{name}.png", folder / f"{name}.pdf"]
     with mpl.rc_context(STYLE):
         for path in paths:
-            figure.savefig(path)
+            drawn.savefig(path)
     return paths

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm, Normalize
@@ -14,11 +13,11 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
-from reludyn.figures.files import Array, Rows, column, table
-from reludyn.figures.style import BLUE, GREEN, STYLE, new_figure, save
+from reludyn.figures.style import BLUE, GREEN, new_figure, styled
+from reludyn.figures.timeline import NothingToDraw
+from reludyn.runs import Array, Sweep, Table
 from reludyn.statistics import as_numbers
 
-SUMMARY = "sweep_summary.csv"
 DECADES = 30  # the factor from which an axis or a colour is logarithmic
 NONE = "#d9d9d9"  # where no replica has the quantity
 LETTERS = 22  # of a tick's label
@@ -26,23 +25,22 @@ LETTER, LINE = 0.075, 0.17  # inches of a letter and of a line of text
 WIDTH = 5.2  # inches of an axis of lines
 CELL = 0.6  # inches of a cell that has room for a number
 SUCCESS = "success", "success_low", "success_high"
-CONVERGED = "T_converged_median", "T_converged_p10", "T_converged_p90"
+LEVELS = "median", "p10", "p90"
 
 
-def draw_swept(sweep: Path) -> list[Path]:
-    """Draw sweep_summary.csv: the fraction of successes and the median of T_converged, as lines
-    over one swept key (with the 95% Wilson interval, and the 10% and 90% quantiles over replicas),
-    as colours over two; returns the files. Nothing is drawn for another number of keys, nor a
-    T_converged that no group has."""
-    rows = table(sweep / SUMMARY)
-    names = list(rows[0])
-    keys = names[: names.index("jobs")]
+@styled
+def plot_sweep(sweep: Sweep, quantity: str = "T_converged") -> Figure:
+    """The fraction of successes and the median of a quantity (T_align, T_growth, T_converged, loss,
+    rate_measured), as lines over one swept key (with the 95% Wilson interval, and the 10% and 90%
+    quantiles over replicas), as colours over two. A quantity that no combination has is not drawn.
+    Raises NothingToDraw for another number of keys."""
+    groups, keys = sweep.summary, sweep.keys
     if len(keys) not in (1, 2):
-        return []
-    with mpl.rc_context(STYLE):
-        scales = [_scale(rows, key) for key in keys]
-        figure = _lines(rows, *scales) if len(keys) == 1 else _cells(rows, *scales)
-    return save(figure, sweep / "figures", "sweep")
+        raise NothingToDraw(f"{sweep!r}: the picture is of one or two keys, not of {len(keys)}")
+    scales = [_scale(groups, key) for key in keys]
+    draw: Any = _lines if len(keys) == 1 else _cells
+    figure: Figure = draw(groups, quantity, *scales)
+    return figure
 
 
 @dataclass(frozen=True)
@@ -53,8 +51,9 @@ class Scale:
     labels: list[str]
     values: list[float] | None  # None for words
 
-    def place(self, row: dict[str, str]) -> int:
-        return self.labels.index(row[self.key])
+    def places(self, groups: Table) -> list[int]:
+        """Where each group is along the axis."""
+        return [self.labels.index(str(cell)) for cell in groups.cells[self.key]]
 
     def upright(self, inches: float) -> bool:
         """Whether the labels are too long to stand side by side on an axis of this length."""
@@ -66,8 +65,8 @@ class Scale:
         return max(len(_shortened(label)) for label in self.labels) + 1
 
 
-def _scale(rows: Rows, key: str) -> Scale:
-    labels = list(dict.fromkeys(row[key] for row in rows))
+def _scale(groups: Table, key: str) -> Scale:
+    labels = list(dict.fromkeys(map(str, groups.cells[key])))
     values = as_numbers(labels)
     if values is None:
         return Scale(key, labels, None)
@@ -75,32 +74,33 @@ def _scale(rows: Rows, key: str) -> Scale:
     return Scale(key, [labels[i] for i in order], [values[i] for i in order])
 
 
-def _lines(rows: Rows, scale: Scale) -> Figure:
+def _lines(groups: Table, quantity: str, scale: Scale) -> Figure:
     """One above the other, with the same axis below."""
-    rows = sorted(rows, key=scale.place)
-    x = np.arange(len(rows)) if scale.values is None else np.array(scale.values)
-    panels = [(SUCCESS, GREEN, "success (95% interval)")]
-    if np.isfinite(column(rows, CONVERGED[0])).any():
-        panels.append((CONVERGED, BLUE, "T_converged, median (10% to 90% of replicas)"))
+    order = np.argsort(scale.places(groups))
+    x = np.arange(len(order)) if scale.values is None else np.array(scale.values)
+    names = tuple(f"{quantity}_{level}" for level in LEVELS)
+    panels: list[tuple[tuple[str, ...], str, str]] = [(SUCCESS, GREEN, "success (95% interval)")]
+    if np.isfinite(groups[names[0]]).any():
+        panels.append((names, BLUE, f"{quantity}, median (10% to 90% of replicas)"))
     else:
-        panels = [(SUCCESS, GREEN, "success (95% interval); no replica converged")]
+        panels = [(SUCCESS, GREEN, f"success (95% interval); {_absent(quantity)}")]
     words = scale.values is None
     below = LETTER * scale.letters if words and scale.upright(WIDTH) else 0
     figure = new_figure(WIDTH + 1, 0.8 + 2.0 * len(panels) + below)
     stack = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
     for axes, (names, color, title) in zip(stack, panels, strict=True):
-        y, low, high = (column(rows, name) for name in names)
+        y, low, high = (groups[name][order] for name in names)
         axes.vlines(x, low, high, color=color, alpha=0.4, lw=1.2)
         if not words:
             axes.fill_between(x, low, high, color=color, alpha=0.15, lw=0)
         axes.plot(x, y, color=color, marker="o", ms=4, ls="none" if words else "-")
         axes.set_title(title)
-        if names is CONVERGED and _spans_decades(np.concatenate([low, high])):
+        if names is not SUCCESS and _spans_decades(np.concatenate([low, high])):
             axes.set_yscale("log")
     stack[0].set_ylim(-0.03, 1.03)
     if scale.values is None:
         _ticks(stack[-1], "x", scale, WIDTH)
-        stack[-1].set_xlim(-0.5, len(rows) - 0.5)
+        stack[-1].set_xlim(-0.5, len(order) - 0.5)
     elif _spans_decades(x):
         stack[-1].set_xscale("log")
     elif all(value.is_integer() for value in scale.values):
@@ -109,13 +109,13 @@ def _lines(rows: Rows, scale: Scale) -> Figure:
     return figure
 
 
-def _cells(rows: Rows, across: Scale, up: Scale) -> Figure:
+def _cells(groups: Table, quantity: str, across: Scale, up: Scale) -> Figure:
     """Side by side, the first key across."""
-    places = [up.place(row) for row in rows], [across.place(row) for row in rows]
+    places = up.places(groups), across.places(groups)
     panels = []
-    for name, title in ((SUCCESS[0], "success"), (CONVERGED[0], "T_converged, median")):
+    for name, title in ((SUCCESS[0], "success"), (f"{quantity}_median", f"{quantity}, median")):
         values = np.full((len(up.labels), len(across.labels)), np.nan)
-        values[places] = column(rows, name)
+        values[places] = groups[name]
         if np.isfinite(values).any():
             panels.append((title, values))
     with_numbers = len(across.labels) <= 8 and len(up.labels) <= 12
@@ -132,7 +132,7 @@ def _cells(rows: Rows, across: Scale, up: Scale) -> Figure:
     _ticks(row[0], "y", up, height)
     row[0].set_ylabel(up.key, parse_math=False)
     if len(panels) == 1:
-        row[0].set_title("success (no replica converged)")
+        row[0].set_title(f"success ({_absent(quantity)})")
     if not with_numbers and any(np.isnan(values).any() for _, values in panels):
         figure.legend(handles=[Patch(facecolor=NONE, label="none")], loc="outside upper right")
     return figure
@@ -155,6 +155,10 @@ def _heat_map(axes: Axes, values: Array, title: str, with_numbers: bool) -> None
             bright = np.isnan(value) or norm(value) > 0.6
             axes.text(j, i, _number(value), color="black" if bright else "white",
                       ha="center", va="center", fontsize=8)  # fmt: skip
+
+
+def _absent(quantity: str) -> str:
+    return "no replica converged" if quantity == "T_converged" else f"no replica has {quantity}"
 
 
 def _ticks(axes: Axes, side: str, scale: Scale, inches: float) -> None:

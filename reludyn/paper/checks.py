@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
-from reludyn.api import Run, load_run
-from reludyn.figures.files import Array, arrays, table
-from reludyn.figures.sweeps import Job, burn_in, jobs, recovered
+from reludyn.figures.sweeps import burn_in, recovered, stuck
 from reludyn.paper.claims import CLAIMS, Finding, claim, contraction, crossing, line
+from reludyn.runs import Array, Job, Run, load_run, load_sweep
 from reludyn.statistics import wilson
 
 __all__ = ["CLAIMS"]
+MINIMUM, SADDLE = "global_minimum", "non_strict_saddle"
 
 
 # --- Landscape --------------------------------------------------------------------------------
@@ -22,22 +22,21 @@ __all__ = ["CLAIMS"]
 @claim("Theorem 1: the two families", "v_1 w_1 = a, v_2 w_2 = -a, or non-strict saddles of loss "
        "|a|²/4 with c > 0 or c < -1; nothing else where v_1 > 0 > v_2", "landscape")  # fmt: skip
 def _(run: Path) -> Finding:
-    points = [p for p in table(run / "stationary_points.csv") if p["kind"] != "not_stationary"]
-    ours = [p for p in points if p["theorem_1"] == "True"]
-    minima = [p for p in ours if p["kind"] == "global_minimum"]
-    saddles = [p for p in ours if p["kind"] == "non_strict_saddle"]
-    c = np.array([float(p["c"]) for p in saddles])
-    off = max((abs(float(p["loss"]) - 0.25) for p in saddles), default=np.inf)
+    points = load_run(run).table("stationary_points.csv")
+    kind, ours = points["kind"], points["theorem_1"] == "True"
+    minima, saddles = (int((ours & (kind == name)).sum()) for name in (MINIMUM, SADDLE))
+    c = points["c"][ours & (kind == SADDLE)]
+    off = float(np.abs(points["loss"][ours & (kind == SADDLE)] - 0.25).max(initial=0.0))
     # a vanishing v_i is the end of the family, c = 0 or -1
-    others = [p for p in points if p["theorem_1"] == "False" and set(p["signs"]) == {"+", "-"}
-              and p["kind"] not in ("strict_saddle", "undecided")]  # fmt: skip
+    excused = np.isin(kind, ["not_stationary", "strict_saddle", "undecided"])
+    others = int((~ours & ~excused & np.isin(points["signs"], ["+-", "-+"])).sum())
     inside = bool(np.all((c > 0) | (c < -1)))
     holds = bool(minima) and bool(saddles) and off < 1e-9 and inside and not others
-    kinds = sorted({p["kind"] for p in points if p["theorem_1"] == "False"})
+    kinds = sorted(set(kind[~ours & (kind != "not_stationary")]))
     found = f"c from {c.min():.2f} to {c.max():.2f}" if len(c) else "none"
     return Finding(
-        f"{len(minima)} minima; {len(saddles)} saddles, {found}, |L - 1/4| < {off:.0e}; others "
-        f"with opposite signs: {len(others)}",
+        f"{minima} minima; {saddles} saddles, {found}, |L - 1/4| < {off:.0e}; others "
+        f"with opposite signs: {others}",
         holds,
         f"beyond its hypotheses there are {', '.join(kinds)} points (a vanishing v_i, or signs "
         "that agree; the latter are degenerate local minima, not saddles)",
@@ -47,17 +46,16 @@ def _(run: Path) -> Finding:
 @claim("Theorem 1: Hessian at the saddles", "eigenvalues 0 (d + 2 times), (v_1² + v_2²)/2 (d - 1 "
        "times), half of the sum of all squares once", "landscape")  # fmt: skip
 def _(run: Path) -> Finding:
-    points, spectra = table(run / "stationary_points.csv"), arrays(run / "stationary_points.npz")
+    done = load_run(run)
+    points, spectra = done.table("stationary_points.csv"), done.npz("stationary_points.npz")
     zeros, middles, tops = set(), set(), set()
-    for p, values, counts in zip(points, spectra["eigenvalues"], spectra["multiplicity"],
-                                 strict=True):  # fmt: skip
-        if p["theorem_1"] == "True" and p["kind"] == "non_strict_saddle":
-            listed = np.repeat(values, counts)
-            small = np.abs(listed) < 1e-4 * listed[-1]
-            same = np.abs(listed - np.median(listed[~small])) < 1e-4 * listed[-1]
-            zeros.add(int(small.sum()))
-            middles.add(int((same & ~small).sum()))
-            tops.add(len(listed) - int((small | same).sum()))
+    for i in np.flatnonzero((points["theorem_1"] == "True") & (points["kind"] == SADDLE)):
+        listed = np.repeat(spectra["eigenvalues"][i], spectra["multiplicity"][i])
+        small = np.abs(listed) < 1e-4 * listed[-1]
+        same = np.abs(listed - np.median(listed[~small])) < 1e-4 * listed[-1]
+        zeros.add(int(small.sum()))
+        middles.add(int((same & ~small).sum()))
+        tops.add(len(listed) - int((small | same).sum()))
     holds = (zeros, middles, tops) == ({102}, {99}, {1})
     return Finding(f"d = 100: multiplicities {_set(zeros)}, {_set(middles)}, {_set(tops)}", holds)
 
@@ -158,9 +156,9 @@ def _(run: Path) -> Finding:
        "linear in ln(1/sigma)/mu", "burn_in")  # fmt: skip
 def _(sweep: Path) -> Finding:
     slopes, flat, fits = [], [], []
-    for job in jobs(sweep):
+    for job in load_sweep(sweep).jobs:
         mu = float(job.config["optimizer"]["lr"])
-        x, align, growth = burn_in(job.rows)
+        x, align, growth = burn_in(job.replicas)
         small = np.isfinite(growth) & (x > np.log(1e3))
         slope, _, r2 = line(x[small], mu * growth[small])
         trend, _, _ = line(x[small], mu * align[small])
@@ -182,16 +180,16 @@ def _(sweep: Path) -> Finding:
        "2^(1-k) for small weights", "stuck")  # fmt: skip
 def _(sweep: Path) -> Finding:
     seen, holds, basin, signs, seeds = [], True, 0, 0, 0
-    for job in sorted(jobs(sweep), key=_width):
-        k = _width(job)
-        count, of = job.stuck()
+    for job in sorted(load_sweep(sweep).jobs, key=_width):
+        k, replicas = _width(job), job.replicas
+        count, of = int(stuck(replicas).sum()), replicas.rows
         fraction, low, high = wilson(count, of)
         expected = 2.0 ** (1 - k)
         holds &= 0.5 * expected - 3 / of <= fraction <= 2 * expected + 3 / of
         inside = "" if low <= expected <= high else " (interval excludes it)"
         seen.append(f"k = {k}: {fraction:.2g} for {expected:.2g}{inside}")
-        basin += sum(row["basin_rule"] != row["outcome"] for row in job.rows)
-        signs += sum(row["sign_rule"] != row["outcome"] for row in job.rows)
+        basin += int((replicas["basin_rule"] != replicas["outcome"]).sum())
+        signs += int((replicas["sign_rule"] != replicas["outcome"]).sum())
         seeds += of
     return Finding(
         "; ".join(seen), holds and bool(seen),
@@ -204,10 +202,9 @@ def _(sweep: Path) -> Finding:
        "with d", "samples")  # fmt: skip
 def _(sweep: Path) -> Finding:
     curves: dict[int, list[tuple[float, float]]] = {}
-    for job in jobs(sweep):
-        count, of = job.events(recovered)
-        data = job.config["data"]
-        curves.setdefault(int(data["dim"]), []).append((float(data["ratio"]), count / of))
+    for job in load_sweep(sweep).jobs:
+        data, fraction = job.config["data"], float(recovered(job.replicas).mean())
+        curves.setdefault(int(data["dim"]), []).append((float(data["ratio"]), fraction))
     middles, widths = {}, {}
     for d, points in sorted(curves.items()):
         ratio, fraction = np.array(sorted(points)).T
@@ -317,7 +314,7 @@ def _(*runs: Path) -> Finding:
 
 
 def _margin(run: Path, name: str) -> Finding:
-    data = arrays(run / "margins.npz")
+    data = load_run(run).npz("margins.npz")
     speaks = data["theta"] >= np.pi / 2
     least = float(data[name][speaks].min())
     at = [float(np.interp(t, data["theta"], data[name])) for t in (0.0, 1.0, np.pi / 2)]

@@ -35,16 +35,17 @@ class Part:
 
 
 def finish(
-    sweep: Path, parts: Sequence[Part], *, figures: bool, tensorboard: bool, console: Console
+    sweep: Path, parts: Sequence[Part], *, picture: str, tensorboard: bool, console: Console
 ) -> list[Path]:
-    """Write the tables, pictures and HPARAMS of a sweep and print a short table; returns the files.
+    """Write the tables, picture and HPARAMS of a sweep and print a short table; returns the files.
     Without parts there is nothing to write.
 
     sweep.csv has the columns job (the folder, relative to the sweep), the swept keys, COLUMNS of
     replicas.csv; sweep_summary.csv the swept keys but seed, STATISTICS (`reludyn.sweep.tally`). Of
     a key with the name of another column, seed is left out of sweep.csv, where each replica has its
-    own, and `replicas` is called job.replicas in the summary. figures/sweep.png and .pdf are drawn
-    where one or two keys but seed were swept; tensorboard/NAME/ has a run a group, or a run a job
+    own, and `replicas` is called job.replicas in the summary. The picture of a sweep that is named
+    is drawn in figures/; where `picture` names that of a run, sweep.png and .pdf of one or two
+    swept keys but seed; for `none` nothing. tensorboard/NAME/ has a run a group, or a run a job
     where only the seed was swept. Raises OSError where a file cannot be read or written.
     """
     if not parts:
@@ -53,10 +54,10 @@ def finish(
     groups, jobs = _write_replicas(tables["table"], sweep, parts)
     _write_groups(tables["summary"], groups)
     pictures, events = [], []
-    if figures:
-        from reludyn.figures.swept import draw_swept  # imports matplotlib
+    if picture != "none":
+        from reludyn.figures import draw_sweep  # imports matplotlib
 
-        pictures = draw_swept(sweep)
+        pictures = draw_sweep(sweep, picture)
     if tensorboard and parts[0].values:
         from reludyn.sweep.hparams import write_hparams
 

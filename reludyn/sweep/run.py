@@ -18,7 +18,7 @@ from rich.console import Console
 from reludyn.errors import FAILED, ConfigError, show
 from reludyn.files import claim, lock
 from reludyn.messages import explain
-from reludyn.recording.report import print_places, relative
+from reludyn.recording.report import relative
 from reludyn.recording.run_files import LEAVES
 from reludyn.settings import Config
 from reludyn.sweep.jobs import SUBDIR, SweepJob, prepare
@@ -216,14 +216,9 @@ def _finish(folder: Path, jobs: Sequence[SweepJob], picture: str | None) -> None
     parts = [Part(job.folder, {key: row[key] for key in swept}) for job, row in complete]
     configs = [job.config for job in jobs if isinstance(job.config, Config)]
     tensorboard = any(config.logger.name == "tensorboard" for config in configs)
-    figures = picture not in (None, "none") and any(config.figures for config in configs)
-    if figures and parts:
-        from reludyn.figures import OF_A_SWEEP, draw_sweep  # imports matplotlib
-
-        if picture in OF_A_SWEEP:  # its own picture, instead of one of all keys
-            figures, drawn = False, draw_sweep(folder, str(picture))
-            print_places(console, [], drawn, None)
-    finish(folder, parts, figures=figures, tensorboard=tensorboard, console=console)
+    figures = picture is not None and any(config.figures for config in configs)
+    drawn = picture if figures and picture else "none"
+    finish(folder, parts, picture=drawn, tensorboard=tensorboard, console=console)
     others = {done.parent for done in folder.rglob("DONE")} - {part.folder for part in parts}
     if others:
         print(

@@ -1,0 +1,67 @@
+"""Many replicas at once: medians, and bands between quantiles."""
+
+from __future__ import annotations
+
+import math
+import warnings
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from reludyn.figures.style import BLACK, BLUE, GREEN, GREY, RED, new_figure, styled
+from reludyn.figures.timeline import EVENTS, NothingToDraw, positive
+from reludyn.runs import Array, Run
+
+BANDS = ((0.05, 0.95, 0.15), (0.25, 0.75, 0.3))  # quantiles, and how dark it is between them
+
+
+@styled
+def plot_fan(run: Run) -> Figure:
+    """Over the replicas, against iterations: the loss, the smallest |w_i| and |v_i|, the largest
+    angle of a neuron to its target; medians, and bands of 50% and 90%. Dotted: medians of T_align
+    and T_growth. A replica that has stopped keeps its last values. Raises
+    NothingToDraw for a single replica."""
+    if run.replicas.rows == 1:
+        raise NothingToDraw(f"a fan is of many replicas, {run!r} has one")
+    figure = new_figure(6.0, 5.6)
+    stack = figure.subplots(3, 1, sharex=True, height_ratios=(1.3, 1.3, 1))
+    loss, norms, angle = stack
+    _fan(loss, run, positive(run.loss), BLACK, "$L$")
+    _fan(norms, run, positive(run.w_norm.min(-1)), BLUE, "$\\min_i \\|w_i\\|$")
+    _fan(norms, run, positive(run.v_norm.min(-1)), RED, "$\\min_i \\|v_i\\|$")
+    _fan(angle, run, run.angle_to_target.max(-1), GREEN, "$\\max_i \\theta_i$")
+    loss.set(yscale="log", ylabel="loss")
+    norms.set(yscale="log", ylabel="smallest norms")
+    angle.set(ylim=(0, math.pi * 1.02), ylabel="largest angle")
+    angle.set_yticks([0, math.pi / 2, math.pi], ["0", "$\\pi/2$", "$\\pi$"])
+    angle.set(xlabel="iteration", xlim=(0, _until(run)))
+    angle.xaxis.set_major_locator(MaxNLocator(8, integer=True))
+    for axes in stack:
+        for name in EVENTS:
+            times = run.replicas[name]
+            if np.isfinite(times).any():
+                axes.axvline(float(np.nanmedian(times)), color=GREY, lw=0.8, ls=":")
+        axes.legend(loc="upper right" if axes is not norms else "lower right", ncols=2)
+    loss.set_title(f"{run.replicas.rows:,} replicas: median, 50% and 90%")
+    return figure
+
+
+def _until(run: Run) -> float:
+    """The last iteration that is shown: twice that at which nine of ten of those that converge have
+    done so, if the others go on for longer."""
+    times, last = run.replicas["T_converged"], max(1.0, float(run.step[-1]))
+    times = times[np.isfinite(times)]
+    return min(last, 2 * float(np.quantile(times, 0.9))) if len(times) else last
+
+
+def _fan(axes: Axes, run: Run, values: Array, color: str, label: str) -> None:
+    """values (T, R)."""
+    levels = [0.5, *(q for band in BANDS for q in band[:2])]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # nothing is finite at a look
+        median, *edges = np.nanquantile(values, levels, axis=1)
+    for (_, _, dark), low, high in zip(BANDS, edges[::2], edges[1::2], strict=True):
+        axes.fill_between(run.step, low, high, color=color, alpha=dark, lw=0)
+    axes.plot(run.step, median, color=color, label=label)

@@ -1,0 +1,73 @@
+"""The phase portrait of one output: what each ray has learned, and the flow that theory predicts.
+
+For ReLU, neurons on their rays do not feel those of the other ray: with V = |v_i| and P = |w_i|
+along the ray, in units of sqrt|a|, dV/dt = P (1 - V P) |a|/2 and dP/dt = V (1 - V P) |a|/2 for a
+neuron alone on its ray. V^2 - P^2 is conserved, V P = 1 is the end (1/(1 + s) with a slope s).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from reludyn.figures.style import BLACK, BLUE, GREY, RED, new_figure, styled
+from reludyn.figures.timeline import NothingToDraw, of_replica
+from reludyn.runs import Array, Run
+
+GRID = 41
+
+
+@styled
+def plot_portrait(run: Run, replica: int = 0) -> Figure:
+    """V = sqrt(sum v_i^2) and P = sum |v_i| p_i / V over the neurons with v_i > 0 (red) and over
+    those with v_i < 0 (blue), p_i the part of w_i along its own ray, in units of sqrt|a|. Grey: the
+    flow of the small-initialisation theory for one neuron on each ray, which ends where V P = 1;
+    a ray of several neurons follows it once they are proportional. Raises NothingToDraw for several
+    outputs.
+    """
+    from reludyn.theory.reduced import pair_flow  # imports torch
+
+    A = run.arrays["A"]
+    if len(A) > 1:
+        raise NothingToDraw(f"a phase portrait is of one output, {run!r} has {len(A)}")
+    paths = {sign: _path(run, replica, sign) for sign in (1, -1)}
+    seen = np.concatenate([*paths.values()])
+    seen = seen[np.isfinite(seen).all(1) & (np.abs(seen).max(1) < 1e3)]
+    right = 1.15 * max(1.5, float(seen[:, 0].max(initial=0)))
+    top = 1.15 * max(1.5, float(seen[:, 1].max(initial=0)))
+    bottom = min(-0.2, 1.15 * float(seen[:, 1].min(initial=0)))
+    figure = new_figure(4.8, 4.4)
+    axes = figure.add_subplot(xlim=(0, right), ylim=(bottom, top))
+    V, P = np.linspace(0, right, GRID), np.linspace(bottom, top, GRID)
+    slope = float(run.config["model"]["negative_slope"])
+    dV, dP = pair_flow(*np.meshgrid(V, P), slope)
+    axes.streamplot(V, P, dV, dP, color="#bbbbbb", linewidth=0.7, arrowsize=0.8, density=1.1)
+    product = 1 / (1 + slope)
+    end = np.linspace(product / top, right, 200)
+    axes.plot(end, product / end, color=BLACK, lw=1, ls="--", label=f"$V P = {product:.3g}$")
+    for sign, color in ((1, RED), (-1, BLUE)):
+        path = paths[sign]
+        if np.isfinite(path).any():
+            label = f"$v_i {'>' if sign > 0 else '<'} 0$"
+            axes.plot(*path.T, color=color, label=label, ls="-" if sign > 0 else "--")
+            axes.plot(*path[:1].T, color=color, marker="x")
+            axes.plot(*path[-1:].T, color=color, marker="o", mfc="none" if sign < 0 else color,
+                      ms=8 if sign < 0 else 5)  # fmt: skip
+    axes.plot([], [], color=GREY, lw=0.7, label="theory")
+    axes.set(xlabel="$V$, output weights", ylabel="$P$, hidden weights along the ray")
+    figure.legend(loc="outside upper center", ncols=4)
+    return figure
+
+
+def _path(run: Run, replica: int, sign: int) -> Array:
+    """(T, 2): V and P of the neurons whose v_i has this sign, NaN while there is none."""
+    W, v = of_replica(run, "W", replica), of_replica(run, "V", replica)[:, 0]
+    a = run.arrays["A"][0]
+    size = float(np.linalg.norm(a))
+    part = sign * (W @ a) / size
+    on = sign * v > 0
+    V = np.sqrt((v**2 * on).sum(1))
+    learned = (np.abs(v) * part * on).sum(1)
+    path: Array = np.stack([V, learned / np.where(V > 0, V, np.nan)], 1) / np.sqrt(size)
+    path[V == 0] = np.nan
+    return path

@@ -1,0 +1,40 @@
+"""The eigenvalues of the Hessian along a run, and the edge of stability 2/mu."""
+
+from __future__ import annotations
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from reludyn.figures.style import BLACK, BLUE, RED, new_figure, styled
+from reludyn.figures.timeline import iterations, mark_phases, of_replica
+from reludyn.runs import Run
+
+
+@styled
+def plot_spectrum(run: Run, replica: int = 0) -> Figure:
+    """All eigenvalues (the smallest and the largest of a large Hessian) of the population risk
+    against iterations, darker the more often they occur, and 2/mu, above which descent is unstable.
+    Needs theory.spectrum=true; raises NothingToDraw without it."""
+    figure = new_figure(6.0, 4.0)
+    axes = figure.add_subplot()
+    sharpness = of_replica(run, "sharpness", replica)
+    if "eigenvalues" in run.arrays:
+        values = of_replica(run, "eigenvalues", replica)
+        many = of_replica(run, "multiplicity", replica)
+        for i in range(values.shape[1]):
+            opaque = float(np.clip(0.25 + 0.25 * np.log10(np.nanmax(many[:, i], initial=1)), 0, 1))
+            axes.plot(run.step, values[:, i], color=BLUE, lw=1, alpha=opaque)
+        axes.plot([], [], color=BLUE, lw=1, label="eigenvalues")
+    else:
+        smallest = of_replica(run, "smallest_eigenvalue", replica)
+        axes.plot(run.step, smallest, color=BLUE, lw=1, label="smallest")
+    axes.plot(run.step, sharpness, color=BLACK, lw=1.2, label="sharpness")
+    edge = 2 / float(run.config["optimizer"]["lr"])
+    axes.axhline(edge, color=RED, lw=1, ls="--", label="$2/\\mu$")
+    largest = float(np.nanmax(np.append(sharpness, edge)))
+    axes.set_yscale("symlog", linthresh=largest * 1e-3)
+    iterations(axes, run, replica)
+    axes.set_ylabel("eigenvalue of the Hessian")
+    mark_phases(axes, run, replica)
+    figure.legend(loc="outside upper center", ncols=4)
+    return figure

@@ -1,0 +1,73 @@
+"""What figures against the iteration share: the curves of one replica, its phases, its axis."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
+
+from reludyn.figures.style import BLACK, GREY
+from reludyn.runs import Array, Run
+
+EVENTS = ("T_align", "T_growth")
+
+
+class NothingToDraw(ValueError):
+    """A run or a sweep lacks what a picture shows."""
+
+
+def of_replica(run: Run, name: str, replica: int) -> Array:
+    """An array of trajectory.npz (T, R', ...) at one replica. Raises
+    NothingToDraw where it was not recorded, or not of that replica."""
+    x = run.arrays.get(name)
+    if x is None:
+        raise NothingToDraw(f"{run!r} has no {name}")
+    if not 0 <= replica < x.shape[1]:
+        more = " (trainer.keep_weights)" if name in ("W", "V") else ""
+        raise NothingToDraw(
+            f"replica={replica}: {name} is kept of the first {x.shape[1]} replicas{more}"
+        )
+    return x[:, replica]
+
+
+def iterations(axes: Axes, run: Run, replica: int) -> None:
+    """The horizontal axis; a replica that did not reach a minimum says so."""
+    outcome = str(run.replicas["outcome"][replica]).replace("_", " ")
+    label = "iteration" if outcome == "global minimum" else f"iteration ({outcome})"
+    axes.set(xlabel=label, xlim=(0, max(1, end_of(run, replica))))
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+
+
+def end_of(run: Run, replica: int) -> int:
+    """The last iteration that a replica has made: others of its batch may have gone on."""
+    converged = run.replicas["T_converged"][replica]
+    return int(run.step[-1] if math.isnan(converged) else converged)
+
+
+def mark_phases(axes: Axes, run: Run, replica: int) -> None:
+    """Shade each measured phase and name it where it is wide enough."""
+    from reludyn.phases import PHASES  # imports torch
+
+    last = end_of(run, replica)
+    times = [run.replicas[name][replica] for name in EVENTS]
+    edges = [0, *(last if math.isnan(t) else int(t) for t in times), last]
+    for shade, (name, begin, end) in enumerate(zip(PHASES, edges, edges[1:], strict=False)):
+        if end <= begin:
+            continue
+        axes.axvspan(begin, end, color=BLACK, alpha=(0.02, 0.07, 0.12)[shade], lw=0)
+        if end - begin > 0.12 * last:
+            middle, above_axis = (begin + end) / 2, axes.get_xaxis_transform()
+            axes.text(
+                middle, 1.01, name, transform=above_axis, ha="center", va="bottom", color=GREY
+            )
+    for time in times:
+        if not math.isnan(time):
+            axes.axvline(time, color=GREY, lw=0.8, ls=":")
+
+
+def positive(values: Array) -> Array:
+    """What a logarithmic axis can show; a diverging run is cut off far above everything else."""
+    shown: Array = np.where((values > 0) & (values < 1e30), values, np.nan)
+    return shown

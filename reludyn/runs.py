@@ -1,0 +1,285 @@
+"""Finished runs and sweeps, read from their files: typed objects of NumPy arrays."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from torch import Tensor
+
+    from reludyn.student import ReLUStudent
+
+Array = NDArray[Any]
+Layers = tuple[Array, Array]  # W (R, k, d), V (R, r, k)
+TEXT = {
+    "outcome", "predicted_outcome", "basin_rule", "sign_rule", "signs", "predicted_signs",
+    "stopped_because",
+}  # fmt: skip
+NO_CURVES = {  # arrays that are no curve of each replica, or more than a table can hold
+    "step", "time", "A", "W", "V", "partner", "thinned", "predicted_T_direction", "eigenvalues",
+    "multiplicity",
+}  # fmt: skip
+DONE, SUMMARY = "DONE", "sweep_summary.csv"
+
+
+class Table(Mapping[str, Array]):
+    """Columns of the same length by name: numbers as floats, NaN where a cell is empty, else text.
+
+    `cells` has them as they stand in the file; a column with a cell that is no number is text.
+    """
+
+    def __init__(self, cells: Mapping[str, Sequence[object]]) -> None:
+        self.cells = dict(cells)
+        self._typed: dict[str, Array] = {}
+
+    @classmethod
+    def read(cls, path: Path) -> Table:
+        """A .csv file with a header."""
+        with path.open(encoding="utf-8", newline="") as file:
+            header, *rows = csv.reader(file)
+        return cls({name: [row[i] for row in rows] for i, name in enumerate(header)})
+
+    @property
+    def rows(self) -> int:
+        """The number of rows."""
+        return len(next(iter(self.cells.values()), ()))
+
+    def __getitem__(self, name: str) -> Array:
+        if name not in self.cells:
+            raise KeyError(f"{name}: the columns are {', '.join(self.cells)}")
+        if name not in self._typed:
+            self._typed[name] = _typed(self.cells[name], name in TEXT)
+        return self._typed[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.cells)
+
+    def __len__(self) -> int:
+        """The number of columns, as of any mapping."""
+        return len(self.cells)
+
+    def __repr__(self) -> str:
+        return f"Table of {self.rows:,} rows: {', '.join(self.cells)}"
+
+    def to_pandas(self) -> pd.DataFrame:
+        """A DataFrame. Raises ImportError without pandas."""
+        frame: pd.DataFrame = _pandas().DataFrame(dict(self))
+        return frame
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run: T looks at R replicas of k neurons, d inputs, r outputs.
+
+    The arrays of trajectory.npz are attributes too: `step` (T,) iterations; `time` (T,) = mu step;
+    `loss`, `loss_linear`, `loss_rectification` (T, R); `w_norm`, `v_norm`, `imbalance`,
+    `angle_to_target` (T, R, k) and `angle_between` (T, R, k, k), angles in radians; `W`
+    (T, R', k, d), `V` (T, R', r, k) of the R' replicas whose weights were kept; and what else was
+    recorded. A replica that has stopped keeps its last values.
+    """
+
+    arrays: Mapping[str, Array]
+    replicas: Table  # the columns of replicas.csv, (R,) each
+    summary: Mapping[str, Any]  # summary.json
+    config: Mapping[str, Any]  # all keys by group: config["optimizer"]["lr"]
+    folder: Path | None = None  # None: only in memory
+    ends: tuple[Layers, Layers] | None = field(default=None, repr=False)  # of all replicas
+
+    def __getattr__(self, name: str) -> Array:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        if name not in self.arrays:
+            raise AttributeError(f"a run has {', '.join(self.arrays)}; there is no {name}")
+        return self.arrays[name]
+
+    def __dir__(self) -> list[str]:
+        return sorted({*super().__dir__(), *self.arrays})
+
+    def __repr__(self) -> str:
+        where = "in memory" if self.folder is None else str(self.folder)
+        looks = len(self.arrays["step"])
+        return f"Run of {self.replicas.rows:,} replicas, {looks} looks: {where}"
+
+    @cached_property
+    def initial(self) -> ReLUStudent:
+        """Initial weights, float64: of all replicas of a run in memory, of those whose weights were
+        kept of one that was loaded."""
+        return self._student(0)
+
+    @cached_property
+    def final(self) -> ReLUStudent:
+        """Final weights, likewise."""
+        return self._student(-1)
+
+    @cached_property
+    def A(self) -> Tensor:
+        """The target (r, d)."""
+        import torch
+
+        return torch.from_numpy(self.arrays["A"])
+
+    def table(self, name: str) -> Table:
+        """Another table of its folder, such as `stability.csv`."""
+        return Table.read(self.file(name))
+
+    def npz(self, name: str) -> dict[str, Array]:
+        """Another file of arrays of its folder, such as `plane.npz`."""
+        return _arrays(self.file(name))
+
+    def file(self, name: str) -> Path:
+        """The path of a file that it left. Raises FileNotFoundError where there is none."""
+        if self.folder is None or not (self.folder / name).exists():
+            raise FileNotFoundError(f"{name}: {self!r} has no such file")
+        return self.folder / name
+
+    def to_pandas(self) -> pd.DataFrame:
+        """A row a look and replica, with the index (step, replica); a column a neuron, w_norm_1,
+        angle_between_1_2, ... Raises ImportError without pandas."""
+        T, R = self.arrays["w_norm"].shape[:2]
+        columns: dict[str, Array] = {"time": self.arrays["time"].repeat(R)}
+        for name in self.arrays:
+            x = self.arrays[name]
+            if name in NO_CURVES or x.shape[1] < R:
+                continue
+            for place in np.ndindex(x.shape[2:]):
+                label = "_".join([name, *(str(i + 1) for i in place)])
+                columns[label] = x[:, :R][(..., *place)].reshape(T * R)
+        index = _pandas().MultiIndex.from_product(
+            [self.arrays["step"], range(R)], names=["step", "replica"]
+        )
+        frame: pd.DataFrame = _pandas().DataFrame(columns, index=index)
+        return frame
+
+    def _student(self, look: int) -> ReLUStudent:
+        import torch
+
+        from reludyn.student import ReLUStudent
+
+        kept = self.arrays["W"][look], self.arrays["V"][look]
+        W, V = kept if self.ends is None else self.ends[look]
+        return ReLUStudent(torch.from_numpy(W).double(), torch.from_numpy(V).double())
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run of a sweep, without its trajectory."""
+
+    folder: Path
+    config: Mapping[str, Any]
+
+    @cached_property
+    def replicas(self) -> Table:
+        """The columns of replicas.csv, (R,) each."""
+        return Table.read(self.folder / "replicas.csv")
+
+    def load(self) -> Run:
+        """With its trajectory."""
+        return load_run(self.folder)
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A sweep: swept keys; a row a replica of all its jobs (sweep.csv: the job's folder, the values
+    of the keys, the columns of replicas.csv); a row a combination of the keys but seed
+    (sweep_summary.csv: fractions with 95% Wilson intervals, medians, 10% and 90% quantiles)."""
+
+    folder: Path
+
+    @cached_property
+    def replicas(self) -> Table:
+        return Table.read(self.folder / "sweep.csv")
+
+    @cached_property
+    def summary(self) -> Table:
+        return Table.read(self.folder / SUMMARY)
+
+    @property
+    def keys(self) -> list[str]:
+        """What was swept, apart from the seed."""
+        names = list(self.summary)
+        return names[: names.index("jobs")]
+
+    @cached_property
+    def jobs(self) -> list[Job]:
+        """The runs that came to their end, in the order of their folders."""
+        folders = sorted(done.parent for done in self.folder.rglob(DONE))
+        return [Job(folder, _config(folder)) for folder in folders]
+
+    def __repr__(self) -> str:
+        return f"Sweep over {', '.join(self.keys) or 'seed'}: {self.folder}"
+
+    def to_pandas(self) -> pd.DataFrame:
+        """A row a replica. Raises ImportError without pandas."""
+        return self.replicas.to_pandas()
+
+
+def load_run(folder: str | Path, unfinished: bool = False) -> Run:
+    """The run in a folder. Raises FileNotFoundError for one that did not come to its end, unless
+    `unfinished`: then what it had written is read."""
+    folder = Path(folder)
+    if (folder / SUMMARY).is_file():
+        raise FileNotFoundError(f"{folder} is the folder of a sweep: load_sweep reads it")
+    if not (unfinished or (folder / DONE).is_file()):
+        raise FileNotFoundError(f"{folder} is not the folder of a complete run: it has no DONE")
+    if not (folder / "trajectory.npz").is_file():
+        raise FileNotFoundError(f"{folder} is not the folder of a run: it has no trajectory.npz")
+    written = folder / "summary.json"
+    summary = json.loads(written.read_text()) if written.exists() or not unfinished else {}
+    replicas = Table.read(folder / "replicas.csv")
+    return Run(_arrays(folder / "trajectory.npz"), replicas, summary, _config(folder), folder)
+
+
+def load_sweep(folder: str | Path) -> Sweep:
+    """The sweep in a folder. Raises FileNotFoundError where no job of one came to its end."""
+    folder = Path(folder)
+    if not (folder / SUMMARY).is_file():
+        raise FileNotFoundError(f"{folder} is not the folder of a sweep: it has no {SUMMARY}")
+    return Sweep(folder)
+
+
+def latest(folder: str | Path = "outputs") -> Path:
+    """The folder of the run or sweep below a folder that came to its end last: of a sweep that of
+    the sweep. Raises FileNotFoundError where there is none."""
+    ends = [end for name in (DONE, SUMMARY) for end in Path(folder).rglob(name)]
+    if not ends:
+        raise FileNotFoundError(f"{folder}: no run below it has come to its end")
+    return max(ends, key=lambda end: end.stat().st_mtime_ns).parent
+
+
+def _arrays(path: Path) -> dict[str, Array]:
+    with np.load(path, allow_pickle=False) as file:
+        return {name: file[name] for name in file.files}
+
+
+def _config(folder: Path) -> dict[str, Any]:
+    config = yaml.safe_load((folder / ".hydra" / "config.yaml").read_text())
+    assert isinstance(config, dict)
+    return config
+
+
+def _typed(cells: Sequence[object], text: bool) -> Array:
+    if not text:
+        try:
+            return np.array([float("nan" if x in (None, "") else x) for x in cells])  # type: ignore[arg-type]
+        except (TypeError, ValueError):
+            pass
+    return np.array(["" if x is None else str(x) for x in cells])
+
+
+def _pandas() -> Any:
+    try:
+        import pandas
+    except ImportError as error:
+        raise ImportError("to_pandas needs pandas: pip install 'reludyn[pandas]'") from error
+    return pandas
