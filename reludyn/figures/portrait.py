@@ -1,8 +1,9 @@
-"""The phase portrait of one output: what each ray has learned, and the flow that theory predicts.
+"""The phase portrait of one output: what each ray has learned, and the flow of a pair.
 
-For ReLU, neurons on their rays do not feel those of the other ray: with V = |v_i| and P = |w_i|
-along the ray, in units of sqrt|a|, dV/dt = P (1 - V P) |a|/2 and dP/dt = V (1 - V P) |a|/2 for a
-neuron alone on its ray. V^2 - P^2 is conserved, V P = 1 is the end (1/(1 + s) with a slope s).
+One neuron on each ray, both with V = |v_i| and w_i = P along its ray, in units of sqrt|a|, have
+learned 2 odd V P of a, and gradient flow moves them by dV/dt = odd P (1 - 2 odd V P) |a|, dP/dt =
+odd V (1 - 2 odd V P) |a|, with odd = (1 + s)/2, 1/2 for ReLU. V^2 - P^2 is conserved, V P =
+1/(2 odd) is the end.
 """
 
 from __future__ import annotations
@@ -21,12 +22,9 @@ GRID = 41
 def plot_portrait(run: Run, replica: int = 0) -> Figure:
     """V = sqrt(sum v_i^2) and P = sum |v_i| p_i / V over the neurons with v_i > 0 (red) and over
     those with v_i < 0 (blue), p_i the part of w_i along its own ray, in units of sqrt|a|. Grey: the
-    flow of the small-initialisation theory for one neuron on each ray, which ends where V P = 1;
-    a ray of several neurons follows it once they are proportional. Raises NothingToDraw for several
-    outputs.
+    flow of one neuron on each ray, which ends where V P = 1; a ray of several neurons follows it
+    once they are proportional. Raises NothingToDraw for several outputs.
     """
-    from reludyn.theory.reduced import pair_flow  # imports torch
-
     A = run.arrays["A"]
     if len(A) > 1:
         raise NothingToDraw(f"a phase portrait is of one output, {run!r} has {len(A)}")
@@ -39,10 +37,10 @@ def plot_portrait(run: Run, replica: int = 0) -> Figure:
     figure = new_figure(4.8, 4.4)
     axes = figure.add_subplot(xlim=(0, right), ylim=(bottom, top))
     V, P = np.linspace(0, right, GRID), np.linspace(bottom, top, GRID)
-    slope = float(run.config["model"]["negative_slope"])
-    dV, dP = pair_flow(*np.meshgrid(V, P), slope)
+    odd = (1 + float(run.config["model"]["negative_slope"])) / 2
+    dV, dP = pair_flow(*np.meshgrid(V, P), odd)
     axes.streamplot(V, P, dV, dP, color="#bbbbbb", linewidth=0.7, arrowsize=0.8, density=1.1)
-    product = 1 / (1 + slope)
+    product = 1 / (2 * odd)
     end = np.linspace(product / top, right, 200)
     axes.plot(end, product / end, color=BLACK, lw=1, ls="--", label=f"$V P = {product:.3g}$")
     for sign, color in ((1, RED), (-1, BLUE)):
@@ -53,10 +51,16 @@ def plot_portrait(run: Run, replica: int = 0) -> Figure:
             axes.plot(*path[:1].T, color=color, marker="x")
             axes.plot(*path[-1:].T, color=color, marker="o", mfc="none" if sign < 0 else color,
                       ms=8 if sign < 0 else 5)  # fmt: skip
-    axes.plot([], [], color=GREY, lw=0.7, label="theory")
+    axes.plot([], [], color=GREY, lw=0.7, label="flow of a pair")
     axes.set(xlabel="$V$, output weights", ylabel="$P$, hidden weights along the ray")
     figure.legend(loc="outside upper center", ncols=4)
     return figure
+
+
+def pair_flow(V: Array, P: Array, odd: float) -> tuple[Array, Array]:
+    """dV/dt and dP/dt, as above, with |a| = 1; any shape."""
+    missing = odd * (1 - 2 * odd * V * P)
+    return missing * P, missing * V
 
 
 def _path(run: Run, replica: int, sign: int) -> Array:

@@ -27,9 +27,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from reludyn.activation import RELU, LeakyReLU
@@ -184,17 +182,3 @@ class Theory:
         across = (V * rays.across).square().sum(-1)
         squares = (1 - odd * amplitude.sum(-1)).square() + (even * difference).square()
         return self.target_norm**2 * (squares + self.activation.square * across) / 2
-
-
-Grid = NDArray[np.float64]
-
-
-def pair_flow(V: Grid, P: Grid, negative_slope: float = 0.0) -> tuple[Grid, Grid]:
-    """(dV/dt, dP/dt) of one neuron on each ray, both with the same V and P, and |a| = 1: for ReLU
-    P (1 - V P)/2 and V (1 - V P)/2. Any shape."""
-    v, p = (torch.from_numpy(x.reshape(-1, 1)) for x in (V, P))
-    signs = torch.tensor([1.0, -1.0], dtype=v.dtype)
-    rays = Rays(v * signs, p * signs, torch.zeros_like(v * signs))
-    moved = Theory(1.0, 1.0, LeakyReLU(negative_slope)).step(rays)
-    dV, dP = moved.v - rays.v, moved.along - rays.along
-    return dV[:, 0].numpy().reshape(V.shape), dP[:, 0].numpy().reshape(V.shape)

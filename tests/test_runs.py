@@ -1,0 +1,162 @@
+"""Finished runs and sweeps as objects: what they hold is what the files say."""
+
+from __future__ import annotations
+
+import builtins
+import csv
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import QUICK, Finished, reludyn_in
+from sweeps import FOUND, STUCK, Jobs, finished
+
+import reludyn as package
+from reludyn.runs import Table, load_run, load_sweep
+
+Command = Callable[..., Finished]
+
+
+@pytest.fixture(scope="module")
+def run(fig3: Finished) -> package.Run:
+    return load_run(fig3.folder)
+
+
+# --- Tables -----------------------------------------------------------------------------------
+
+
+def test_a_column_has_one_type() -> None:
+    table = Table({"x": ["1e-3", ""], "word": ["a", "1"], "signs": ["", ""], "no": ["", ""]})
+    np.testing.assert_array_equal(table["x"], [1e-3, np.nan])
+    np.testing.assert_array_equal(table["no"], [np.nan, np.nan])
+    assert table["word"].tolist() == ["a", "1"]
+    assert table["signs"].tolist() == ["", ""]
+    assert (table.rows, len(table), list(table)) == (2, 4, ["x", "word", "signs", "no"])
+    assert table.cells["x"] == ["1e-3", ""]
+
+
+def test_a_column_that_is_not_there_is_named_with_those_that_are() -> None:
+    with pytest.raises(KeyError, match="y: the columns are x, z"):
+        Table({"x": [1], "z": [2]})["y"]
+
+
+def test_a_table_without_rows_is_read(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("a,b\n")
+    table = Table.read(tmp_path / "t.csv")
+    assert (table.rows, table["b"].tolist()) == (0, [])
+
+
+# --- Runs -------------------------------------------------------------------------------------
+
+
+def test_a_run_tells_its_settings(run: package.Run) -> None:
+    assert run.config["optimizer"]["lr"] == 0.1
+    assert run.config["trainer"]["tolerance"] == 1e-4
+    assert {"loss", "W", "summary", "to_pandas"} <= set(dir(run))
+
+
+def test_settings_are_the_same_in_memory(fig3: Finished, run: package.Run) -> None:
+    in_memory = package.train("trainer.steps=2")
+    groups = ("data", "model", "init", "optimizer", "logger", "theory")
+    assert {g: in_memory.config[g] for g in groups} == {g: run.config[g] for g in groups}
+
+
+def test_looks_as_a_data_frame(reludyn: Command) -> None:
+    run = load_run(reludyn_in(reludyn, "run", "replicas=3", "model.width=2").where)
+    frame = run.to_pandas()
+    assert frame.index.names == ["step", "replica"]
+    assert len(frame) == 6 * 3
+    for name, array in (("loss", run.loss), ("w_norm_2", run.w_norm[..., 1]),
+                        ("angle_between_1_2", run.angle_between[..., 0, 1])):  # fmt: skip
+        np.testing.assert_array_equal(frame[name].unstack().to_numpy(), array)
+    np.testing.assert_array_equal(frame["time"].unstack()[2], run.time)
+    assert not {name for name in frame if name.startswith(("W", "A", "V", "partner"))}
+    assert run.replicas.to_pandas()["outcome"].tolist() == ["unconverged"] * 3
+
+
+def test_without_pandas_the_remedy_is_said(
+    run: package.Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usual = builtins.__import__
+
+    def without(name: str, *arguments: Any) -> Any:
+        if name == "pandas":
+            raise ImportError(name)
+        return usual(name, *arguments)
+
+    monkeypatch.setattr(builtins, "__import__", without)
+    with pytest.raises(ImportError, match=r"pip install 'reludyn\[pandas\]'"):
+        run.to_pandas()
+
+
+def test_a_file_that_a_run_did_not_leave(run: package.Run) -> None:
+    with pytest.raises(FileNotFoundError, match=r"stability\.csv: Run of 1 replicas"):
+        run.table("stability.csv")
+    with pytest.raises(FileNotFoundError, match="in memory"):
+        package.train("trainer.steps=2").npz("plane.npz")
+
+
+def test_what_an_unfinished_run_left_is_read_on_request(reludyn: Command) -> None:
+    folder = reludyn_in(reludyn, "run").where
+    (folder / "DONE").unlink()
+    (folder / "summary.json").unlink()
+    run = load_run(folder, unfinished=True)
+    assert run.step[-1] == 5
+    assert run.summary == {}
+
+
+# --- Sweeps -----------------------------------------------------------------------------------
+
+JOBS: Jobs = [
+    ({"seed": seed, "init.scale": scale}, [FOUND, STUCK if scale == "1e-2" else FOUND])
+    for scale in ("1e-2", "1e-4") for seed in ("0", "2")
+]  # fmt: skip
+
+
+def test_a_sweep_is_its_tables(tmp_path: Path) -> None:
+    finished(tmp_path, JOBS)
+    sweep = load_sweep(tmp_path)
+    assert sweep.keys == ["init.scale"]
+    assert sweep.summary["init.scale"].tolist() == [1e-2, 1e-4]
+    assert sweep.summary["success"].tolist() == [0.5, 1.0]
+    assert sweep.replicas.rows == 8
+    assert (sweep.replicas["outcome"] == "global_minimum").sum() == 6
+    with (tmp_path / "sweep.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    frame = sweep.to_pandas()
+    assert list(frame) == list(rows[0])
+    assert frame["seed"].tolist() == [float(row["seed"]) for row in rows]
+
+
+def test_the_jobs_of_a_real_sweep(reludyn: Command) -> None:
+    done = reludyn("-m", *QUICK, "hydra.sweep.dir=s", "model.width=3,2", "replicas=2")
+    sweep = load_sweep(done.where / "s")
+    assert [job.config["model"]["width"] for job in sweep.jobs] == [3, 2]
+    assert [job.load().w_norm.shape[-1] for job in sweep.jobs] == [3, 2]
+    assert sweep.jobs[1].replicas["seed"].tolist() == [0, 1]
+    assert repr(sweep) == f"Sweep over model.width: {done.where / 's'}"
+
+
+def test_a_folder_is_what_it_is(tmp_path: Path) -> None:
+    finished(tmp_path / "s", JOBS)
+    with pytest.raises(FileNotFoundError, match="load_sweep reads it"):
+        load_run(tmp_path / "s")
+    with pytest.raises(FileNotFoundError, match=r"no sweep_summary\.csv"):
+        load_sweep(tmp_path)
+    (tmp_path / "DONE").touch()
+    with pytest.raises(FileNotFoundError, match=r"no trajectory\.npz"):
+        load_run(tmp_path)
+
+
+def test_the_latest(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="no run below it"):
+        package.latest(tmp_path)
+    for age, name in enumerate(("b/DONE", "c/0/DONE", "c/sweep_summary.csv", "a/DONE")):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+        os.utime(path, (age, age))
+        assert package.latest(tmp_path) == path.parent
