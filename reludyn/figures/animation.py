@@ -12,14 +12,15 @@ from reludyn.figures.style import BLACK, BLUE, RED, STYLE, new_figure
 from reludyn.figures.timeline import end_of, iterations, mark_phases, of_replica, positive
 from reludyn.runs import Run
 
-FRAMES, INTERVAL = 120, 50  # milliseconds between frames
+FRAMES, INTERVAL = 60, 80  # milliseconds between frames
+ROOM = {"left": 0.09, "right": 0.98, "bottom": 0.14, "top": 0.9, "wspace": 0.27}
 
 
 def animate(run: Run, replica: int = 0, frames: int = FRAMES) -> FuncAnimation:
     """The neurons of a replica in the plane of a and of a random direction orthogonal to it, each
     as an arrow with its path, red where v_i > 0, blue where v_i < 0; beside them the loss. The
-    frames follow the recorded looks at an even pace of iterations. `.save("run.gif")` needs
-    nothing else; `.save("run.mp4")` needs ffmpeg."""
+    frames follow the recorded looks at an even pace of iterations. `.save("run.gif",
+    writer="pillow")` needs nothing else; `.save("run.mp4")` needs ffmpeg."""
     W, v = of_replica(run, "W", replica), of_replica(run, "V", replica)[:, 0]
     a, loss = run.arrays["A"][0], positive(of_replica(run, "loss", replica))
     paths = W @ plane_of(a).T  # (T, k, 2)
@@ -28,8 +29,10 @@ def animate(run: Run, replica: int = 0, frames: int = FRAMES) -> FuncAnimation:
     wanted = np.linspace(0, end, max(2, min(frames, len(run.step))))
     looks = np.searchsorted(run.step, wanted).clip(max=len(run.step) - 1)
     with mpl.rc_context(STYLE):
-        figure = new_figure(7.2, 3.6)
-        left, right = figure.subplots(1, 2)
+        figure = new_figure(
+            7.2, 3.6, layout="none"
+        )  # placed once: a layout takes longer than a frame
+        left, right = figure.subplots(1, 2, gridspec_kw=ROOM)
         frame(left, paths, size)
         left.set(xlabel="along $a$", ylabel="across $a$")
         for sign in (1, -1):
@@ -44,8 +47,9 @@ def animate(run: Run, replica: int = 0, frames: int = FRAMES) -> FuncAnimation:
         (point,) = right.plot([], [], color=RED, marker="o", ls="none")
         iterations(right, run, replica)
         right.set_ylabel("$L$")
+        right.minorticks_off()
         mark_phases(right, run, replica)
-        title = left.set_title("")
+        title = left.set_title("iteration 0")
 
     def show(look: int) -> list[Artist]:
         for i, (trail, arrow) in enumerate(zip(trails, arrows, strict=True)):

@@ -56,8 +56,9 @@ def plot_scale(run: Run) -> Figure:
         ylabel="fraction mispredicted",
         ylim=(-0.02, 1.02),
     )
-    above.legend(loc="center left")
-    below.legend(loc="center left")
+    for axes in (above, below):
+        if axes.get_legend_handles_labels()[1]:
+            axes.legend(loc="center left")
     return figure
 
 

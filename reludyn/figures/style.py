@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
-from typing import Any, ParamSpec, TypeAlias
+from typing import Any, Literal, ParamSpec, TypeAlias
 
 import matplotlib as mpl
 from matplotlib.animation import Animation
@@ -28,7 +28,6 @@ STYLE: Any = {
     "grid.linewidth": 0.6,
     "lines.linewidth": 1.6,
     "legend.frameon": False,
-    "figure.constrained_layout.use": True,
     "pdf.fonttype": 42,  # text stays text
     "savefig.dpi": 160,
 }
@@ -49,9 +48,11 @@ def styled(plot: Callable[P, Figure]) -> Callable[P, Figure]:
     return draw
 
 
-def new_figure(width: float = 6.0, height: float = 3.6) -> Figure:
+def new_figure(
+    width: float = 6.0, height: float = 3.6, layout: Literal["constrained"] | None = "constrained"
+) -> Figure:
     """An empty figure in inches, outside pyplot: no global state, no display."""
-    figure = Figure(figsize=(width, height), layout="constrained")
+    figure = Figure(figsize=(width, height), layout=layout)
     FigureCanvasAgg(figure)
     return figure
 
