@@ -30,7 +30,7 @@ def animate(run: Run, replica: int = 0, frames: int = FRAMES) -> FuncAnimation:
     looks = np.searchsorted(run.step, wanted).clip(max=len(run.step) - 1)
     with mpl.rc_context(STYLE):
         figure = new_figure(
-            7.2, 3.6, layout="none"
+            7.2, 3.6, layout=None
         )  # placed once: a layout takes longer than a frame
         left, right = figure.subplots(1, 2, gridspec_kw=ROOM)
         frame(left, paths, size)
