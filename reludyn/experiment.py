@@ -70,10 +70,10 @@ def run(config: Config, digest: str, folder: Path, alone: bool = True) -> Stoppe
 
 
 def leave(
-    record: Record, digest: str, folder: Path, began: float, alone: bool
+    record: Record, digest: str, folder: Path, began: float, alone: bool = False
 ) -> tuple[list[Path], dict[str, object]]:
-    """Write all files of a run, DONE last; returns its pictures and its summary. The jobs of a
-    sweep, which are not alone, have a row in HPARAMS with the sweep's table."""
+    """Write all files of a run, DONE last; returns its pictures and its summary. A run that is
+    alone has a row in HPARAMS; those of a sweep have it with the sweep's table."""
     parts, state = record.parts, record.state
     basis = None if parts.subspace is None else parts.subspace.basis
     save_checkpoint(folder / "checkpoints" / "last.pt", state, basis, digest)

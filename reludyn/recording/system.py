@@ -33,8 +33,8 @@ def environment(device: torch.device) -> dict[str, str]:
     as this process found them."""
     packages = ("torch", "numpy", "scipy", "hydra-core", "tensorboard")
     return {
-        "reludyn": f"{__version__}, {_commit(PACKAGE, '__init__.py')}",
-        "working directory": _commit(Path.cwd()),
+        "reludyn": f"{__version__}, {commit_of(PACKAGE, '__init__.py')}",
+        "working directory": commit_of(Path.cwd()),
         "Python": platform.python_version(),
         **{package: version(package) for package in packages},
         "device": f"{device.type} ({_name(device)})",
@@ -47,7 +47,7 @@ def _name(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
 
 
-def _commit(folder: Path, tracked: str | None = None) -> str:
+def commit_of(folder: Path, tracked: str | None = None) -> str:
     """The commit that is checked out in a folder, and whether files differ from it. A folder below
     a checkout that is not part of it, like site-packages, is told by a file that is not tracked."""
     try:
@@ -61,7 +61,7 @@ def _commit(folder: Path, tracked: str | None = None) -> str:
         return "not a git checkout"
     except (OSError, subprocess.TimeoutExpired):
         return "git did not answer"
-    return f"git {commit}, " + (f"{len(changed)} files changed" if changed else "no changes")
+    return f"git {commit}, " + (f"{len(changed)} changed" if changed else "no changes")
 
 
 def _git(folder: Path, *arguments: str) -> str:

@@ -80,7 +80,7 @@ class Fused:
             self._log_to(job)
             try:
                 record = together.record(place, job.folder)
-                leave(record, job.digest, job.folder, time.perf_counter() - share, alone=False)
+                leave(record, job.digest, job.folder, time.perf_counter() - share)
                 returns[job.number] = _return(job, JobStatus.COMPLETED, record.reason)
             except Exception as error:
                 returns[job.number] = _failed(job, error)
