@@ -46,7 +46,7 @@ def task(composed: DictConfig) -> str:
 
         folder = Path(job.runtime.output_dir)
         ranks().tell(OmegaConf.to_container(composed, resolve=True), folder, digest)
-        stopped_because = run(config, digest, folder)
+        stopped_because = run(config, digest, folder, alone)
     except FOR_THE_USER as error:
         if alone and not _WANTS_TRACE:
             _fail(error)

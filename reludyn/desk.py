@@ -91,16 +91,19 @@ class Desk:
     def __init__(self, parts: Experiment, folder: Path | None) -> None:
         self.began = time.perf_counter()
         config, trainer = parts.config, parts.config.trainer
-        self.trajectory = Trajectory(len(steps_of(trainer)), config.data.dim)
+        looks = steps_of(trainer)
+        self.trajectory = Trajectory(len(looks), config.data.dim)
         shown = min(trainer.keep_weights, config.replicas)
         self.checks = bounds.BoundsTable(parts.seeds, shown) if config.theory.bounds else None
         self.board: TensorBoard | None = None
         if config.logger.name == "tensorboard" and folder is not None:
+            from reludyn.recording.dashboard import opening
             from reludyn.recording.tensorboard import TensorBoard
 
             self.board = TensorBoard(
-                folder / "tensorboard", parts.seeds, config.logger.replicas,
-                shown if has_theory(config) or config.theory.spectrum else 0, config.optimizer.lr,
+                folder / "tensorboard", config, looks,
+                shown if has_theory(config) or config.theory.spectrum else 0,
+                opening(config, parts.device),
             )  # fmt: skip
 
     @property

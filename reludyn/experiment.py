@@ -6,7 +6,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -59,20 +59,21 @@ class Record:
     summary: dict[str, object]
 
 
-def run(config: Config, digest: str, folder: Path) -> StoppedBecause:
+def run(config: Config, digest: str, folder: Path, alone: bool = True) -> StoppedBecause:
     """Train, leave all files of a run in `folder` (DONE last), and print what came out."""
     began, console = time.perf_counter(), Console()
     claim(folder)
     record = experiment(config, console, folder)
-    pictures, summary = leave(record, digest, folder, began)
+    pictures, summary = leave(record, digest, folder, began, alone)
     print_report(console, folder, summary, record.rows, pictures)
     return record.reason
 
 
 def leave(
-    record: Record, digest: str, folder: Path, began: float
+    record: Record, digest: str, folder: Path, began: float, alone: bool = False
 ) -> tuple[list[Path], dict[str, object]]:
-    """Write all files of a run, DONE last; returns its pictures and its summary."""
+    """Write all files of a run, DONE last; returns its pictures and its summary. A run that is
+    alone has a row in HPARAMS; those of a sweep have it with the sweep's table."""
     parts, state = record.parts, record.state
     basis = None if parts.subspace is None else parts.subspace.basis
     save_checkpoint(folder / "checkpoints" / "last.pt", state, basis, digest)
@@ -84,6 +85,8 @@ def leave(
     pictures = draw(folder, parts.config.picture) if parts.config.figures else []
     summary = record.summary | {"wall_seconds": time.perf_counter() - began}
     run_files.write_json(folder / "summary.json", summary)
+    if parts.config.logger.name == "tensorboard":
+        _complete_board(record, folder / "tensorboard", pictures, summary, alone)
     if record.reason != "interrupted":
         run_files.write_done(folder, digest)
     return pictures, summary
@@ -243,6 +246,23 @@ def draw(folder: Path, picture: str) -> list[Path]:
     from reludyn import figures  # imports matplotlib
 
     return figures.draw(folder, picture)
+
+
+def _complete_board(
+    record: Record, folder: Path, pictures: Sequence[Path], summary: Mapping[str, Any], alone: bool
+) -> None:
+    """Add to TensorBoard's events what is known at the end."""
+    from reludyn.recording import hparams
+    from reludyn.recording.tensorboard import finish
+
+    session = None
+    if alone:
+        success = record.reason not in ("diverged", "interrupted", "stuck")
+        outcomes = [str(row["outcome"]) for row in record.rows]
+        results = hparams.results_of(outcomes, summary["median"])
+        seconds = summary["wall_seconds"]
+        session = hparams.session(record.parts.config, results, seconds, success)
+    finish(folder, summary["steps"], pictures, session)
 
 
 def _survey(record: Record, folder: Path) -> None:

@@ -12,11 +12,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from boards import events
 from conftest import QUICK, Finished, run_command
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hypothesis import given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
+from tensorboard.compat.proto.summary_pb2 import Summary
 from test_interruption import interrupt
 
 from reludyn import memory
@@ -130,20 +132,19 @@ def test_the_same_checkpoints(both: tuple[Path, Path]) -> None:
 
 
 def test_the_same_events(both: tuple[Path, Path]) -> None:
-    from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
+    """Scalars, layout, texts; a job has no row of its own in HPARAMS."""
 
-    def events(folder: Path) -> list[tuple[int, str, float]]:
-        (file,) = folder.glob("events*")
-        return [
-            (event.step, value.tag, value.tensor.float_val[0])
-            for event in EventFileLoader(str(file)).Load()
-            for value in event.summary.value
-        ]
+    def values(folder: Path) -> list[tuple[int, Summary.Value]]:
+        return [(event.step, value) for event in events(folder) for value in event.summary.value]
 
     for a, b in each(both, "tensorboard")[:4]:
-        one, other = events(a), events(b)
-        assert [x[:2] for x in one] == [x[:2] for x in other]
-        np.testing.assert_allclose([x[2] for x in other], [x[2] for x in one], rtol=1e-6)
+        one, other = values(a), values(b)
+        assert [(step, x.tag) for step, x in one] == [(step, x.tag) for step, x in other]
+        assert [x.metadata for _, x in one] == [x.metadata for _, x in other]
+        assert [x.tensor.string_val for _, x in one] == [x.tensor.string_val for _, x in other]
+        numbers = [[x.simple_value for _, x in some] for some in (one, other)]
+        np.testing.assert_allclose(numbers[1], numbers[0], rtol=1e-6)
+        assert not [x.tag for _, x in one if x.metadata.plugin_data.plugin_name == "hparams"]
 
 
 def test_the_same_table(both: tuple[Path, Path]) -> None:

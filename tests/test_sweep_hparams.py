@@ -4,48 +4,15 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
+from boards import Tab
 from rich.console import Console
 from sweeps import BROKEN, FOUND, STUCK, Jobs, finished, write_jobs
-from tensorboard.backend.event_processing.data_provider import MultiplexerDataProvider
-from tensorboard.backend.event_processing.plugin_event_multiplexer import EventMultiplexer
-from tensorboard.context import RequestContext
 from tensorboard.plugins.hparams import api_pb2 as api
-from tensorboard.plugins.hparams import backend_context, get_experiment, list_session_groups
 
 from reludyn.sweep.hparams import LONGEST, run_names
 from reludyn.sweep.results import finish
-
-
-class Tab:
-    """What the tab shows of a folder of events."""
-
-    def __init__(self, folder: Path) -> None:
-        events = EventMultiplexer().AddRunsFromDirectory(str(folder)).Reload()
-        self.provider = MultiplexerDataProvider(events, str(folder))
-        about = backend_context.Context(SimpleNamespace(data_provider=self.provider))
-        asked = api.ListSessionGroupsRequest(
-            start_index=0, slice_size=1000, allowed_statuses=[api.STATUS_SUCCESS]
-        )
-        place: Any = RequestContext(), about, ""
-        answer = list_session_groups.Handler(*place, asked).run()
-        self.groups = {group.name: group for group in answer.session_groups}
-        experiment = get_experiment.Handler(*place, api.GetExperimentRequest()).run()
-        self.infos = {info.name: info for info in experiment.hparam_infos}
-        self.metrics = [info.name.tag for info in experiment.metric_infos]
-
-    def values(self, name: str) -> dict[str, object]:
-        """Of a run, by key."""
-        return {
-            key: getattr(value, value.WhichOneof("kind"))
-            for key, value in self.groups[name].hparams.items()
-        }
-
-    def results(self, name: str) -> dict[str, float]:
-        return {metric.name.tag: metric.value for metric in self.groups[name].metric_values}
 
 
 def tab(sweep: Path, jobs: Jobs, below: str = "tensorboard") -> Tab:
@@ -98,8 +65,8 @@ def test_what_is_not_defined_is_not_there(tmp_path: Path) -> None:
         "result/loss",
     }  # fmt: skip
     assert shown.metrics == [
-        "result/success_fraction", "result/stuck_fraction", "result/diverged_fraction",
-        "result/T_align", "result/T_converged", "result/loss",
+        "result/success_fraction", "result/T_align", "result/T_converged", "result/loss",
+        "result/stuck_fraction", "result/diverged_fraction",
     ]  # fmt: skip
     for name in shown.groups:
         assert all(map(math.isfinite, shown.results(name).values()))

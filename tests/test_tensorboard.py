@@ -7,39 +7,26 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from boards import curves, events, looks
 from conftest import QUICK, Finished
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from tensorboard.backend.event_processing.event_file_loader import LegacyEventFileLoader
-from tensorboard.compat.proto.event_pb2 import Event
 
+from reludyn.recording.hparams import RESULTS
 from reludyn.training.engine import Engine
 
 Command = Callable[..., Finished]
 WIDTH = "trainer.steps=5", "figures=false", "init.signs=random"
 
 
-def events(folder: Path) -> list[Event]:
-    """Everything in the one event file of a folder, but the header."""
-    (file,) = folder.glob("events.out.tfevents.*")
-    header, *rest = LegacyEventFileLoader(str(file)).Load()
-    assert header.HasField("file_version")
-    return rest
-
-
-def curves(folder: Path) -> dict[str, dict[int, float]]:
-    """Value at each step, by tag."""
-    found: dict[str, dict[int, float]] = {}
-    for event in events(folder):
-        for value in event.summary.value:
-            found.setdefault(value.tag, {})[event.step] = value.simple_value
-    return found
-
-
 def of_one_replica(k: int) -> set[str]:
+    losses = {"loss/total", "loss/log10", "loss/linear", "loss/rectification", "phase/index"}
+    if k > 6:
+        slowest = {"norm/smallest_w", "norm/smallest_v", "angle/largest_to_target"}
+        return losses | slowest | {"angle/largest_between", "imbalance/largest"}
     neurons = [str(i + 1) for i in range(k)]
     pairs = [f"{h}-{i}" for i in neurons for h in neurons if h < i]
     return {
-        *("loss/total", "loss/log10", "loss/linear", "loss/rectification", "phase/index"),
+        *losses,
         *(f"norm/{layer}/{i}" for layer in "wv" for i in neurons),
         *(f"{tag}/{i}" for tag in ("angle/to_target", "imbalance/b") for i in neurons),
         *(f"angle/between/{pair}" for pair in pairs),
@@ -59,12 +46,12 @@ def test_everything_promised_is_shown(board: dict[str, dict[int, float]]) -> Non
 
 
 def test_one_event_a_look(fig3: Finished) -> None:
-    steps = [event.step for event in events(fig3.folder / "tensorboard")]
+    steps = [event.step for event in looks(fig3.folder / "tensorboard")]
     assert steps == fig3.arrays["step"].tolist()
 
 
 def test_every_event_is_one_summary_without_repetition(fig3: Finished) -> None:
-    for event in events(fig3.folder / "tensorboard"):
+    for event in looks(fig3.folder / "tensorboard"):
         tags = [value.tag for value in event.summary.value]
         assert len(tags) == len(set(tags)) == len(of_one_replica(k=2))
 
@@ -109,16 +96,19 @@ def test_the_phase_changes_at_the_events(
     assert (phase[0], phase[-1]) == (0, 2)
 
 
-def test_the_default_run_leaves_a_small_file(fig3: Finished) -> None:
-    """With the predictions."""
-    files = list((fig3.folder / "tensorboard").rglob("events.*"))
+def test_three_hundred_steps_leave_a_small_file(reludyn: Command) -> None:
+    """With the predictions and all texts."""
+    run = reludyn("trainer.steps=300", "trainer.tolerance=0", "figures=false")
+    files = list((run.folder / "tensorboard").rglob("events.*"))
     assert len(files) == 2
+    assert len(looks(run.folder / "tensorboard")) == 301
     assert sum(file.stat().st_size for file in files) < 150_000
 
 
 def test_tensorboard_itself_reads_it(fig3: Finished) -> None:
     reader = EventAccumulator(str(fig3.folder / "tensorboard")).Reload()
-    assert set(reader.Tags()["scalars"]) == of_one_replica(k=2)
+    assert set(reader.Tags()["scalars"]) == of_one_replica(k=2) | set(RESULTS)
+    assert len(reader.Scalars("loss/total")) == len(fig3.arrays["step"])
     last = reader.Scalars("loss/total")[-1]
     assert (last.step, last.value < 1e-4) == (fig3.summary["steps"], True)
 
@@ -129,12 +119,25 @@ def test_every_neuron_and_pair_has_a_curve(reludyn: Command, k: int) -> None:
     assert set(curves(finished.folder / "tensorboard")) == of_one_replica(k)
 
 
-@pytest.mark.parametrize(("k", "neurons"), [(7, 7), (16, 16), (17, 16)])
-def test_wide_networks_show_no_pairs_and_at_most_16_neurons(
-    reludyn: Command, k: int, neurons: int
-) -> None:
-    tags = set(curves(reludyn(*WIDTH, f"model.width={k}").folder / "tensorboard"))
-    assert tags == {tag for tag in of_one_replica(neurons) if "between" not in tag}
+@pytest.mark.parametrize("k", [7, 16])
+def test_wide_networks_show_the_slowest_neuron(reludyn: Command, k: int) -> None:
+    run = reludyn("trainer.steps=120", "figures=false", "init.signs=random", f"model.width={k}")
+    shown = curves(run.folder / "tensorboard")
+    assert set(shown) == of_one_replica(k)
+    theory = curves(run.folder / "tensorboard" / "theory")
+    assert set(theory) == {"loss/log10", "norm/smallest_v", "angle/largest_to_target"}
+    for tag in SLOWEST:
+        expected = QUANTITIES[tag](run)
+        np.testing.assert_allclose([*shown[tag].values()], np.ravel(expected), rtol=1e-6)
+        if tag in theory:
+            np.testing.assert_allclose(
+                [*theory[tag].values()], [*shown[tag].values()], rtol=0.02, atol=2e-3
+            )
+
+
+def test_no_pairs_are_compared_among_many_neurons(reludyn: Command) -> None:
+    shown = set(curves(reludyn(*WIDTH, "model.width=17").folder / "tensorboard"))
+    assert shown == of_one_replica(17) - {"angle/largest_between"}
 
 
 def test_the_population_risk_is_shown_beside_the_empirical_one(empirical: Finished) -> None:
@@ -146,10 +149,12 @@ def test_the_population_risk_is_shown_beside_the_empirical_one(empirical: Finish
 # --- Theory beside it -------------------------------------------------------------------------
 
 
-def test_each_card_has_a_second_line(fig3: Finished, board: dict[str, dict[int, float]]) -> None:
+def test_what_is_predicted_is_a_second_line(
+    fig3: Finished, board: dict[str, dict[int, float]]
+) -> None:
     theory = curves(fig3.folder / "tensorboard" / "theory")
-    neurons = {f"{tag}/{i}" for tag in ("norm/w", "norm/v", "angle/to_target") for i in (1, 2)}
-    assert set(theory) == {"loss/total", "loss/log10"} | neurons
+    neurons = {f"{tag}/{i}" for tag in ("norm/v", "angle/to_target") for i in (1, 2)}
+    assert set(theory) == {"loss/log10"} | neurons
     for tag, line in theory.items():
         assert list(line) == list(board[tag])
         np.testing.assert_allclose(
@@ -164,7 +169,7 @@ def test_the_parts_of_several_outputs_are_predicted_while_weights_are_small(
     run = reludyn(*overrides, "init.signs=random", "figures=false", "trainer.steps=150")
     folder = run.folder / "tensorboard"
     measured, theory = curves(folder), curves(folder / "theory")
-    for tag in ("learned/direction/1", "norm/w/3", "norm/v/1", "loss/total"):
+    for tag in ("learned/direction/1", "norm/v/3", "angle/to_target/1", "loss/log10"):
         early = [step for step in theory[tag] if step <= 100]
         assert len(early) == 101
         np.testing.assert_allclose(
@@ -219,6 +224,7 @@ QUANTITIES: dict[str, Callable[[Finished], object]] = {
     "angle/largest_between": lambda run: run.arrays["angle_between"].max((-1, -2)),
     "imbalance/largest": lambda run: np.abs(run.arrays["imbalance"]).max(-1),
 }
+SLOWEST = [tag for tag in QUANTITIES if "est" in tag]
 FRACTIONS = {"fraction/aligned", "fraction/grown", "fraction/stopped"}
 
 
@@ -288,7 +294,7 @@ def test_a_run_that_breaks_off_loses_no_look(
     boards = [file.parent for file in tmp_path.rglob("events.out.tfevents.*")]
     assert len(boards) == (2 if replicas == 1 else 1 + 2 * replicas)  # theory beside each replica
     for board in boards:
-        assert [event.step for event in events(board)] == [0, 1, 2, 3]
+        assert [event.step for event in looks(board)] == [0, 1, 2, 3]
 
 
 @pytest.mark.parametrize("replicas", [1, 3])

@@ -7,7 +7,7 @@ import os
 import socket
 import struct
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from itertools import count
 from pathlib import Path
 
@@ -15,22 +15,38 @@ import google_crc32c
 import numpy as np
 from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.compat.proto.tensor_pb2 import TensorProto
+from tensorboard.compat.proto.types_pb2 import DT_FLOAT
+from tensorboard.plugins.scalar import metadata
 
+NAME = "events.out.tfevents"
 LARGEST = float(np.finfo(np.float32).max)  # event files hold float32
+Describe = Callable[[str], str | None]  # a tag
 _numbers = count()
 
 
 class EventFile:
-    """Summaries by step, each in the file as soon as it is added.
+    """Summaries by step, each in the file as soon as it is added; with `describe`, the file says
+    what each tag means.
 
     TensorBoard's own `EventFileWriter` has a thread for every file and makes its checksums in
     Python: with a batch of replicas that holds up descent for longer than the writing takes.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(
+        self, folder: Path, describe: Describe | None = None, *, go_on: bool = False
+    ) -> None:
+        """A new file in the folder. go_on: the newest one that is there, to which more is added:
+        a TensorBoard that is at work follows one file of a folder."""
+        self.describe, self.described = describe, set[str]()
+        earlier = sorted(folder.glob(f"{NAME}.*"), key=_changed) if go_on else []
+        if earlier:
+            self.path = earlier[-1]
+            self._file = self.path.open("ab")
+            return
         folder.mkdir(parents=True, exist_ok=True)
         parts = (f"{time.time():.0f}", socket.gethostname(), str(os.getpid()), str(next(_numbers)))
-        self.path = folder / ".".join(["events.out.tfevents", *parts])
+        self.path = folder / ".".join([NAME, *parts])
         self._file = self.path.open("wb")
         self._write(Event(wall_time=time.time(), file_version="brain.Event:2"))
 
@@ -45,17 +61,43 @@ class EventFile:
             for tag, value in scalars
             if abs(value) <= LARGEST  # also false for NaN
         ]
+        if self.describe is not None:
+            self._introduce(step, values, self.describe)
         if values:
             self.add(step, Summary(value=values))
 
+    def add_image(self, step: int, tag: str, png: bytes) -> None:
+        """A picture, as the bytes of a PNG file."""
+        width, height = struct.unpack(">II", png[16:24])
+        image = Summary.Image(width=width, height=height, encoded_image_string=png)
+        self.add(step, Summary(value=[Summary.Value(tag=tag, image=image)]))
+
     def close(self) -> None:
         self._file.close()
+
+    def _introduce(self, step: int, values: Sequence[Summary.Value], describe: Describe) -> None:
+        """What new tags mean. TensorBoard's server reads that off tensors alone, so that the first
+        value of a tag is there twice."""
+        new = []
+        for value in values:
+            if value.tag not in self.described:
+                self.described.add(value.tag)
+                if meaning := describe(value.tag):
+                    about = metadata.create_summary_metadata("", meaning)
+                    tensor = TensorProto(dtype=DT_FLOAT, float_val=[value.simple_value])
+                    new.append(Summary.Value(tag=value.tag, metadata=about, tensor=tensor))
+        if new:
+            self.add(step, Summary(value=new))
 
     def _write(self, event: Event) -> None:
         data = event.SerializeToString()
         length = struct.pack("<Q", len(data))
         self._file.write(length + _checksum(length) + data + _checksum(data))
         self._file.flush()
+
+
+def _changed(path: Path) -> int:
+    return path.stat().st_mtime_ns
 
 
 def _checksum(data: bytes) -> bytes:

@@ -1,50 +1,80 @@
-"""TensorBoard event files: one Summary of many values a look, tags `group/quantity/neuron`.
+"""TensorBoard event files: one Summary of many values a look, tags `group/quantity/neuron`
+(`reludyn.recording.tags`).
 
 One replica writes below tensorboard/ itself. Of several, tensorboard/ holds the ensemble (median,
 10% and 90% quantiles over replicas, and the fraction past each event) and tensorboard/seed_S/ the
 first few replicas singly. The predictions for a replica are a run of their own below it, theory/,
-with the same tags, so that each card shows a second line. Neurons are counted from 1, as in the
-paper.
+with the same tags, so that a card shows a second line (log10 of the loss stands for the loss, |v_i|
+for |w_i|: events stay small). Neurons are counted from 1, as in the paper; of more than six only
+the slowest is shown: the smallest length, the largest angle.
 """
 
 from __future__ import annotations
 
 import warnings
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from tensorboard.compat.proto.summary_pb2 import Summary
 
+from reludyn.recording import hparams
 from reludyn.recording.event_file import EventFile
 from reludyn.recording.look import Look
 from reludyn.recording.observables import FULL, WIDEST
+from reludyn.recording.tags import QUANTILES, SINGLY, SPECTRUM, describe
+from reludyn.settings import Config, Trainer
+from reludyn.training.schedule import look_steps
 
-PAIRS_UP_TO = 6  # the width up to which every pair of neurons has a curve
-SPECTRUM = {
-    "sharpness": "hessian/sharpness",
-    "smallest_eigenvalue": "hessian/smallest",
-    "negative_eigenvalues": "hessian/negative",
-    "zero_eigenvalues": "hessian/near_zero",
-}
-QUANTILES = {"p10": 0.1, "median": 0.5, "p90": 0.9}
+MOST = 1000  # points of a tag: TensorBoard's server picks as many at random
+Array = NDArray[Any]
 Scalars = Iterator[tuple[str, float]]
 
 
 class TensorBoard:
-    """Writes looks as scalars."""
+    """Writes looks as scalars, so many that no tag has more than MOST points, the last one
+    always."""
 
     def __init__(
-        self, folder: Path, seeds: Sequence[int], singly: int, predicted: int, lr: float
+        self, folder: Path, config: Config, looks: Sequence[int], predicted: int, opening: Summary
     ) -> None:
-        self.ensemble = EventFile(folder) if len(seeds) > 1 else None
-        shown = seeds[:singly] if self.ensemble else seeds
-        folders = [folder / f"seed_{seed}" if self.ensemble else folder for seed in shown]
-        self.replicas = [EventFile(folder) for folder in folders]
-        self.theory = [EventFile(folder / "theory") for folder in folders[:predicted]]
-        self.lr = lr
+        """looks: the iterations of all of them; predicted: of how many replicas theory speaks;
+        opening: what is said at the beginning."""
+        self.main = EventFile(folder, describe)
+        self.main.add(0, opening)
+        self.ensemble = self.main if config.replicas > 1 else None
+        self.replicas, folders = [self.main], [folder]
+        if self.ensemble is not None:
+            shown = min(config.replicas, config.logger.replicas)
+            folders = [folder / f"seed_{config.seed + j}" for j in range(shown)]
+            self.replicas = [EventFile(folder, describe) for folder in folders]
+        self.theory = [EventFile(folder / "theory", describe) for folder in folders[:predicted]]
+        self.lr = config.optimizer.lr
+        self.steps = frozenset(shown_looks(looks, config.trainer))
+        self.pending: Look | None = None  # the latest one, if it was not written
 
     def record(self, look: Look) -> None:
+        self.pending = look
+        if look.step in self.steps:
+            self._write()
+
+    def add_image(self, step: int, tag: str, png: bytes) -> None:
+        """A picture at a step, as the bytes of a PNG file."""
+        self.main.add_image(step, tag, png)
+
+    def close(self) -> None:
+        self._write()
+        for file in {self.main, *self.replicas, *self.theory}:
+            file.close()
+
+    def _write(self) -> None:
+        look, self.pending = self.pending, None
+        if look is None:
+            return
         if self.ensemble is not None:
             self.ensemble.add_scalars(look.step, ensemble_scalars(look))
         for j, file in enumerate(self.replicas):
@@ -52,10 +82,29 @@ class TensorBoard:
         for j, file in enumerate(self.theory):
             file.add_scalars(look.step, theory_scalars(look, j, self.lr))
 
-    def close(self) -> None:
-        for file in [self.ensemble, *self.replicas, *self.theory]:
-            if file is not None:
-                file.close()
+
+def shown_looks(looks: Sequence[int], trainer: Trainer) -> Sequence[int]:
+    """The iterations of the looks that are written: all, or a part spaced as `trainer.spacing`
+    says, with room for the last look of a run that stops before its time (and for the first value
+    of a tag, which is there twice)."""
+    if len(looks) < MOST:
+        return looks
+    spacing: Any = trainer.spacing
+    wanted = look_steps(looks[-1], MOST - 3, spacing)
+    return sorted({looks[bisect_left(looks, step)] for step in wanted})
+
+
+def finish(
+    folder: Path, step: int, pictures: Sequence[Path], session: hparams.Session | None
+) -> None:
+    """Add what is known at the end: pictures, and a row of the page HPARAMS."""
+    with closing(EventFile(folder, describe, go_on=True)) as file:
+        for picture in pictures:
+            if picture.suffix == ".png":
+                file.add_image(step, f"figure/{picture.stem}", picture.read_bytes())
+        if session is not None:
+            file.add_scalars(step, session.results.items())
+            file.add(step, session.messages)
 
 
 def replica_scalars(look: Look, j: int) -> Scalars:
@@ -67,17 +116,24 @@ def replica_scalars(look: Look, j: int) -> Scalars:
     if look.loss_population is not None:
         yield "loss/population", look.loss_population[j]
     k = look.w_norm.shape[1]
-    for i in range(min(k, WIDEST)):
-        yield f"norm/w/{i + 1}", look.w_norm[j, i]
-        yield f"norm/v/{i + 1}", look.v_norm[j, i]
-        yield f"angle/to_target/{i + 1}", look.angle_to_target[j, i]
-        yield f"imbalance/b/{i + 1}", look.imbalance[j, i]
-    if look.angle_between is not None and k <= PAIRS_UP_TO:
-        for i in range(k):
-            for h in range(i):
-                yield f"angle/between/{h + 1}-{i + 1}", look.angle_between[j, h, i]
+    yield from _of_neurons("norm", "w", look.w_norm[j], "smallest")
+    yield from _of_neurons("norm", "v", look.v_norm[j], "smallest")
+    yield from _of_neurons("angle", "to_target", look.angle_to_target[j], "largest")
+    b = look.imbalance[j]
+    if k <= SINGLY:
+        yield from ((f"imbalance/b/{i + 1}", b[i]) for i in range(k))
+    else:
+        yield "imbalance/largest", np.abs(b).max()
+    if look.angle_between is not None:
+        between = look.angle_between[j]
+        if k <= SINGLY:
+            for i in range(k):
+                for h in range(i):
+                    yield f"angle/between/{h + 1}-{i + 1}", between[h, i]
+        else:
+            yield "angle/largest_between", between.max()
     for name, array in look.full.items():
-        if array.ndim < 3 or k <= PAIRS_UP_TO:
+        if array.ndim < 3 or k <= SINGLY:
             for place in np.ndindex(array.shape[1:]):
                 if max(place, default=0) < WIDEST:
                     yield "/".join([FULL[name].tag, *_numbered(place)]), array[j][place]
@@ -98,12 +154,9 @@ def theory_scalars(look: Look, j: int, lr: float) -> Scalars:
     """What is predicted of replica j, under the tags of what is measured."""
     predicted = {name.removeprefix("predicted_"): x[j] for name, x in look.beside.predicted.items()}
     if predicted:
-        yield "loss/total", predicted["loss"]
         yield "loss/log10", float(_log10(predicted["loss"]))
-        for i in range(min(len(predicted["w_norm"]), WIDEST)):
-            yield f"norm/w/{i + 1}", predicted["w_norm"][i]
-            yield f"norm/v/{i + 1}", predicted["v_norm"][i]
-            yield f"angle/to_target/{i + 1}", predicted["angle_to_target"][i]
+        yield from _of_neurons("norm", "v", predicted["v_norm"], "smallest")
+        yield from _of_neurons("angle", "to_target", predicted["angle_to_target"], "largest")
         if "learned" in look.full:
             for i, part in enumerate(predicted["learned"][:WIDEST]):
                 yield f"{FULL['learned'].tag}/{i + 1}", part
@@ -118,13 +171,13 @@ def ensemble_scalars(look: Look) -> Scalars:
         "loss/log10": _log10(look.loss),
         "loss/linear": look.loss_linear,
         "loss/rectification": look.loss_rectification,
-        "norm/smallest_w": _neurons(look.w_norm).min(0),
-        "norm/smallest_v": _neurons(look.v_norm).min(0),
-        "angle/largest_to_target": _neurons(look.angle_to_target).max(0),
-        "imbalance/largest": np.abs(_neurons(look.imbalance)).max(0),
+        "norm/smallest_w": _by_neuron(look.w_norm).min(0),
+        "norm/smallest_v": _by_neuron(look.v_norm).min(0),
+        "angle/largest_to_target": _by_neuron(look.angle_to_target).max(0),
+        "imbalance/largest": np.abs(_by_neuron(look.imbalance)).max(0),
     }
     if look.angle_between is not None:
-        quantities["angle/largest_between"] = _neurons(look.angle_between).max(0)
+        quantities["angle/largest_between"] = _by_neuron(look.angle_between).max(0)
     if look.loss_population is not None:
         quantities["loss/population"] = look.loss_population
     quantities |= {FULL[name].tag: a for name, a in look.full.items() if a.ndim == 1}
@@ -141,7 +194,16 @@ def ensemble_scalars(look: Look) -> Scalars:
     yield "fraction/stopped", 1 - look.running / len(look.loss)
 
 
-def _neurons(x: NDArray[np.float64]) -> NDArray[np.float64]:
+def _of_neurons(group: str, quantity: str, values: Array, slowest: str) -> Scalars:
+    """What belongs to each neuron (k,): one by one or, of many neurons, of the slowest."""
+    if len(values) <= SINGLY:
+        yield from ((f"{group}/{quantity}/{i + 1}", value) for i, value in enumerate(values))
+    else:
+        extreme = values.min() if slowest == "smallest" else values.max()
+        yield f"{group}/{slowest}_{quantity}", extreme
+
+
+def _by_neuron(x: Array) -> Array:
     """(R, ...) -> (., R): NumPy reduces a short last axis ten times slower than a first one."""
     return np.ascontiguousarray(x.reshape(len(x), -1).T)
 
@@ -151,6 +213,6 @@ def _numbered(place: Sequence[int]) -> list[str]:
     return ["-".join(str(i + 1) for i in place)] if place else []
 
 
-def _log10(loss: NDArray[np.float64]) -> NDArray[np.float64]:
+def _log10(loss: Array) -> Array:
     """NaN for a loss of zero: there is nothing to show on a logarithmic axis."""
     return np.log10(loss, out=np.full(np.shape(loss), np.nan), where=loss > 0)
