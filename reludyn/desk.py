@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from reludyn.assembly import Experiment
 from reludyn.combinations import has_theory
+from reludyn.live import LivePicture
 from reludyn.recording import bounds
 from reludyn.recording.look import Look, Share
 from reludyn.recording.trajectory import Parts, Trajectory, parts_of
@@ -89,13 +90,14 @@ class Desk:
     """The instruments of one job; with a folder, TensorBoard's events go there."""
 
     def __init__(self, parts: Experiment, folder: Path | None) -> None:
-        self.began = time.perf_counter()
+        self.began, self.parts = time.perf_counter(), parts
         config, trainer = parts.config, parts.config.trainer
         looks = steps_of(trainer)
         self.trajectory = Trajectory(len(looks), config.data.dim)
         shown = min(trainer.keep_weights, config.replicas)
         self.checks = bounds.BoundsTable(parts.seeds, shown) if config.theory.bounds else None
         self.board: TensorBoard | None = None
+        self.picture: LivePicture | None = None
         if config.logger.name == "tensorboard" and folder is not None:
             from reludyn.recording.dashboard import opening
             from reludyn.recording.tensorboard import TensorBoard
@@ -105,6 +107,8 @@ class Desk:
                 shown if has_theory(config) or config.theory.spectrum else 0,
                 opening(config, parts.device),
             )  # fmt: skip
+            if config.figures:
+                self.picture = LivePicture(config, self.board.add_image)
 
     @property
     def last_step(self) -> int:
@@ -120,8 +124,23 @@ class Desk:
             self.board.record(look)
         if self.checks is not None:
             self.checks.record(look)
-        self.trajectory.record(look)  # last: a look is complete once it is there
+        self.trajectory.record(look)  # a look is complete once it is there
+        if self.picture is not None:
+            self.picture.record(look, self.arrays)
+
+    def arrays(self) -> dict[str, Array]:
+        """Those of trajectory.npz, of the looks so far, the weights in all inputs."""
+        return self.trajectory.arrays(self._lift, self.parts.teacher.A.numpy())
 
     def close(self) -> None:
         if self.board is not None:
             self.board.close()
+
+    def _lift(self, W: Array) -> Array:
+        """(T, R', k, m) -> (T, R', k, d)."""
+        subspace = self.parts.subspace
+        if subspace is None:
+            return W
+        basis = subspace.basis[: W.shape[1]].numpy().astype(W.dtype)
+        lifted: Array = np.matmul(W, basis.swapaxes(-1, -2))
+        return lifted

@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 from rich.console import Console
@@ -140,7 +139,7 @@ def measure(
     """What came out of one job."""
     config = parts.config
     log.info("stopped after %d steps: %s", int(state.steps.max()), reason)
-    arrays = desk.trajectory.arrays(lambda W: _lift(parts, W), parts.teacher.A.numpy())
+    arrays = desk.arrays()
     if prediction is not None:
         half = prediction.T_direction.double()
         arrays["predicted_T_direction"] = half.where(half >= 0, math.nan).numpy()
@@ -325,12 +324,3 @@ def _theory_observer(parts: Experiment) -> TheoryObserver:
 def _on_host(parts: Experiment) -> tuple[ReLUStudent, torch.Tensor]:
     """Initial weights and target, where theory computes."""
     return parts.student.to("cpu", torch.float64), parts.A.to("cpu", torch.float64)
-
-
-def _lift(parts: Experiment, W: NDArray[Any]) -> NDArray[Any]:
-    """(T, R', k, m) -> (T, R', k, d)."""
-    if parts.subspace is None:
-        return W
-    basis = parts.subspace.basis[: W.shape[1]].numpy().astype(W.dtype)
-    lifted: NDArray[Any] = np.matmul(W, basis.swapaxes(-1, -2))
-    return lifted

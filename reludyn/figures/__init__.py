@@ -87,6 +87,14 @@ def draw(folder: Path, picture: str, replica: int = 0) -> list[Path]:
     return files
 
 
+def in_progress(run: Run, picture: str) -> tuple[str, Figure] | None:
+    """The picture that is named (of `all` the first one), of a run that is not at its end, and its
+    name; None where it is no picture of a replica that does not move."""
+    name = next(iter(OF_A_REPLICA)) if picture == ALL else picture
+    drawn = OF_A_REPLICA[name](run, 0) if name in OF_A_REPLICA and name != "animation" else None
+    return (name, drawn) if isinstance(drawn, Figure) else None
+
+
 def draw_sweep(folder: Path, picture: str) -> list[Path]:
     """The picture of a sweep that is named, if it is one, else that of its one or two keys; returns
     the files."""
