@@ -37,14 +37,13 @@ _WANTS_TRACE = os.environ.get("HYDRA_FULL_ERROR") == "1"
 def task(composed: DictConfig) -> str:
     """Run one job; returns why training stopped."""
     job = HydraConfig.get()
-    alone = job.mode == RunMode.RUN
+    alone, folder = job.mode == RunMode.RUN, Path(job.runtime.output_dir)
     try:
         config, digest = parse(composed), config_hash(composed)
         check_shared(config, launched().size)
         from reludyn.experiment import run  # imports torch
         from reludyn.training.distributed import ranks
 
-        folder = Path(job.runtime.output_dir)
         ranks().tell(OmegaConf.to_container(composed, resolve=True), folder, digest)
         stopped_because = run(config, digest, folder, alone)
     except FOR_THE_USER as error:
@@ -52,6 +51,13 @@ def task(composed: DictConfig) -> str:
             _fail(error)
         log.error("job %s: %s", job.job.num, explain(error, ["-m", *job.overrides.task]))
         raise  # one job of a sweep: the others go on
+    except KeyboardInterrupt:  # before training, or while files are written
+        if not alone:
+            raise  # the sweep says how to go on
+        from reludyn.recording import interruption  # imports rich
+
+        print("reludyn: interrupted", *interruption.left(folder), sep="\n", file=sys.stderr)
+        sys.exit(INTERRUPTED)
     if stopped_because == "interrupted":
         sys.exit(INTERRUPTED)
     if stopped_because == "diverged" and alone:
@@ -86,7 +92,7 @@ def _command() -> None:
     except FOR_THE_USER as error:
         _fail(error)
     except KeyboardInterrupt:
-        print("reludyn: interrupted; the run is not complete (no DONE)", file=sys.stderr)
+        print("reludyn: interrupted", file=sys.stderr)
         sys.exit(INTERRUPTED)
 
 

@@ -25,10 +25,10 @@ from reludyn.initialization import replica_scales
 from reludyn.notation import Loss, of_replicas
 from reludyn.pairing import PAIRED, Pairs, pair_neurons
 from reludyn.phases import classify, contraction_rate
-from reludyn.recording import bounds, results, run_files
+from reludyn.recording import bounds, events, interruption, results, run_files
 from reludyn.recording.look import Observer, kept_replicas
 from reludyn.recording.progress import ProgressReport
-from reludyn.recording.report import print_report
+from reludyn.recording.report import PLAIN, print_report
 from reludyn.recording.system import describe
 from reludyn.recording.theory import Checked, TheoryObserver
 from reludyn.risk import EmpiricalRisk
@@ -65,6 +65,8 @@ def run(config: Config, digest: str, folder: Path, alone: bool = True) -> Stoppe
     record = experiment(config, console, folder)
     pictures, summary = leave(record, digest, folder, began, alone)
     print_report(console, folder, summary, record.rows, pictures)
+    if record.reason == "interrupted":
+        console.print("\n".join(interruption.left(folder)), **PLAIN)
     return record.reason
 
 
@@ -80,8 +82,10 @@ def leave(
     run_files.write_csv(folder / "replicas.csv", results.COLUMNS, record.rows)
     if record.bounds is not None:
         run_files.write_csv(folder / "bounds.csv", bounds.COLUMNS, record.bounds.rows)
-    _survey(record, folder)
-    pictures = draw(folder, parts.config.picture) if parts.config.figures else []
+    pictures: list[Path] = []
+    if record.reason != "interrupted":
+        _survey(record, folder)
+        pictures = draw(folder, parts.config.picture) if parts.config.figures else []
     summary = record.summary | {"wall_seconds": time.perf_counter() - began}
     run_files.write_json(folder / "summary.json", summary)
     if parts.config.logger.name == "tensorboard":
@@ -96,8 +100,8 @@ def experiment(config: Config, console: Console, folder: Path | None = None) -> 
     parts = build(config)
     _say_where(parts)
     with closing(Desk(parts, folder)) as desk:
-        state, reason = follow(parts, console, desk)
-    return measure(parts, state, reason, desk, _predict(parts))
+        state, reason, prediction = follow(parts, console, desk, folder)
+    return measure(parts, state, reason, desk, prediction)
 
 
 @dataclass(frozen=True)
@@ -128,8 +132,8 @@ class Together:
 def train_together(configs: Sequence[Config], console: Console) -> Together:
     """Train several jobs as one batch (`reludyn.assembly.build`)."""
     parts, looks = build(*configs), Looks()
-    state, reason = follow(parts, console, looks)
-    return Together(parts, state, reason, looks, _predict(parts))
+    state, reason, prediction = follow(parts, console, looks)
+    return Together(parts, state, reason, looks, prediction)
 
 
 def measure(
@@ -148,6 +152,8 @@ def measure(
         pairs = pair_neurons(state.student)
         arrays["partner"] = pairs.partner.cpu().numpy()
     rows = replica_rows(parts, state, reason, arrays, prediction, pairs)
+    for line in events.of_rows(rows):
+        log.info(line)
     summary: dict[str, object] = {
         "version": __version__,
         "experiment": config.name,
@@ -171,28 +177,31 @@ def measure(
 
 
 def follow(
-    parts: Experiment, console: Console, instrument: Instrument
-) -> tuple[State, StoppedBecause]:
-    """Train under the eyes of an instrument."""
+    parts: Experiment, console: Console, instrument: Instrument, folder: Path | None = None
+) -> tuple[State, StoppedBecause, Prediction | None]:
+    """Predict, and train under the eyes of an instrument. The folder is where the files will be."""
     trainer, objective = parts.config.trainer, parts.objective
     observer = Observer(
         objective.risk, parts.A, parts.student, [job.share for job in parts.jobs],
         objective.beside, trainer.observables == "full", objective.test, _theory_observer(parts),
     )  # fmt: skip
-    with ProgressReport(console, trainer.steps, parts.student.replicas) as progress:
+    seconds = math.inf if trainer.max_seconds is None else trainer.max_seconds
+    with ProgressReport(console, steps_of(trainer), seconds) as progress:
+        progress.expect(prediction := _predict(parts))
 
         def look(state: State) -> None:
             seen = observer.look(state)
-            progress.record(seen)
             instrument.record(seen)
+            progress.record(seen)
 
-        seconds = math.inf if trainer.max_seconds is None else trainer.max_seconds
         state, reason = train(
-            parts.engine, parts.student, steps_of(trainer), look, seconds, ranks()
+            parts.engine, parts.student, steps_of(trainer), look, seconds, ranks(), progress.made
         )
+        if reason == "interrupted":
+            progress.say(interruption.announced(int(state.steps.max()), len(parts.jobs), folder))
         if instrument.last_step != int(state.steps.max()):  # interrupted before it was looked at
             look(state)
-    return state, reason
+    return state, reason, prediction
 
 
 def replica_rows(

@@ -36,11 +36,6 @@ class Clocks(NamedTuple):
     growth: Tensor
     converged: Tensor
 
-    @property
-    def phase(self) -> Tensor:
-        """Index into PHASES, (R,)."""
-        return (self.align >= 0).long() + (self.growth >= 0).long()
-
 
 def aligned(student: ReLUStudent, A: Tensor) -> Tensor:
     """max_i theta_i <= pi/20, (..., R), through cosines; a zero vector is not aligned."""

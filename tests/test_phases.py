@@ -257,13 +257,13 @@ def test_growth_waits_for_alignment_and_keeps_the_first_time() -> None:
             steps = torch.arange(start, start + b).unsqueeze(-1)
             yes = torch.ones(b, 1, dtype=torch.bool)
             clocks = rule.tick(clocks, steps, iterates, yes, ~yes)
-            times.append((start, b, int(clocks.align), int(clocks.growth), int(clocks.phase)))
+            times.append((start, b, int(clocks.align), int(clocks.growth)))
             start += b
         nothing = rule.tick(never, steps, iterates, ~yes, yes)
         assert nothing == never  # what has not been made does not count
     assert times == [
-        (0, 1, -1, -1, 0), (1, 1, 1, -1, 1), (2, 1, 1, 2, 2), (3, 1, 1, 2, 2), (4, 1, 1, 2, 2),
-        (0, 2, 1, -1, 1), (2, 3, 1, 2, 2), (0, 5, 1, 2, 2),
+        (0, 1, -1, -1), (1, 1, 1, -1), (2, 1, 1, 2), (3, 1, 1, 2), (4, 1, 1, 2),
+        (0, 2, 1, -1), (2, 3, 1, 2), (0, 5, 1, 2),
     ]  # fmt: skip
 
 

@@ -351,6 +351,7 @@ def test_the_checkpoint_knows_where_it_is(ensemble: Finished) -> None:
 def thinned(T: int, R: int, k: int, limit: int, kept: int = 2) -> Arrays:
     """The arrays of T looks of random numbers, in three inputs."""
     draw, trajectory = np.random.default_rng(0), Trajectory(T, inputs=3, limit=limit)
+    never = np.full(R, -1)
     for step in range(T):
         per_replica = {name: draw.random(R) for name in ("loss", "loss_linear")}
         neurons = {name: draw.random((R, k)) for name in ("w_norm", "v_norm", "imbalance")}
@@ -359,7 +360,8 @@ def thinned(T: int, R: int, k: int, limit: int, kept: int = 2) -> Arrays:
             full={}, loss_rectification=draw.random(R),
             loss_population=None, beside=Beside(),
             angle_to_target=draw.random((R, k)), angle_between=draw.random((R, k, k)),
-            phase=np.zeros(R), W=draw.random((kept, k, 3)), V=draw.random((kept, 1, k)),
+            T_align=never, T_growth=never, T_converged=never, diverged=never >= 0,
+            W=draw.random((kept, k, 3)), V=draw.random((kept, 1, k)),
             **per_replica, **neurons,
         )  # fmt: skip
         trajectory.record(look)

@@ -44,17 +44,18 @@ def shares_of(counts: Sequence[int], keep: int) -> list[Share]:
 class Look:
     """R replicas at one iteration; a replica that has stopped keeps its last values.
 
-    steps, times, going (R,): the iterations that each has made, the time t it has reached (mu step,
-    or the sum of its step sizes), whether it goes on. Losses (R,); norms, angles in radians and
-    imbalance (R, k); angle_between (R, k, k) for k <= 16; phase (R,) indexes
-    `reludyn.phases.PHASES`; `full` holds the observables of the full tier by name, each (R, ...);
-    `beside` what theory says; W, V the weights of the replicas whose weights are kept, in the
-    coordinates of the run.
+    steps, times, going, diverged (R,): the iterations that each has made, the time t it has reached
+    (mu step, or the sum of its step sizes), whether it goes on, whether it has diverged. Losses
+    (R,); norms, angles in radians and imbalance (R, k); angle_between (R, k, k) for k <= 16;
+    T_align, T_growth, T_converged (R,) the iterations at which each event first held, -1: not yet;
+    `full` holds the observables of the full tier by name, each (R, ...); `beside` what theory says;
+    W, V the weights of the replicas whose weights are kept, in the coordinates of the run.
     """
 
     steps: Array
     times: Array
     going: Array
+    diverged: Array
     loss: Array
     loss_linear: Array
     loss_rectification: Array
@@ -64,7 +65,9 @@ class Look:
     angle_to_target: Array
     angle_between: Array | None
     imbalance: Array
-    phase: Array
+    T_align: Array
+    T_growth: Array
+    T_converged: Array
     full: Mapping[str, Array]
     beside: Beside
     W: Array
@@ -78,6 +81,11 @@ class Look:
     @property
     def time(self) -> float:
         return float(self.times.max())
+
+    @property
+    def phase(self) -> Array:
+        """Index into `reludyn.phases.PHASES`, (R,)."""
+        return (self.T_align >= 0).astype(int) + (self.T_growth >= 0)
 
     @property
     def running(self) -> int:
@@ -125,6 +133,7 @@ class Observer:
             steps=steps,
             times=_host(state.time),
             going=_host(state.running),
+            diverged=_host(state.diverged),
             loss=_host(loss.total),
             loss_linear=_host(loss.linear),
             loss_rectification=_host(loss.rectification),
@@ -134,7 +143,9 @@ class Observer:
             angle_to_target=_host(order_parameters.angle_to_target(student, self.A)),
             angle_between=_host(pairwise_angle(student.W)) if narrow else None,
             imbalance=_host(order_parameters.imbalance(student)),
-            phase=_host(state.clocks.phase),
+            T_align=_host(state.clocks.align),
+            T_growth=_host(state.clocks.growth),
+            T_converged=_host(state.clocks.converged),
             full=self._full(state),
             beside=Beside() if self.theory is None else self.theory.look(state, self._at(steps)),
             W=_host(kept.W),

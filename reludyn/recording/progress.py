@@ -1,41 +1,60 @@
-"""What a person sees while a run goes on: a bar in a terminal, a few plain lines elsewhere."""
+"""What a person sees while a run goes on: in a terminal a bar, with lines above it for what has
+happened; elsewhere nothing, and the log has a line every few seconds."""
 
 from __future__ import annotations
 
+import logging
 import math
+import sys
 import time
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+import numpy as np
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
 
 from reludyn.phases import PHASES
-from reludyn.recording.look import Look
+from reludyn.recording import events
+from reludyn.recording.look import Array, Look
+from reludyn.recording.pace import Pace
+from reludyn.recording.report import PLAIN
+from reludyn.theory.predictions import Prediction
 
-EVERY = 10.0  # seconds between plain lines
+log = logging.getLogger(__name__)
+EVERY = 10.0  # seconds between lines of the log
+WIDTH = 40  # of the bar, where there is room
 
 
 class ProgressReport:
-    """Follows a run of at most `steps` iterations and R replicas; a context manager."""
+    """Follows a run that is looked at after `looks` iterations, the last of them at its end, and
+    that lasts at most `seconds`; a context manager.
 
-    def __init__(self, console: Console, steps: int, replicas: int) -> None:
-        self.console, self.steps, self.replicas = console, steps, replicas
-        self.began = time.monotonic()
-        self.spoke = -math.inf
-        self.bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(20),
-            TextColumn("{task.completed:,.0f}/{task.total:,.0f} steps"),
-            TextColumn("{task.fields[status]}"),
-            TimeRemainingColumn(elapsed_when_finished=True),
-            console=console,
-            disable=not console.is_terminal,
-            transient=True,
-        )
-        self.task = self.bar.add_task("training", total=steps, status="")
+    A step is one iteration of all replicas. The bar says how many have been made, how many a second
+    at present, the loss of the last look (the median over replicas), and how long it takes at most
+    at this pace: a run may converge before. Below it stands the phase, or how many replicas are in
+    each.
+    """
+
+    def __init__(self, console: Console, looks: Sequence[int], seconds: float = math.inf) -> None:
+        self.console, self.steps, self.pace = console, looks[-1], Pace(looks[-1], len(looks) - 1)
+        self.shown = console.is_terminal and not console.quiet
+        self.predicted: Mapping[str, Array] = {}
+        self.look: Look | None = None  # the last one
+        self.said: set[str] = set()  # events
+        self.spoke, self.end = time.monotonic(), math.inf
+        self.seconds = seconds
+        self.live = Live(
+            get_renderable=self._bar, console=console, transient=True,
+            redirect_stderr=sys.stderr.isatty(),
+        )  # fmt: skip
 
     def __enter__(self) -> ProgressReport:
-        self.bar.start()
+        if self.shown:
+            self.live.start()
         return self
 
     def __exit__(
@@ -44,23 +63,91 @@ class ProgressReport:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.bar.stop()
+        self.live.stop()
+        if kind is None and self.look is not None and self.shown:
+            look = self.look
+            for line in events.lines(_reached(look), self.predicted, look.diverged, self.said):
+                self.say(line)
+
+    def expect(self, prediction: Prediction | None) -> None:
+        """What theory says of the run, before it begins."""
+        if prediction is not None:
+            self.predicted = {name: getattr(prediction, name).numpy() for name in events.EVENTS}
 
     def record(self, look: Look) -> None:
-        status = self.status(look)
-        self.bar.update(self.task, completed=look.step, status=status)
-        now = time.monotonic()
-        if not self.console.is_terminal and now - self.spoke >= EVERY:
-            self.spoke = now
-            self.console.print(
-                f"step {look.step:,}/{self.steps:,}  {status}  {now - self.began:.0f} s",
-                soft_wrap=True,
-            )
+        """A look, the last of its instruments; an event that all replicas have met is said."""
+        if self.look is None:
+            self.end = time.monotonic() + self.seconds
+            self.pace.made(0)
+        else:
+            self.pace.look()
+        self.look = look
+        for name, reached in _reached(look).items():
+            if self.shown and name not in self.said and (reached >= 0).all():
+                self.said.add(name)
+                self.say(events.line(name, reached, self.predicted.get(name)))
 
-    def status(self, look: Look) -> str:
-        """`alignment  loss 4.9e-01`, or how many replicas are in each phase."""
-        loss = f"loss {float(look.loss[0]):.1e}"
-        if self.replicas == 1:
-            return f"{PHASES[int(look.phase[0])]}  {loss}"
-        counts = [f"{int((look.phase == p).sum()):,}" for p in range(len(PHASES))]
-        return f"{'/'.join(counts)} in phase 1/2/3"
+    def made(self, steps: int) -> None:
+        """So many iterations."""
+        self.pace.made(steps)
+        now = time.monotonic()
+        if not self.shown and now - self.spoke >= EVERY and self.look is not None:
+            self.spoke = now
+            log.info("step %s; %s", ", ".join(self._numbers(self.look)), self._phases(self.look))
+
+    def say(self, line: str) -> None:
+        """A line on the console, above the bar."""
+        self.console.print(line, **PLAIN)
+
+    @property
+    def _step(self) -> int:
+        return self.steps - self.pace.steps
+
+    def _numbers(self, look: Look) -> list[str]:
+        """`1,234/3,000`, `567 steps/s`, `loss 4.9e-01`, `at most 0:00:03`."""
+        rate, finite = self.pace.rate, look.loss[np.isfinite(look.loss)]
+        loss = f"{np.median(finite) if len(finite) else math.nan:.1e}"
+        numbers = [f"{self._step:,}/{self.steps:,}", f"median loss {loss}"]
+        if len(look.loss) == 1:
+            numbers[1] = f"loss {loss}"
+        if rate > 0:
+            numbers.insert(1, f"{rate:,.0f} steps/s" if rate >= 10 else f"{rate:.2g} steps/s")
+            left = min(self.pace.left, self.end - time.monotonic())
+            numbers.append(f"at most {_clock(left)}")
+        return numbers
+
+    def _phases(self, look: Look) -> str:
+        """`growth, predicted to end at 175`, or how many replicas have come how far."""
+        if len(look.loss) == 1:
+            (phase,) = look.phase
+            name = [*events.EVENTS][phase]
+            verb = "converge" if name == "T_converged" else "end"
+            known = self.predicted.get(name, np.array([-1]))[0]
+            return PHASES[phase] + (f", predicted to {verb} at {known:,}" if known >= 0 else "")
+        counts = {name: look.going & (look.phase == p) for p, name in enumerate(PHASES)}
+        counts |= {"converged": look.T_converged >= 0, "diverged": look.diverged}
+        counts["stationary"] = ~np.any([*counts.values()], axis=0)
+        return ", ".join(f"{name} {on.sum():,}" for name, on in counts.items() if on.any())
+
+    def _bar(self) -> Group:
+        """Two rows that fit in 80 columns."""
+        if (look := self.look) is None:
+            return Group(Text("setting up"))
+        row = Table.grid(padding=(0, 1))
+        row.add_column()
+        bar = ProgressBar(self.steps, self._step, WIDTH)
+        cells = [Text(text, no_wrap=True) for text in self._numbers(look)]
+        for _ in cells:
+            row.add_column(no_wrap=True)
+        row.add_row(bar, *cells)
+        return Group(row, Text(self._phases(look), no_wrap=True, overflow="ellipsis"))
+
+
+def _reached(look: Look) -> dict[str, Array]:
+    return {name: getattr(look, name) for name in events.EVENTS}
+
+
+def _clock(seconds: float) -> str:
+    """`0:01:23`."""
+    minutes, rest = divmod(max(0, round(seconds)), 60)
+    return f"{minutes // 60}:{minutes % 60:02}:{rest:02}"

@@ -30,8 +30,6 @@ def print_report(
     console.print(table)
     events = folder if (folder / "tensorboard").exists() else None
     print_places(console, [("files", folder)], pictures, events)
-    if summary["stopped_because"] == "interrupted":
-        console.print("interrupted: what had been reached is saved; there is no DONE", **PLAIN)
 
 
 def print_places(

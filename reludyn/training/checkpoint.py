@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import torch
@@ -37,5 +38,7 @@ def save_checkpoint(path: Path, state: State, basis: Tensor | None, digest: str)
     }
     # of a part of a batch the whole would be saved
     on_host = {n: x.cpu().clone() if isinstance(x, Tensor) else x for n, x in content.items()}
+    whole = io.BytesIO()  # torch ends the process where it cannot finish a file
+    torch.save(on_host, whole)
     with atomic(path) as file:
-        torch.save(on_host, file)
+        file.write(whole.getbuffer())

@@ -29,8 +29,10 @@ def train(
     look: Callable[[State], None],
     max_seconds: float = math.inf,
     ranks: Ranks = ALONE,
+    made: Callable[[int], None] = lambda steps: None,
 ) -> tuple[State, StoppedBecause]:
-    """Descend from `student`, calling `look` at the given iterations (the first one is 0).
+    """Descend from `student`, calling `look` at the given iterations (the first one is 0), and
+    `made` after every stretch with its number of iterations.
 
     Ends once every replica has stopped, after the last look, after max_seconds, where the update
     rule cannot go on, or with Ctrl-C: the state returned is that of the last completed stretch.
@@ -43,16 +45,18 @@ def train(
         for here, there in pairwise(looks):
             if not state.running.any():
                 break
-            step = here
-            while step < there and state.running.any():
+            step, going = here, True
+            while going and step < there:
                 late = time.monotonic() - began > max_seconds
                 stretch = ranks.agree(0 if late else min(pace, there - step), state)
                 if stretch <= 0:
                     return state, "max_seconds" if stretch == 0 else "interrupted"
                 clock = time.monotonic()
                 state = engine.advance(state, stretch)
+                going = bool(state.running.any())  # waits for the device
                 step += stretch
                 pace = _pace(stretch, time.monotonic() - clock)
+                made(stretch)
             look(state)
     except KeyboardInterrupt:
         return state, "interrupted"

@@ -1,0 +1,30 @@
+"""What Ctrl-C is answered with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from shlex import quote
+
+from reludyn.recording.report import relative
+
+SAVED = ("checkpoints/last.pt", "trajectory.npz", "replicas.csv", "summary.json")
+
+
+def announced(step: int, jobs: int, folder: Path | None) -> str:
+    """At once: what happens now. Without a folder: where there is none, or one for each job."""
+    of = "" if jobs == 1 else f" by {jobs:,} jobs (Ctrl-C again: leave it)"
+    where = "" if folder is None else f" to {relative(folder)}"
+    return f"interrupted at step {step:,}: writing what was reached{of}{where}"
+
+
+def left(folder: Path) -> list[str]:
+    """Then, in lines: what is there now of a run, and what can be made of it."""
+    saved = [name for name in SAVED if (folder / name).exists()]
+    if not saved:
+        return ["nothing was saved"]
+    lines = [f"saved    {', '.join(saved)}"]
+    if not (folder / "DONE").exists():
+        lines[0] += " (no DONE: the run is not complete)"
+    if "trajectory.npz" in saved:
+        lines.append(f"draw     reludyn-figures {quote(str(relative(folder)))}")
+    return lines
