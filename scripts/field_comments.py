@@ -1,4 +1,4 @@
-"""An extension of Griffe: the comment behind a field of a class describes it in the API reference."""
+"""An extension of Griffe: the comment behind a field of a class describes it on docs/api.md."""
 
 from __future__ import annotations
 

@@ -28,7 +28,10 @@ def on_page_content(html: str, *, page: Any, **_: Any) -> str:
 
 
 def mathml(formula: str, display: str) -> str:
-    """<math> for a formula. Raises ValueError for a command that latex2mathml does not know."""
+    """<math> for a formula. Raises ValueError for a command that latex2mathml does not know, and
+    for braces that are left open."""
+    if formula.count("{") != formula.count("}"):
+        raise ValueError("braces do not match")
     paired = BARS.sub(lambda bar: rf"\left{bar[1]}" if bar[1] else rf"\right{bar[2]}", formula)
     drawn: str = convert(paired, display=display)
     if unknown := re.search(r"\\\w*", drawn):  # it is copied

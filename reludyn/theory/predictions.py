@@ -133,8 +133,8 @@ def _predict_rays(
 
 
 def effective_sign(student: ReLUStudent, A: Tensor) -> Tensor:
-    """sign(v_i + w_i.a/|a|), (R, k), for r = 1: +1 where neuron i ends on the ray +a if the scale is
-    small, -1 where on -a."""
+    """sign(v_i + w_i.a/|a|), (R, k), for r = 1: if the scale is small, neuron i ends on the ray +a
+    where it is +1, on -a where it is -1."""
     along, _ = along_and_across(student.W, A[..., :1, :])
     return torch.sign(student.V[:, 0] + along)
 
