@@ -11,7 +11,7 @@ export PIP_CONSTRAINT := $(PINS)
 export PIP_BUILD_CONSTRAINT := $(PINS)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: train test test-ray paper bench lint reference clean help
+.PHONY: train test test-ray paper bench lint reference docs clean help
 
 help:
 	@echo "make train   run the main experiment      ARGS='init.scale=1e-8 seed=7' changes it"
@@ -21,6 +21,7 @@ help:
 	@echo "make bench   this project against plain PyTorch and JAX   ARGS='--quick'"
 	@echo "make lint    ruff, mypy"
 	@echo "make reference   write docs/reference.md anew"
+	@echo "make docs    build the documentation site, strictly, into site/"
 	@echo "make clean   remove the environment (outputs/ stays)"
 	@echo "PYTHON=python3.12 chooses an interpreter (3.10 or later)"
 
@@ -47,6 +48,12 @@ lint: $(VENV)/.ready-test
 reference: $(VENV)/.ready
 	$(BIN)/python scripts/reference.py
 
+docs: export NO_MKDOCS_2_WARNING := 1
+docs: $(VENV)/.ready-docs
+	@$(BIN)/mkdocs build --quiet
+	@echo "site     $(CURDIR)/site/index.html"
+	@echo "search   works on a server: $(BIN)/python -m http.server --bind 127.0.0.1 --directory site"
+
 clean:
 	rm -rf $(VENV)
 
@@ -67,6 +74,11 @@ $(VENV)/.ready-test: $(VENV)/.ready
 $(VENV)/.ready-ray: $(VENV)/.ready-test
 	@echo "installing Ray into $(VENV) (once)"
 	@$(BIN)/python -m pip install --quiet --editable '.[test,ray]'
+	@touch $@
+
+$(VENV)/.ready-docs: $(VENV)/.ready
+	@echo "installing MkDocs into $(VENV) (once)"
+	@$(BIN)/python -m pip install --quiet --editable '.[docs]'
 	@touch $@
 
 $(VENV)/.ready-bench: $(VENV)/.ready

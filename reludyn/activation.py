@@ -12,7 +12,7 @@ from torch import Tensor
 class LeakyReLU:
     """phi(z) = z for z > 0, s z otherwise, with slope s in [0, 1]: 0 is ReLU, 1 the identity.
 
-    phi(z) = odd z + even |z| with odd = (1 + s)/2, even = (1 - s)/2: all closed forms need these
+    phi(z) = odd z + even |z| with odd = (1 + s)/2, even = (1 - s)/2: the closed forms need these
     two numbers only.
     """
 

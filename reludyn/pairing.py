@@ -20,7 +20,7 @@ class Pairs(NamedTuple):
     partner: Tensor  # index of the other neuron
     residual: Tensor  # sqrt(|w_i + w_j|^2 + |v_i + v_j|^2)
     hidden_cosine: Tensor  # of the angle between w_i and w_j: -1 for a perfect pair
-    output_cosine: Tensor  # between v_i and v_j
+    output_cosine: Tensor  # of the angle between v_i and v_j
 
 
 def pair_neurons(student: ReLUStudent) -> Pairs:

@@ -23,10 +23,10 @@ import numpy as np
 import pytest
 from clusters import alone, lacking, slurm
 from conftest import COMMAND, QUICK, Composer, Finished, refused, run_command
+from documents import LAUNCHED
 from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.plugins import Plugins
-from test_readme import LAUNCHED
 
 from reludyn.errors import ConfigError, StuckError
 from reludyn.launchers import cores, prepare
@@ -54,7 +54,7 @@ def launcher_of(command: str) -> str:
 
 
 def resized(command: str, sizes: Sequence[str]) -> list[str]:
-    """A command of the README with other seeds, replicas and steps."""
+    """A command of the documents with other seeds, replicas and steps."""
     names = {size.partition("=")[0] for size in sizes}
     words = [word for word in shlex.split(command)[1:] if word.partition("=")[0] not in names]
     return [*words, *sizes]
@@ -107,7 +107,7 @@ def launch(launcher: str, words: list[str], where: Path, **environment: str) -> 
 
 @pytest.fixture(scope="module")
 def sweep(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Sweep]:
-    """What the README says for a launcher, with other seeds; `basic` is the one without."""
+    """What the pages say for a launcher, with other seeds; `basic` is the one without."""
 
     @cache
     def run(launcher: str) -> Sweep:
@@ -163,7 +163,7 @@ def assert_summaries_agree(one: Path, other: Path) -> None:
     assert a == b
 
 
-def test_the_readme_launches_a_sweep_by_each() -> None:
+def test_the_pages_launch_a_sweep_by_each() -> None:
     assert set(SWEPT) == set(LAUNCHERS)
 
 
@@ -246,7 +246,7 @@ def test_the_jobs_share_the_cores(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("command", [c for c in LAUNCHED if c not in SWEPT.values()])
-def test_a_sweep_of_the_readme_finishes(command: str, tmp_path: Path) -> None:
+def test_a_sweep_of_the_pages_finishes(command: str, tmp_path: Path) -> None:
     """With few steps; a number of threads that the user sets wins."""
     words = resized(command, SMALL)
     swept = launch(launcher_of(command), words, tmp_path / "run", OMP_NUM_THREADS="2")
@@ -318,7 +318,7 @@ def test_ctrl_c_ends_a_sweep_and_its_processes(tmp_path: Path) -> None:
             os.killpg(running.pid, signal.SIGKILL)
 
 
-def test_the_million_seeds_of_the_readme_are_a_million() -> None:
+def test_the_million_seeds_of_the_pages_are_a_million() -> None:
     commands = [command for command in LAUNCHED if "range(" in command]
     assert commands
     for command in commands:

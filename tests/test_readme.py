@@ -2,57 +2,29 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
 import shutil
 import subprocess
-import sys
 import time
 import urllib.request
 from pathlib import Path
 
 import pytest
 from conftest import drawn, run_command
-
-ROOT = Path(__file__).parents[1]
-BIN = Path(sys.executable).parent
-
-
-def blocks(document: str, language: str) -> list[str]:
-    text = (ROOT / document).read_text()
-    return re.findall(rf"^```{language}\n(.*?)^```", text, flags=re.DOTALL | re.MULTILINE)
-
-
-def commands(document: str) -> list[str]:
-    lines = "".join(blocks(document, "bash")).splitlines()
-    return [line.split("  #")[0].strip() for line in lines if line.strip()]
-
+from documents import BIN, MAKES, OTHERS, ROOT, TENSORBOARD, blocks, commands, shell
 
 PRINTED = [  # by the snippets of the README, in order
     ["0.0"],
     ["tensor([0.2500]", "3.5000", "['non_strict_saddle']", "tensor([[1, 0]])"],
-    ["'T_converged': 269.0", "loss 0.5 -> 9.3e-05 at step 269"],
 ]
-SWEEPS = [c for c in commands("README.md") if c.startswith("reludyn ")]
-# run by tests/test_launchers.py: they need a plugin, or a cluster
-LAUNCHED = [c for c in SWEEPS if "hydra/launcher=" in c and "launcher=fused" not in c]
-RUNS = [c for c in SWEEPS if c not in LAUNCHED]
-MAKES = [c for name in ("README.md", "CONTRIBUTING.md") for c in commands(name) if "make" in c]
-OTHERS = [c for c in commands("README.md") if c not in SWEEPS and c not in MAKES]
+RUNS = [c for c in commands("README.md") if c.startswith("reludyn ")]
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where a reader of the README works: the runs of earlier commands are there for later ones."""
     return tmp_path_factory.mktemp("reader")
-
-
-def shell(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    env = os.environ | {"PATH": f"{BIN}:{os.environ['PATH']}", "COLUMNS": "100"}
-    return subprocess.run(
-        command, shell=True, cwd=folder, env=env, capture_output=True, text=True, check=False
-    )
 
 
 def test_a_command_is_typed_as_it_stands(folder: Path) -> None:
@@ -85,39 +57,20 @@ def test_a_snippet_of_the_readme_runs(
     assert [text for text in expected if text not in printed] == []
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("command", commands("docs/theory.md"))
-def test_a_run_of_the_theory_page_finishes(command: str, folder: Path) -> None:
-    """With fewer replicas and steps."""
-    words = [w for w in shlex.split(command) if not w.startswith(("replicas=", "trainer.steps="))]
-    done = run_command(folder, *words[1:], "replicas=20", "trainer.steps=200")
-    assert done.code == 0, done.err
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("command", commands("docs/scale.md"))
-def test_a_run_of_several_processes_finishes(command: str, folder: Path) -> None:
-    """With fewer samples and steps."""
-    words = [w for w in command.split() if not w.startswith(("data.samples=", "trainer.steps="))]
-    small = ["data.samples=9000", "trainer.steps=3", "figures=false", "hydra.run.dir=ranks"]
-    done = shell(" ".join([*words, *small]), folder)
-    assert done.returncode == 0, done.stderr
-    assert (folder / "ranks" / "DONE").exists()
-
-
-@pytest.mark.parametrize("command", sorted(set(MAKES)))
+@pytest.mark.parametrize("command", MAKES)
 def test_a_make_target_exists(command: str) -> None:
     """Only planned, not run: `make test` is what runs this test."""
     if not shutil.which("make"):
         pytest.skip("make is not installed")
     planned = shell(f"{command} --dry-run", ROOT)
     assert planned.returncode == 0, planned.stderr
-    assert re.search(r"bin/(reludyn|python -m pytest|python scripts|ruff)", planned.stdout)
+    assert re.search(r"bin/(reludyn|python -m pytest|python scripts|ruff|mkdocs)", planned.stdout)
 
 
 def test_the_other_commands_of_the_readme_are_known() -> None:
     """A command that is added needs a test of its own."""
-    assert OTHERS == ["tensorboard --logdir outputs --host 127.0.0.1"]
+    known = [*RUNS, *MAKES, *OTHERS]
+    assert [c for c in commands("README.md", "CONTRIBUTING.md") if c not in known] == []
 
 
 @pytest.mark.slow
@@ -126,7 +79,7 @@ def test_tensorboard_finds_the_runs(folder: Path) -> None:
     log = folder / "tensorboard.log"
     with log.open("w") as file:
         server = subprocess.Popen(
-            [BIN / "tensorboard", *OTHERS[0].split()[1:], "--port", "0"],
+            [BIN / "tensorboard", *TENSORBOARD.split()[1:], "--port", "0"],
             cwd=folder, stdout=file, stderr=subprocess.STDOUT,
         )  # fmt: skip
     try:

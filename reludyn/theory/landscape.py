@@ -27,7 +27,7 @@ class Plane(NamedTuple):
 
 
 def loss_on_plane(risk: PopulationRisk, plane: Plane, x: Tensor, y: Tensor) -> Tensor:
-    """The loss at all pairs of coordinates x (X,) and y (Y,): (X, Y)."""
+    """The loss at the points origin + x one + y other of a plane, for x (X,), y (Y,): (X, Y)."""
     k, d = plane.origin.W.shape
     origin, one, other = (flatten(layers) for layers in plane)
     rows = max(1, NUMBERS // (len(y) * len(origin)))
@@ -39,7 +39,7 @@ def loss_on_plane(risk: PopulationRisk, plane: Plane, x: Tensor, y: Tensor) -> T
 
 
 def loss_on_line(risk: PopulationRisk, origin: Gradient, direction: Gradient, x: Tensor) -> Tensor:
-    """The loss at origin + x direction, for x (X,): (X,)."""
+    """The loss at origin + x direction, W (k, d) and V (r, k) each, for x (X,): (X,)."""
     plane = Plane(origin, direction, direction)
     return loss_on_plane(risk, plane, x, torch.zeros(1).to(x))[:, 0]
 

@@ -33,15 +33,15 @@ class Prediction:
     """What theory says of R replicas; of r > 1 only T_align and T_direction."""
 
     T_align: Tensor  # (R,) iterations; -1: not within the steps, or not known
-    T_growth: Tensor
-    T_converged: Tensor
-    T_direction: Tensor  # (R, r) singular direction j of A is half learned; r = 1: a
-    outcome: list[Outcome | None]
+    T_growth: Tensor  # (R,) as T_align
+    T_converged: Tensor  # (R,) as T_align
+    T_direction: Tensor  # (R, r) when singular direction j of A is half learned; r = 1: a
+    outcome: list[Outcome | None]  # R words, as in replicas.csv; None: not known
     signs: Tensor  # (R, k) the sign of v_i in the end, its basin; 0: not known
     saddle_c: Tensor  # (R,) c of a saddle (0: all neurons end on +a, -1: on -a); else NaN
     rate: Tensor  # (R,) slowest factor an iteration near a minimum; else NaN
-    v_end: Tensor  # (R, k) v_i in the end, and the part of w_i along a: the limit, or how far the
-    w_end: Tensor  # theory was followed; NaN: not known
+    v_end: Tensor  # (R, k) v_i in the end, or as far as theory was followed; NaN: not known
+    w_end: Tensor  # (R, k) the part of w_i along a, as v_end
 
     def of(self, replicas: slice) -> Prediction:
         """That of some replicas."""
@@ -52,9 +52,11 @@ def predict(
     student: ReLUStudent, A: Tensor, lr: Own, tolerance: Own, steps: int,
     activation: LeakyReLU = RELU,
 ) -> Prediction:  # fmt: skip
-    """The prediction for initial weights W (R, k, d), V (R, r, k) and A (r, d), or one a replica
-    (R, r, d): what happens within the steps and, for r = 1, within the time 300/|a| after the
-    linear part."""
+    """The prediction for initial weights W (R, k, d), V (R, r, k) and A (r, d): what happens within
+    the steps and, for r = 1, within the time 300/|a| after the linear part.
+
+    Each replica may have its own setting: A (R, r, d), lr (R,), tolerance (R,).
+    """
     if A.shape[-2] > 1:
         align, direction = LinearPhase(student, A, lr, activation).times(steps)
         never, unknown = torch.full_like(align, -1), torch.full(align.shape, math.nan)
@@ -131,7 +133,8 @@ def _predict_rays(
 
 
 def effective_sign(student: ReLUStudent, A: Tensor) -> Tensor:
-    """sign(v_i + <w_i, a>/|a|), (R, k): the ray on which neuron i ends if the scale is small."""
+    """sign(v_i + w_i.a/|a|), (R, k), for r = 1: if the scale is small, neuron i ends on the ray +a
+    where it is +1, on -a where it is -1."""
     along, _ = along_and_across(student.W, A[..., :1, :])
     return torch.sign(student.V[:, 0] + along)
 
@@ -156,15 +159,15 @@ class Expected(NamedTuple):
 
 
 class Forecast(Protocol):
-    """A trajectory without training."""
+    """A trajectory without training, followed forwards."""
 
     def at(self, steps: Tensor) -> Expected:
         """At an iteration of each replica, (R,), not before the last one that was asked for."""
 
 
 def forecast(student: ReLUStudent, A: Tensor, lr: Own, activation: LeakyReLU = RELU) -> Forecast:
-    """The theory's trajectory from initial weights W (R, k, d), V (R, r, k) and A (r, d), or one a
-    replica (R, r, d)."""
+    """The theory's trajectory from initial weights W (R, k, d), V (R, r, k) and A (r, d); each
+    replica may have its own setting, as in `predict`."""
     if A.shape[-2] > 1:
         return _EarlyForecast(LinearPhase(student, A, lr, activation))
     theory = Theory(_target_norm(A), lr, activation)

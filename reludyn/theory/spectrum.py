@@ -26,7 +26,7 @@ class Spectrum:
     """Eigenvalues of R Hessians, ascending, each with its multiplicity; NaN where the risk is not
     twice differentiable.
 
-    values (R, n); multiplicity (R, n). `complete`: all of them, else only some at either end.
+    `values` (R, n), `multiplicity` (R, n); `complete`: all are there, else only some at either end.
     """
 
     values: Tensor
@@ -40,7 +40,7 @@ class Spectrum:
 
     @property
     def smallest(self) -> Tensor:
-        """(R,)."""
+        """The smallest one, (R,)."""
         return self.values[:, 0]
 
     def negative(self, tolerance: float = ZERO) -> Tensor:

@@ -41,11 +41,11 @@ DESCENT = 300  # iterations that they descend
 class StationaryPoints:
     """What R points are, and the evidence."""
 
-    kind: list[Kind]
-    reason: list[str]  # how the verdict is reached
+    kind: list[Kind]  # R words
+    reason: list[str]  # how each verdict is reached
     loss: Tensor  # (R,)
-    gradient: Tensor  # (R,) norm
-    spectrum: Spectrum
+    gradient: Tensor  # (R,) its norm
+    spectrum: Spectrum  # of the Hessian
     lower: Tensor  # (R,) lowest loss found nearby minus the loss; NaN where it was not looked for
     c: Tensor  # (R,) of Theorem 1's saddles; else NaN
     theorem: list[bool]  # whether the point belongs to the two families of Theorem 1
@@ -56,16 +56,19 @@ def identify(
 ) -> StationaryPoints:
     """What the points W (R, k, m), V (R, r, k) are; `inputs` = d as in `spectrum`.
 
-    not_stationary: the gradient is larger than 1e-7 s^(3/2), s the largest singular value of A.
-    global_minimum: the loss is zero (below 1e-9 |A|_F^2/2), and no loss is negative.
-    strict_saddle: an eigenvalue is below zero. Otherwise zero eigenvalues prove nothing: rescaling
-    a neuron makes one, so do rotations. What remains is, in this order,
-      - local_minimum, where r = 1 and all v_i have one sign: f = odd h + even g with |g| >= |h|, so
-        L >= (|a|^2/2) even^2/(odd^2 + even^2), its value there, as long as the signs last;
-      - local_minimum, where H has no more zero eigenvalues than symmetries (`symmetries`);
-      - non_strict_saddle, where descent from one of 32 points 0.1 sqrt(s) away, in random
-        directions of the null space, comes below the loss of the point;
-      - undecided, where it does not.
+    In this order,
+
+    - not_stationary: the gradient is larger than 1e-7 s^(3/2), s the largest singular value of A;
+    - global_minimum: the loss is zero (below 1e-9 |A|_F^2/2), and no loss is negative;
+    - strict_saddle: an eigenvalue is below zero. Otherwise zero eigenvalues prove nothing:
+      rescaling a neuron makes one, so do rotations;
+    - local_minimum, where r = 1 and all v_i have one sign: f = odd h + even g with |g| >= |h|, so
+      L >= (|a|^2/2) even^2/(odd^2 + even^2), its value there, as long as the signs last;
+    - local_minimum, where H has no more zero eigenvalues than symmetries (`symmetries`);
+    - non_strict_saddle, where descent from one of 32 points 0.1 sqrt(s) away, in random directions
+      of the null space, comes below the loss of the point;
+    - undecided, where it does not.
+
     (These verdicts are not in the paper, which counts points with signs that agree as saddles.)
     """
     if inputs is not None and inputs > risk.A.shape[1]:  # room across, for descent
