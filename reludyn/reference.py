@@ -1,4 +1,5 @@
-"""The reference of all keys, read off the settings and conf/: docs/reference.md."""
+"""What the documentation says of keys and tags, read off the program: docs/reference.md, and the
+tags in docs/glossary.md."""
 
 from __future__ import annotations
 
@@ -13,6 +14,7 @@ from omegaconf import OmegaConf
 from reludyn.config import OPTIONS, comment_of, conf_directory, prepare_hydra
 from reludyn.errors import show
 from reludyn.recording.observables import FULL
+from reludyn.recording.tags import TAGS
 from reludyn.settings import MISSING, Config
 
 _HEAD = """\
@@ -27,6 +29,23 @@ _TYPES: dict[Any, str] = {
     int: "integer", float: "number", bool: "`true` `false`", str: "text", type(None): "`null`",
 }  # fmt: skip
 _LIMITS = {"above": ">", "at_least": "≥", "below": "<", "at_most": "≤"}
+
+
+TAGS_FROM, TAGS_TO = "<!-- tags: begin -->\n", "<!-- tags: end -->\n"
+
+
+def with_tags(page: str) -> str:
+    """A page with the table of all tags of TensorBoard between its two marks."""
+    before, _, rest = page.partition(TAGS_FROM)
+    _, _, after = rest.partition(TAGS_TO)
+    rows = (f"| `{tag}` | {_cell(meaning)} |" for tag, meaning in TAGS.items())
+    table = "\n".join(["| tag | what it shows |", "|---|---|", *rows])
+    return f"{before}{TAGS_FROM}\n{table}\n\n{TAGS_TO}{after}"
+
+
+def _cell(text: str) -> str:
+    """Words of a table: bars would end the cell, stars would be emphasis."""
+    return text.replace("|", "\\|").replace("*", "\\*").replace("<", "&lt;").replace("_", "\\_")
 
 
 def reference_text() -> str:

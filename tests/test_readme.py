@@ -102,6 +102,13 @@ def test_the_reference_is_current() -> None:
     assert written == reference_text(), "run: make reference"
 
 
+def test_the_tags_of_the_glossary_are_current() -> None:
+    from reludyn.reference import with_tags
+
+    written = (ROOT / "docs" / "glossary.md").read_text()
+    assert written == with_tags(written), "run: make reference"
+
+
 def test_the_reference_names_every_key() -> None:
     from dataclasses import fields
 
