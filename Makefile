@@ -11,12 +11,14 @@ export PIP_CONSTRAINT := $(PINS)
 export PIP_BUILD_CONSTRAINT := $(PINS)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: train test test-ray paper bench lint reference clean help
+.PHONY: train test test-ray test-browser screenshots paper bench lint reference clean help
 
 help:
 	@echo "make train   run the main experiment      ARGS='init.scale=1e-8 seed=7' changes it"
 	@echo "make test    run the tests                ARGS='-k kernels' chooses some, ARGS='-m \"\"' all"
 	@echo "make test-ray   run the tests that need Ray, which is large"
+	@echo "make test-browser   run the tests that look at TensorBoard in Chromium"
+	@echo "make screenshots   take the README's pictures of TensorBoard anew"
 	@echo "make paper   every picture and claim of the paper, as a report   ARGS='rows=[fig3]'"
 	@echo "make bench   this project against plain PyTorch and JAX   ARGS='--quick'"
 	@echo "make lint    ruff, mypy"
@@ -32,6 +34,12 @@ test: $(VENV)/.ready-test
 
 test-ray: $(VENV)/.ready-ray
 	$(BIN)/python -m pytest tests/test_launchers.py -k ray $(ARGS)
+
+test-browser: $(VENV)/.ready-browser
+	$(BIN)/python -m pytest -m browser $(ARGS)
+
+screenshots: $(VENV)/.ready-browser
+	@$(BIN)/python scripts/screenshots.py
 
 paper: $(VENV)/.ready
 	@$(BIN)/python scripts/reproduce_paper.py $(ARGS)
@@ -67,6 +75,11 @@ $(VENV)/.ready-test: $(VENV)/.ready
 $(VENV)/.ready-ray: $(VENV)/.ready-test
 	@echo "installing Ray into $(VENV) (once)"
 	@$(BIN)/python -m pip install --quiet --editable '.[test,ray]'
+	@touch $@
+
+$(VENV)/.ready-browser: $(VENV)/.ready-test
+	@echo "installing Playwright into $(VENV) (once)"
+	@$(BIN)/python -m pip install --quiet --editable '.[test,browser]'
 	@touch $@
 
 $(VENV)/.ready-bench: $(VENV)/.ready

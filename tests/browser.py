@@ -20,7 +20,7 @@ SWITCHES = (
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
 )  # fmt: skip
-WIDTH, HEIGHT = 1400, 900
+WIDTH, HEIGHT = 1480, 900
 PATIENCE = 60.0  # seconds
 
 
