@@ -11,12 +11,15 @@ export PIP_CONSTRAINT := $(PINS)
 export PIP_BUILD_CONSTRAINT := $(PINS)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: train test test-ray paper bench lint reference docs clean help
+.PHONY: train test test-ray test-browser screenshots gallery paper bench lint reference docs clean help
 
 help:
 	@echo "make train   run the main experiment      ARGS='init.scale=1e-8 seed=7' changes it"
 	@echo "make test    run the tests                ARGS='-k kernels' chooses some, ARGS='-m \"\"' all"
 	@echo "make test-ray   run the tests that need Ray, which is large"
+	@echo "make test-browser   run the tests that look at TensorBoard in Chromium"
+	@echo "make screenshots   take the README's pictures of TensorBoard anew"
+	@echo "make gallery   draw the pictures of docs/gallery.md anew"
 	@echo "make paper   every picture and claim of the paper, as a report   ARGS='rows=[fig3]'"
 	@echo "make bench   this project against plain PyTorch and JAX   ARGS='--quick'"
 	@echo "make lint    ruff, mypy"
@@ -33,6 +36,15 @@ test: $(VENV)/.ready-test
 
 test-ray: $(VENV)/.ready-ray
 	$(BIN)/python -m pytest tests/test_launchers.py -k ray $(ARGS)
+
+test-browser: $(VENV)/.ready-browser
+	$(BIN)/python -m pytest -m browser $(ARGS)
+
+screenshots: $(VENV)/.ready-browser
+	@$(BIN)/python scripts/screenshots.py
+
+gallery: $(VENV)/.ready
+	@$(BIN)/python scripts/gallery.py
 
 paper: $(VENV)/.ready
 	@$(BIN)/python scripts/reproduce_paper.py $(ARGS)
@@ -79,6 +91,11 @@ $(VENV)/.ready-ray: $(VENV)/.ready-test
 $(VENV)/.ready-docs: $(VENV)/.ready
 	@echo "installing MkDocs into $(VENV) (once)"
 	@$(BIN)/python -m pip install --quiet --editable '.[docs]'
+	@touch $@
+
+$(VENV)/.ready-browser: $(VENV)/.ready-test
+	@echo "installing Playwright into $(VENV) (once)"
+	@$(BIN)/python -m pip install --quiet --editable '.[test,browser]'
 	@touch $@
 
 $(VENV)/.ready-bench: $(VENV)/.ready
