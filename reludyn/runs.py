@@ -92,7 +92,7 @@ class Run:
     arrays: Mapping[str, Array]
     replicas: Table  # the columns of replicas.csv, (R,) each
     summary: Mapping[str, Any]  # summary.json
-    config: Mapping[str, Any]  # all keys by group: config["optimizer"]["lr"]
+    config: Mapping[str, Any]  # all keys, by group
     folder: Path | None = None  # None: only in memory
     ends: tuple[Layers, Layers] | None = field(default=None, repr=False)  # of all replicas
 
