@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 
@@ -122,6 +123,14 @@ def test_a_fan_shows_quantiles_over_replicas(many: Run) -> None:
     low, high = np.quantile(smallest, [0.05, 0.95], axis=1)
     assert edges[0].min() == pytest.approx(low.min())
     assert edges[0].max() == pytest.approx(high.max())
+
+
+def test_a_fan_says_what_was_not_kept(many: Run) -> None:
+    neurons = {name: many.arrays[name][:, :7] for name in ("w_norm", "v_norm", "angle_to_target")}
+    thinned = replace(many, arrays={**many.arrays, **neurons})
+    assert (
+        figures.plot_fan(thinned).axes[0].get_title().endswith("(norms and angles: of the first 7)")
+    )
 
 
 def test_a_fan_needs_many(pair: Run) -> None:

@@ -44,7 +44,9 @@ def plot_fan(run: Run) -> Figure:
             if np.isfinite(times).any():
                 axes.axvline(float(np.nanmedian(times)), color=GREY, lw=0.8, ls=":")
         axes.legend(loc="upper right" if axes is not norms else "lower right", ncols=2)
-    loss.set_title(f"{run.replicas.rows:,} replicas: median, 50% and 90%")
+    R, kept = run.replicas.rows, run.w_norm.shape[1]
+    less = f" (norms and angles: of the first {kept:,})" if kept < R else ""
+    loss.set_title(f"{R:,} replicas: median, 50% and 90%{less}")
     return figure
 
 
