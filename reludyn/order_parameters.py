@@ -68,7 +68,8 @@ def effective_weights(student: ReLUStudent, A: Tensor) -> tuple[Tensor, Tensor]:
 
 def group_sums(student: ReLUStudent) -> tuple[Tensor, Tensor]:
     """(sum over v_i > 0, sum over v_i < 0) of |v_i| w_i, each (R, d), for r = 1. With ReLU they are
-    a and -a at every global minimum, (c + 1) a and c a at the saddles of Theorem 1."""
+    a and -a at a global minimum whose neurons are on the rays of their groups (where descent from
+    small weights arrives), (c + 1) a and c a at the saddles of Theorem 1."""
     v = student.V.squeeze(-2).unsqueeze(-1)  # (R, k, 1)
     return (v.relu() * student.W).sum(-2), ((-v).relu() * student.W).sum(-2)
 

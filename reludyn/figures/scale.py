@@ -63,6 +63,8 @@ def plot_scale(run: Run) -> Figure:
 
 
 def _curve(axes: Axes, scale: Array, event: Array, label: str, color: str) -> None:
+    if not len(scale):
+        return  # no replica came so far
     centres, fraction, low, high = binned(scale, event)
     axes.plot(centres, fraction, color=color, label=label, marker="o", ms=3)
     axes.fill_between(centres, low, high, color=color, alpha=0.15, lw=0)
