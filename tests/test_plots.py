@@ -166,6 +166,13 @@ def test_an_animation_moves_the_neurons(pair: Run, tmp_path: Path) -> None:
     assert along == pytest.approx(pair.W[-1, 0, 1] @ pair.arrays["A"][0], abs=1e-9)
 
 
+def test_scales_of_which_none_reaches_a_minimum() -> None:
+    run = package.train("replicas=4", "trainer.steps=3", "experiment=scale")
+    figure = figures.plot_scale(run)
+    assert line(figure, "neither stuck nor converged")[:, 1].tolist() == [1] * 4
+    assert not figure.axes[1].get_lines()
+
+
 def test_another_quantity_of_a_sweep(tmp_path: Path) -> None:
     jobs = [({"model.width": str(k)}, [FOUND | {"loss": 2.0**-k}, STUCK]) for k in (2, 3)]
     finished(tmp_path, jobs)
