@@ -10,7 +10,7 @@ from pathlib import Path
 import yaml
 
 from reludyn.errors import ConfigError
-from reludyn.figures import CHOICES, draw, draw_sweep
+from reludyn.figures import ALL, CHOICES, OF_A_REPLICA, OF_A_SWEEP, draw, draw_sweep
 
 
 def redraw(folder: Path, picture: str | None = None, replica: int = 0) -> list[Path]:
@@ -20,6 +20,12 @@ def redraw(folder: Path, picture: str | None = None, replica: int = 0) -> list[P
     of_a_sweep = (folder / "multirun.yaml").exists() and bool(jobs)
     if not of_a_sweep and not (folder / "trajectory.npz").exists():
         raise ConfigError("RUN_DIR", folder, "must be the folder of a run or of a sweep")
+    if picture in (*OF_A_REPLICA, ALL) and of_a_sweep:
+        raise ConfigError(
+            "--picture", picture, "is of a run", f"Name the folder of one in {folder}"
+        )
+    if picture in OF_A_SWEEP and not of_a_sweep:
+        raise ConfigError("--picture", picture, "is of a sweep", "Name the folder of one")
     first = jobs[0].parent if of_a_sweep else folder
     config = yaml.safe_load((first / ".hydra" / "config.yaml").read_text())
     chosen = picture or config.get("picture", "phases")

@@ -108,8 +108,8 @@ class Run:
 
     def __repr__(self) -> str:
         where = "in memory" if self.folder is None else str(self.folder)
-        looks = len(self.arrays["step"])
-        return f"Run of {self.replicas.rows:,} replicas, {looks} looks: {where}"
+        R, looks = self.replicas.rows, len(self.arrays["step"])
+        return f"Run of {R:,} {'replica' if R == 1 else 'replicas'}, {looks} looks: {where}"
 
     @cached_property
     def initial(self) -> ReLUStudent:

@@ -93,7 +93,7 @@ def test_without_pandas_the_remedy_is_said(
 
 
 def test_a_file_that_a_run_did_not_leave(run: package.Run) -> None:
-    with pytest.raises(FileNotFoundError, match=r"stability\.csv: Run of 1 replicas"):
+    with pytest.raises(FileNotFoundError, match=r"stability\.csv: Run of 1 replica,"):
         run.table("stability.csv")
     with pytest.raises(FileNotFoundError, match="in memory"):
         package.train("trainer.steps=2").npz("plane.npz")
