@@ -1,18 +1,26 @@
 """Interruptions and used folders: nothing is lost, overwritten or half written."""
 
-from collections.abc import Callable
+import io
+import os
+import shlex
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from conftest import QUICK, Finished, contents, reludyn_in
+from conftest import COMMAND, QUICK, Finished, contents, reludyn_in
 from numpy.typing import NDArray
 
+from reludyn import redraw
 from reludyn.files import atomic
-from reludyn.recording import run_files
+from reludyn.recording import interruption, run_files
 from reludyn.recording.look import Observer
 from reludyn.recording.trajectory import Trajectory
+from reludyn.training import checkpoint
 from reludyn.training.engine import Engine
 
 Command = Callable[..., Finished]
@@ -68,14 +76,128 @@ def test_the_files_of_an_interrupted_run_agree(
     assert float(finished.rows[0]["loss"]) == finished.arrays["loss"][-1, 0]
 
 
-def test_an_interruption_at_the_end_is_not_one_before_training(
+def test_an_interrupted_run_says_what_it_does_and_what_it_has_done(
+    reludyn: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pictures are left for later: the last line is the command for them."""
+    interrupt(monkeypatch, *PLACES["in a step"], KeyboardInterrupt())
+    finished = reludyn("logger=none", "trainer.looks=1000")
+    folder = finished.folder.relative_to(finished.where)
+    first, *_, saved, draw = filter(None, finished.out.splitlines())
+    assert first == f"interrupted at step 3: writing what was reached to {folder}"
+    names = "checkpoints/last.pt, trajectory.npz, replicas.csv, summary.json"
+    assert saved == f"saved    {names} (no DONE: the run is not complete)"
+    assert not (finished.folder / "figures").exists()
+    monkeypatch.undo()
+    monkeypatch.chdir(finished.where)
+    word, command, *folders = shlex.split(draw)
+    assert (word, command) == ("draw", "reludyn-figures")
+    redraw.main(folders)
+    assert (finished.folder / "figures" / "phases.png").exists()
+
+
+def test_an_interruption_before_training_has_saved_nothing(
+    reludyn: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    interrupt(monkeypatch, Engine, "start", 1, KeyboardInterrupt())
+    finished = reludyn(*QUICK)
+    assert finished.code == 130
+    assert finished.err.splitlines() == ["reludyn: interrupted", "nothing was saved"]
+
+
+def test_an_interruption_while_files_are_written_says_which_there_are(
     reludyn: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     interrupt(monkeypatch, run_files, "write_json", 1, KeyboardInterrupt())
     finished = reludyn(*QUICK)
     assert finished.code == 130
     assert not finished.claims_success()
-    assert "before training" not in finished.err
+    first, saved, _ = finished.err.splitlines()
+    assert first == "reludyn: interrupted"
+    names = "checkpoints/last.pt, trajectory.npz, replicas.csv"
+    assert saved == f"saved    {names} (no DONE: the run is not complete)"
+
+
+@pytest.mark.parametrize("name", ["write_npz", "write_csv", "write_json"])
+def test_a_second_interruption_leaves_no_half_files(
+    reludyn: Command, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """While what had been reached is written."""
+    interrupt(monkeypatch, *PLACES["in a step"], KeyboardInterrupt())
+    interrupt(monkeypatch, run_files, name, 1, KeyboardInterrupt())
+    finished = reludyn("figures=false", "logger=none")
+    assert finished.code == 130
+    assert not finished.claims_success()
+    assert not list(finished.folder.rglob("*.part"))
+    there = {str(path.relative_to(finished.folder)) for path in finished.folder.rglob("*.*")}
+    for saved in interruption.SAVED:
+        assert (saved in there) is (saved in finished.err)
+
+
+def test_a_batch_that_is_interrupted_counts_its_jobs(
+    reludyn: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    interrupt(monkeypatch, Engine, "advance", 4, KeyboardInterrupt())
+    finished = reludyn("-m", "hydra/launcher=fused", *QUICK, "seed=range(3)")
+    assert "interrupted at step 3: writing what was reached by 3 jobs" in finished.out
+
+
+@pytest.fixture
+def endless(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+    """A process in its first iterations, of very many."""
+    words = ["trainer.steps=100000000", "trainer.tolerance=0", "figures=false", "logger=none"]
+    running = subprocess.Popen(
+        [COMMAND, *words, "hydra.run.dir=run"], cwd=tmp_path, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
+        # a shell lets what it runs in the background ignore SIGINT
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )  # fmt: skip
+    log, deadline = tmp_path / "run" / "reludyn.log", time.monotonic() + 60
+    while not (log.exists() and "threads" in log.read_text()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    time.sleep(2)  # it predicts first
+    yield running
+    if running.poll() is None:
+        os.killpg(running.pid, signal.SIGKILL)
+    assert running.stdout
+    running.stdout.close()
+
+
+@pytest.mark.faults
+def test_ctrl_c_is_answered_within_a_second(endless: subprocess.Popen[str], tmp_path: Path) -> None:
+    began = time.monotonic()
+    os.killpg(endless.pid, signal.SIGINT)
+    assert endless.stdout
+    answer = endless.stdout.readline()
+    assert time.monotonic() - began < 1
+    assert answer.startswith("interrupted at step ")
+    assert answer.endswith(" writing what was reached to run\n")
+    assert endless.wait(30) == 130
+    assert (tmp_path / "run" / "summary.json").exists()
+    assert not (tmp_path / "run" / "DONE").exists()
+
+
+class Cut(io.FileIO):
+    """Interrupted once, when 500 bytes have been written."""
+
+    whole = True
+
+    def write(self, part: Any) -> int:
+        written = super().write(part)
+        if self.whole and self.tell() > 500:
+            self.whole = False
+            raise KeyboardInterrupt
+        return written
+
+
+def test_ctrl_c_while_a_checkpoint_is_written_ends_in_order(
+    reludyn: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """torch makes another error of it, or aborts the process, where it cannot finish its file."""
+    monkeypatch.setattr(checkpoint, "atomic", lambda path: Cut(tmp_path / "part", "w"))
+    finished = reludyn(*QUICK)
+    assert finished.code == 130
+    assert finished.err.splitlines() == ["reludyn: interrupted", "nothing was saved"]
 
 
 def test_an_interrupted_sweep_stops(reludyn: Command, monkeypatch: pytest.MonkeyPatch) -> None:

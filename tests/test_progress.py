@@ -132,7 +132,7 @@ def test_the_bar_says_what_matters(clock: list[float]) -> None:
     shown.record(seen(1000, T_align=[88], loss=[0.49]))
     shown.console.print(shown._bar())
     row, phase = printed(shown).splitlines()[-2:]
-    assert row.split(" ", 1)[1] == "1,000/3,000 1,000 steps/s loss 4.9e-01 at most 0:00:02"
+    assert row.lstrip("━╸ ") == "1,000/3,000 1,000 steps/s loss 4.9e-01 at most 0:00:02"
     assert phase.strip() == "growth, predicted to end at 175"
 
 
@@ -221,16 +221,15 @@ LINES = [
 ]
 
 
-def test_a_pipe_has_the_closing_report_alone(reludyn: Command) -> None:
-    finished = reludyn(*SHORT)
-    assert finished.err == ""
-    first, *_, last = filter(str.strip, finished.out.splitlines())
+def test_a_pipe_has_the_closing_report_alone(fig3: Finished) -> None:
+    assert fig3.err == ""
+    first, *_, last = filter(str.strip, fig3.out.splitlines())
     assert first.split() == ["outcome", "global_minimum"]
-    assert last.startswith("files ")
-    log = (finished.folder / "reludyn.log").read_text()
+    assert last.startswith("watch ")
+    log = (fig3.folder / "reludyn.log").read_text()
     assert [line.partition("[INFO] ")[2] for line in log.splitlines()][-3:] == LINES
-    rows = {f"T_{name}": finished.rows[0][f"T_{name}"] for name in ("align", "growth", "converged")}
-    assert [*rows.values()] == ["86", "203", "269"]
+    clocks = (fig3.rows[0][f"T_{name}"] for name in ("align", "growth", "converged"))
+    assert [*clocks] == ["86", "203", "269"]
 
 
 def test_a_long_run_in_a_pipe_is_followed_by_its_log(
