@@ -128,6 +128,18 @@ def test_no_chart_is_empty(name: str, request: pytest.FixtureRequest) -> None:
                 assert {series.value, series.lower, series.upper} <= tags
 
 
+@pytest.mark.parametrize("size", ["model.width=1", "model.width=17"])
+def test_no_chart_is_empty_where_something_is_missing(size: str, reludyn: Command) -> None:
+    """Pairs of neurons, or single replicas."""
+    run = reludyn(*SHORT, size, "replicas=2", "logger.replicas=0")
+    tags = tags_of(run)
+    (category,) = layout(run).category
+    for chart in category.chart:
+        assert {series.value for series in chart.margin.series} <= tags
+        assert all(any(re.match(p, tag) for tag in tags) for p in chart.multiline.tag)
+    assert ("angle/largest_between/median" in tags) == (size == "model.width=1")
+
+
 def test_wide_networks_have_the_same_charts(fig3: Finished, reludyn: Command) -> None:
     wide = reludyn(*SHORT, "model.width=8")
     assert layout(wide) == layout(fig3)
@@ -135,6 +147,15 @@ def test_wide_networks_have_the_same_charts(fig3: Finished, reludyn: Command) ->
     for category in layout(wide).category:
         for chart in category.chart:
             assert all(any(re.match(p, tag) for tag in tags) for p in chart.multiline.tag)
+
+
+def test_a_single_neuron_has_no_pairs(reludyn: Command) -> None:
+    run = reludyn(*SHORT, "model.width=1")
+    charts = [chart for category in layout(run).category for chart in category.chart]
+    assert {chart.title for chart in charts} == {
+        "loss and its two parts", "log10 of the loss", "lengths |w_i| and |v_i|",
+        "angles to the targets (radians)", "imbalance |w_i|² - |v_i|²",
+    }  # fmt: skip
 
 
 def test_an_ensemble_has_bands(ensemble: Finished) -> None:

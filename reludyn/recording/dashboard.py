@@ -1,12 +1,13 @@
 """What TensorBoard shows beside the curves: the layout of the page CUSTOM SCALARS, and texts.
 
-A tag in the layout is a regular expression from its beginning on. The layout does not depend on
-sizes: TensorBoard puts together those of all runs below a log directory, by their titles.
+A tag in the layout is a regular expression from its beginning on. A chart is the same for narrow
+and wide networks: TensorBoard puts the layouts of all runs below a log directory together, and
+leaves out charts that are there already.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -26,6 +27,7 @@ from tensorboard.plugins.custom_scalar.layout_pb2 import (
 from tensorboard.plugins.text import metadata as text
 
 from reludyn.combinations import has_theory
+from reludyn.recording.observables import WIDEST
 from reludyn.recording.system import environment
 from reludyn.recording.tags import SINGLY
 from reludyn.settings import Config
@@ -44,12 +46,12 @@ LINES = {  # of one replica: title of a chart, its tags
     },
 }
 ON_SAMPLES = {"loss on the samples, and beyond them": [r"loss/(total|population|test)$"]}
-SPECTRUM = {
+HESSIAN = {
     "largest eigenvalue, and 2/mu": ["hessian/sharpness$"],
     "smallest eigenvalue": ["hessian/smallest$"],
     "eigenvalues below and at zero": ["hessian/(negative|near_zero)$"],
 }
-BOUNDS = {"relative margins, negative where violated": ["bound/"]}
+LEMMAS = {"relative margins, negative where violated": ["bound/"]}
 FULL_TIER = {
     "gradient": [r"gradient/\w+$"],
     "updates": [r"update/\w+$"],
@@ -94,16 +96,23 @@ def opening(config: Config, device: torch.device) -> Summary:
 
 def layout(config: Config) -> Layout:
     """The charts of the page CUSTOM SCALARS."""
-    categories = [] if config.replicas == 1 else [_ensemble()]
-    lines = {title: dict(charts) for title, charts in LINES.items()}
-    if config.data.name != "population":
-        lines["Loss"] |= ON_SAMPLES
-    if config.theory.spectrum:
-        lines["Hessian"] = SPECTRUM
-    if config.theory.bounds:
-        lines["Lemmas"] = BOUNDS
-    if config.trainer.observables == "full":
-        lines["Observables of the full tier"] = FULL_TIER
+    ensemble, k = config.replicas > 1, config.model.width
+    lines: dict[str, dict[str, list[str]]] = {}
+    if not ensemble or config.logger.replicas > 0:
+        lines = {title: dict(charts) for title, charts in LINES.items()}
+        if config.data.name != "population":
+            lines["Loss"] |= ON_SAMPLES
+        if config.theory.spectrum:
+            lines["Hessian"] = HESSIAN
+        if config.theory.bounds:
+            lines["Lemmas"] = LEMMAS
+        if config.trainer.observables == "full":
+            lines["Observables of the full tier"] = FULL_TIER
+    bands = dict(BANDS) if ensemble else {}
+    if not 1 < k <= WIDEST:  # no pairs, or too many
+        bands.pop("largest angle between neurons", None)
+        lines.get("Neurons", {}).pop("angles between neurons (radians)", None)
+    categories = [_ensemble(bands)] if ensemble else []
     for title, charts in lines.items():
         categories.append(Category(title=title, chart=[_chart(*chart) for chart in charts.items()]))
     return Layout(category=categories)
@@ -129,8 +138,8 @@ def _how_to_read(config: Config) -> Iterator[str]:
     if R > 1:
         yield (
             "- **fraction**: of the replicas past each event. `p10`, `median`, `p90` are quantiles "
-            "over the replicas, drawn as bands on the page CUSTOM SCALARS. The first "
-            f"{min(R, config.logger.replicas)} replicas are runs of their own, `seed_S`."
+            "over the replicas, drawn as bands on the page CUSTOM SCALARS. Runs `seed_S`: the "
+            f"first {config.logger.replicas} replicas singly."
         )
     if k > SINGLY:
         yield (
@@ -152,7 +161,7 @@ def _how_to_read(config: Config) -> Iterator[str]:
     )
 
 
-def _ensemble() -> Category:
+def _ensemble(tags: Mapping[str, str]) -> Category:
     """TensorBoard puts lines before bands, and the bands from the last to the first."""
     bands = [
         Chart(
@@ -165,7 +174,7 @@ def _ensemble() -> Category:
                 ]
             ),
         )
-        for title, tag in reversed(BANDS.items())
+        for title, tag in reversed([*tags.items()])
     ]
     fractions = _chart("fractions of the replicas past each event", [r"fraction/\w+$"])
     return Category(title="Ensemble: median, 10% and 90%", chart=[fractions, *bands])
