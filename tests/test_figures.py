@@ -170,7 +170,9 @@ def test_a_run_is_drawn_again_without_training(
 def test_a_picture_of_another_kind_is_refused(fig3: Finished, sweep: Finished) -> None:
     with pytest.raises(ConfigError, match="--picture=stuck: is of a sweep"):
         redraw(fig3.folder, "stuck")
-    with pytest.raises(ConfigError, match=r"--picture=all: is of a run\. Name the folder of one in"):
+    with pytest.raises(
+        ConfigError, match=r"--picture=all: is of a run\. Name the folder of one in"
+    ):
         redraw(sweep.where, "all")
 
 
