@@ -14,7 +14,7 @@ from reludyn.recording.hparams import RESULTS
 from reludyn.recording.observables import FULL
 from reludyn.theory.bounds import STATEMENTS
 
-SINGLY = 6  # the width up to which every neuron, and every pair, has cards of its own
+SINGLY, PAIRS = 16, 6  # widths up to which each neuron and each pair have cards of their own
 QUANTILES = {"p10": 0.1, "median": 0.5, "p90": 0.9}
 SPECTRUM = {  # names of trajectory.npz
     "sharpness": "hessian/sharpness",

@@ -5,8 +5,9 @@ One replica writes below tensorboard/ itself. Of several, tensorboard/ holds the
 10% and 90% quantiles over replicas, and the fraction past each event) and tensorboard/seed_S/ the
 first few replicas singly. The predictions for a replica are a run of their own below it, theory/,
 with the same tags, so that a card shows a second line (log10 of the loss stands for the loss, |v_i|
-for |w_i|: events stay small). Neurons are counted from 1, as in the paper; of more than six only
-the slowest is shown: the smallest length, the largest angle.
+for |w_i|: events stay small). Neurons are counted from 1, as in the paper; of more than 16 only
+the slowest is shown: the smallest length, the largest angle; of the pairs of more than six the
+largest angle.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from reludyn.recording import hparams
 from reludyn.recording.event_file import EventFile
 from reludyn.recording.look import Look
 from reludyn.recording.observables import FULL, WIDEST
-from reludyn.recording.tags import QUANTILES, SINGLY, SPECTRUM, describe
+from reludyn.recording.tags import PAIRS, QUANTILES, SINGLY, SPECTRUM, describe
 from reludyn.settings import Config, Trainer
 from reludyn.training.schedule import look_steps
 
@@ -126,14 +127,14 @@ def replica_scalars(look: Look, j: int) -> Scalars:
         yield "imbalance/largest", np.abs(b).max()
     if look.angle_between is not None:
         between = look.angle_between[j]
-        if k <= SINGLY:
+        if k <= PAIRS:
             for i in range(k):
                 for h in range(i):
                     yield f"angle/between/{h + 1}-{i + 1}", between[h, i]
         else:
             yield "angle/largest_between", between.max()
     for name, array in look.full.items():
-        if array.ndim < 3 or k <= SINGLY:
+        if array.ndim < 3 or k <= PAIRS:
             for place in np.ndindex(array.shape[1:]):
                 if max(place, default=0) < WIDEST:
                     yield "/".join([FULL[name].tag, *_numbered(place)]), array[j][place]
