@@ -19,7 +19,7 @@ from conftest import COMMAND, QUICK, Finished
 from rich.console import Console
 
 from reludyn import experiment
-from reludyn.recording import events, pace, progress
+from reludyn.recording import events, progress
 from reludyn.recording.look import Look, Share
 from reludyn.recording.pace import Pace
 from reludyn.recording.progress import ProgressReport
@@ -92,10 +92,9 @@ def printed(report: ProgressReport) -> str:
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The seconds that have passed, as pace and progress read them."""
+    """The seconds that have passed."""
     now = [0.0]
-    for module in (pace, progress):
-        monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
     return now
 
 
