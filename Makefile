@@ -32,7 +32,7 @@ train: $(VENV)/.ready
 	@$(BIN)/reludyn $(ARGS)
 
 test: $(VENV)/.ready-test
-	$(BIN)/python -m pytest -n auto --dist loadfile -m "not faults and not long" $(ARGS)
+	$(BIN)/python -m pytest -n auto --dist loadfile -m "not faults and not long and not browser" $(ARGS)
 
 test-ray: $(VENV)/.ready-ray
 	$(BIN)/python -m pytest tests/test_launchers.py -k ray $(ARGS)
