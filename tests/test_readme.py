@@ -16,6 +16,7 @@ from documents import BIN, MAKES, OTHERS, ROOT, TENSORBOARD, blocks, commands, s
 
 PRINTED = [  # by the snippets of the README, in order
     ["0.0"],
+    [],  # figures
     ["tensor([0.2500]", "3.5000", "['non_strict_saddle']", "tensor([[1, 0]])"],
 ]
 RUNS = [c for c in commands("README.md") if c.startswith("reludyn ")]
@@ -43,18 +44,17 @@ def test_a_run_of_the_readme_finishes(command: str, folder: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("snippet", "expected"), list(zip(blocks("README.md", "python"), PRINTED, strict=True))
-)
-def test_a_snippet_of_the_readme_runs(
-    snippet: str, expected: list[str], folder: Path, monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:  # fmt: skip
-    shell("reludyn", folder)
-    monkeypatch.chdir(folder)
-    exec(compile(snippet, "README.md", "exec"), {})
-    printed = capsys.readouterr().out
-    assert [text for text in expected if text not in printed] == []
+def test_the_snippets_of_the_readme_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each goes on where the one before it was."""
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {}
+    for snippet, expected in zip(blocks("README.md", "python"), PRINTED, strict=True):
+        exec(compile(snippet, "README.md", "exec"), names)
+        printed = capsys.readouterr().out
+        assert [text for text in expected if text not in printed] == []
+    assert {path.name for path in tmp_path.iterdir()} == {"polar.pdf", "run.gif"}
 
 
 @pytest.mark.parametrize("command", MAKES)
