@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from reludyn.combinations import stays_in_subspace
-from reludyn.cost import compiles
+from reludyn.cost import compiles, stretch
 from reludyn.errors import ConfigError
 from reludyn.initialization import draw_students
 from reludyn.memory import DENSE, check_memory, hessian_size, keep_freed_memory
@@ -58,6 +58,7 @@ class Experiment:
     A: Tensor  # the teacher, in the coordinates of the run: (r, m), or (R, r, m) where jobs differ
     objective: Objective
     engine: Engine
+    stretch: int  # iterations after which a run is asked whether it goes on
 
     @property
     def config(self) -> Config:
@@ -89,13 +90,14 @@ class Experiment:
         objective, engine = self.objective.of(replicas, job.teacher), self.engine
         if engine.can_part:
             engine = engine.take(torch.arange(replicas.start, replicas.stop, device=A.device))
-        return Experiment([alone], student, subspace, A, objective, engine)
+        return Experiment([alone], student, subspace, A, objective, engine, self.stretch)
 
 
-def build(*configs: Config) -> Experiment:
+def build(*configs: Config, since: tuple[int, Own] = (0, 0.0)) -> Experiment:
     """The parts that configs name, of one batch; raises ConfigError where they cannot be made.
 
-    Several configs may differ in the keys of `reludyn.combinations.own_keys` alone.
+    Several configs may differ in the keys of `reludyn.combinations.own_keys` alone. since: the
+    iteration from which on gradient descent has this step size, and its time.
     """
     config = replace(configs[0], replicas=sum(config.replicas for config in configs))
     device, dtype = ranks().device(pick_device(config.device)), _DTYPES[config.precision]
@@ -130,14 +132,14 @@ def build(*configs: Config) -> Experiment:
     kind = CompiledEngine if compiles(config, device) and not on_samples else Engine
     engine = kind(
         objective.risk,
-        make_update_rule(config, objective.risk, student, own(jobs, "optimizer.lr", device)),
+        make_update_rule(config, objective.risk, student, own(jobs, "optimizer.lr", device), since),
         rule,
         own(jobs, "trainer.tolerance", device),
         config.trainer.gradient_tolerance,
         objective.batches,
         graphs=device.type == "cuda",
     )
-    return Experiment(jobs, student, subspace, A, objective, engine)
+    return Experiment(jobs, student, subspace, A, objective, engine, stretch(config, device))
 
 
 def _jobs(configs: Sequence[Config], config: Config, target: Target) -> Sequence[Job]:
@@ -181,7 +183,9 @@ def pick_device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def make_update_rule(config: Config, risk: Risk, student: ReLUStudent, lr: Own) -> UpdateRule:
+def make_update_rule(
+    config: Config, risk: Risk, student: ReLUStudent, lr: Own, since: tuple[int, Own] = (0, 0.0)
+) -> UpdateRule:
     """The update rule of config.optimizer, for the layers that config.model trains."""
     settings, model = config.optimizer, config.model
     sizes = StepSizes(lr, settings.output_lr, model.train_hidden, model.train_output)
@@ -192,7 +196,7 @@ def make_update_rule(config: Config, risk: Risk, student: ReLUStudent, lr: Own) 
         return GradientFlow(risk, sizes, rtol, settings.method)
     plan = schedule(settings.schedule, settings.warmup, config.trainer.steps)
     if settings.name == "gd" and plan is None:
-        return GradientDescent(sizes)
+        return GradientDescent(sizes, since)
     return TorchDescent(student, sizes, _torch_optimizer(settings), plan)
 
 

@@ -21,14 +21,16 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from reludyn.arguments import resumed
 from reludyn.combinations import check_shared
 from reludyn.config import conf_directory, config_hash, parse, prepare_hydra
-from reludyn.errors import BAD_INPUT, DIVERGED, INTERRUPTED, ConfigError
+from reludyn.errors import BAD_INPUT, DIVERGED, ConfigError
 from reludyn.files import claim
 from reludyn.help import help_text
 from reludyn.launch import launched
 from reludyn.launchers import prepare, refuse_alone
 from reludyn.messages import FOR_THE_USER, check_overrides, explain
+from reludyn.signals import exit_code, heeded
 
 log = logging.getLogger(__name__)
 _WANTS_TRACE = os.environ.get("HYDRA_FULL_ERROR") == "1"
@@ -42,10 +44,11 @@ def task(composed: DictConfig) -> str:
         config, digest = parse(composed), config_hash(composed)
         check_shared(config, launched().size)
         from reludyn.experiment import run  # imports torch
+        from reludyn.resume import Origin
         from reludyn.training.distributed import ranks
 
-        ranks().tell(OmegaConf.to_container(composed, resolve=True), folder, digest)
-        stopped_because = run(config, digest, folder, alone)
+        ranks().tell(OmegaConf.to_container(composed, resolve=True))
+        stopped_because = run(config, Origin(digest, job.overrides.task), folder, alone)
     except FOR_THE_USER as error:
         if alone and not _WANTS_TRACE:
             _fail(error)
@@ -57,9 +60,9 @@ def task(composed: DictConfig) -> str:
         from reludyn.recording import interruption  # imports rich
 
         print("reludyn: interrupted", *interruption.left(folder), sep="\n", file=sys.stderr)
-        sys.exit(INTERRUPTED)
+        sys.exit(exit_code())
     if stopped_because == "interrupted":
-        sys.exit(INTERRUPTED)
+        sys.exit(exit_code())
     if stopped_because == "diverged" and alone:
         sys.exit(DIVERGED)
     return stopped_because
@@ -69,7 +72,8 @@ def main() -> None:
     """Entry point of `reludyn` and `python -m reludyn`, also under torchrun."""
     place = launched()
     if place.size == 1:
-        _command()
+        with heeded():
+            _command()
         return
     from reludyn.torchrun import lead_or_follow  # imports torch
 
@@ -80,6 +84,10 @@ def _command() -> None:
     if {"-h", "--help"} & set(sys.argv[1:]):
         print(help_text(), end="")
         return
+    try:
+        sys.argv[1:] = resumed(sys.argv[1:])
+    except (ConfigError, HydraException) as error:
+        _fail(error)
     prepare_hydra()
     app = hydra.main(version_base="1.3", config_path=str(conf_directory()), config_name="config")
     if _WANTS_TRACE:
@@ -93,7 +101,7 @@ def _command() -> None:
         _fail(error)
     except KeyboardInterrupt:
         print("reludyn: interrupted", file=sys.stderr)
-        sys.exit(INTERRUPTED)
+        sys.exit(exit_code())
 
 
 class Folders(Callback):
@@ -114,7 +122,12 @@ class Folders(Callback):
             )  # fmt: skip
 
     def _claim(self, config: DictConfig) -> None:
-        claim(Path(OmegaConf.select(config, "hydra.run.dir")))
+        folder, goes_on = Path(OmegaConf.select(config, "hydra.run.dir")), False
+        if (path := OmegaConf.select(config, "resume")) is not None:
+            from reludyn.resume import goes_on_in  # imports torch
+
+            goes_on = goes_on_in(str(path), folder)
+        claim(folder, goes_on=goes_on)
 
     def _check(self, config: DictConfig, *checks: Callable[[DictConfig], None]) -> None:
         try:

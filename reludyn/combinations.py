@@ -19,6 +19,7 @@ from reludyn.settings import (
 
 WIDEST = 256  # the width up to which descent on the population risk is compiled
 PATHS = ("neurons", "sums", "pairs", "polar", "portrait", "animation")  # drawn of the weights
+RESUME = ("resume", "resume_allow")  # keys that say how a run goes on, not what it is
 RESIDENT = ("gaussian", "file", "digits")  # sources that hold their samples in memory
 
 

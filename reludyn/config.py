@@ -15,10 +15,10 @@ from typing import Any
 
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from reludyn.combinations import check_combinations
+from reludyn.combinations import RESUME, check_combinations
 from reludyn.errors import ConfigError
 from reludyn.settings import (
     AdamOptimizer,
@@ -138,8 +138,11 @@ def config_hash(composed: DictConfig) -> str:
 
 
 def hashed_text(composed: DictConfig) -> str:
-    """The resolved config as it is hashed."""
-    return OmegaConf.to_yaml(composed, resolve=True, sort_keys=True)
+    """The resolved config as it is hashed: a run that goes on is the same one."""
+    settings = OmegaConf.to_container(composed, resolve=True)
+    assert isinstance(settings, dict)
+    own = {name: value for name, value in settings.items() if name not in RESUME}
+    return OmegaConf.to_yaml(OmegaConf.create(own), sort_keys=True)
 
 
 def digest_of(text: str) -> str:
@@ -187,7 +190,8 @@ def _parse_group(group: str, node: Any) -> Any:
 def _value(node: DictConfig, name: str, prefix: str) -> Any:
     if OmegaConf.is_missing(node, name) or name not in node:
         raise ConfigError(prefix + name, "???", "a value is needed")
-    return node[name]
+    value = node[name]
+    return OmegaConf.to_container(value) if isinstance(value, ListConfig) else value
 
 
 def _no_extras(node: DictConfig, schema: type, prefix: str) -> None:

@@ -1,15 +1,27 @@
-"""What a run costs, from its sizes alone, and whether compiling pays."""
+"""What a run costs, from its sizes alone: whether compiling pays, how long stretches are."""
 
 from __future__ import annotations
+
+import math
 
 import torch
 
 from reludyn.activation import RELU
-from reludyn.combinations import RESIDENT, no_program
-from reludyn.settings import Config
+from reludyn.combinations import RESIDENT, no_program, stays_in_subspace
+from reludyn.settings import (
+    AdamOptimizer,
+    Config,
+    FlowOptimizer,
+    GaussianData,
+    GivenData,
+    MomentumOptimizer,
+    SGDOptimizer,
+    StreamData,
+)
 from reludyn.training.programs import form_of
 
 WORTH = 5  # times the time to compile: from there on a run is compiled
+EAGER, COMPILED = 0.05, 0.5  # seconds of eager steps that are a stretch
 
 
 def compiles(config: Config, device: torch.device) -> bool:
@@ -23,20 +35,39 @@ def compiles(config: Config, device: torch.device) -> bool:
     return bool(config.trainer.steps * step_seconds(config, device) > WORTH * _to_compile(config))
 
 
+def stretch(config: Config, device: torch.device) -> int:
+    """Iterations between two looks after which a run is asked whether it goes on: a power of two,
+    about a twentieth of a second long. It depends on the sizes alone, as the results do on it."""
+    seconds = COMPILED if compiles(config, device) or device.type != "cpu" else EAGER
+    return int(2 ** max(0, math.floor(math.log2(seconds / step_seconds(config, device)))))
+
+
 def step_seconds(config: Config, device: torch.device) -> float:
     """An eager step of all replicas takes about so long, measured on two cores of a CPU.
 
     Population: 60 us and, for each replica, 150 ns + 15 ns k^2 + 0.2 ns k^2 (m + r). Samples:
-    100 us and 4 n d k operations for each replica, 25 a nanosecond. Other devices: 1 ms.
+    100 us and 4 n d k operations for each replica, 25 a nanosecond; 8 ns for each number that is
+    drawn. An optimizer of PyTorch: 60 us. Gradient flow: 30 evaluations. Other devices: 1 ms.
     """
-    data, k, R = config.data, int(config.model.width), config.replicas
+    data, optimizer, k, R = config.data, config.optimizer, int(config.model.width), config.replicas
     if device.type != "cpu":
         return 1e-3
-    if data.name in RESIDENT:
-        return float(100e-6 + R * 4 * data.samples * data.dim * k / 25e9)
-    r = data.outputs
-    m = min(data.dim, k + r)
-    return float(60e-6 + R * (150e-9 + k**2 * (15e-9 + 0.2e-9 * (m + r))))
+    if isinstance(data, (GivenData, GaussianData)):
+        n = optimizer.batch if isinstance(optimizer, SGDOptimizer) else data.samples
+        assert n is not None
+        assert data.dim is not None
+        seconds = 100e-6 + R * 4 * n * data.dim * k / 25e9
+        if isinstance(data, StreamData):
+            seconds += 8e-9 * (R if data.seed is None else 1) * n * data.dim
+    else:
+        m = min(data.dim, k + data.outputs) if stays_in_subspace(config) else data.dim
+        seconds = 60e-6 + R * (150e-9 + k**2 * (15e-9 + 0.2e-9 * (m + data.outputs)))
+        if data.covariance == "file":
+            seconds += R * 2 * k * data.dim**2 / 25e9
+    if isinstance(optimizer, FlowOptimizer):
+        return float(30 * seconds)
+    torch_optimizer = isinstance(optimizer, (MomentumOptimizer, AdamOptimizer))
+    return float(seconds + 60e-6 * torch_optimizer)
 
 
 def _to_compile(config: Config) -> float:

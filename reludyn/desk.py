@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from functools import cached_property
 from pathlib import Path
@@ -16,12 +17,14 @@ from reludyn.live import LivePicture
 from reludyn.recording import bounds
 from reludyn.recording.look import Look, Share
 from reludyn.recording.trajectory import Parts, Trajectory, parts_of
+from reludyn.resume import Begin
 from reludyn.settings import Trainer
 from reludyn.training.schedule import look_steps
 
 if TYPE_CHECKING:
     from reludyn.recording.tensorboard import TensorBoard
 
+log = logging.getLogger(__name__)
 Array = NDArray[Any]
 
 
@@ -49,7 +52,7 @@ class Looks:
 
     @property
     def last_step(self) -> int:
-        return self.seen[-1].step
+        return self.seen[-1].step if self.seen else -1
 
     def record(self, look: Look) -> None:
         self.seen.append(look)
@@ -87,9 +90,10 @@ class Looks:
 
 
 class Desk:
-    """The instruments of one job; with a folder, TensorBoard's events go there."""
+    """The instruments of one job; with a folder, TensorBoard's events go there. Those of a run that
+    goes on have what they had recorded when its checkpoint was written."""
 
-    def __init__(self, parts: Experiment, folder: Path | None) -> None:
+    def __init__(self, parts: Experiment, folder: Path | None, begin: Begin | None = None) -> None:
         self.began, self.parts = time.perf_counter(), parts
         config, trainer = parts.config, parts.config.trainer
         looks = steps_of(trainer)
@@ -99,16 +103,48 @@ class Desk:
         self.board: TensorBoard | None = None
         self.picture: LivePicture | None = None
         if config.logger.name == "tensorboard" and folder is not None:
-            from reludyn.recording.dashboard import opening
             from reludyn.recording.tensorboard import TensorBoard
 
-            self.board = TensorBoard(
-                folder / "tensorboard", config, looks,
-                shown if has_theory(config) or config.theory.spectrum else 0,
-                opening(config, parts.device),
-            )  # fmt: skip
+            predicted = shown if has_theory(config) or config.theory.spectrum else 0
+            self.board = TensorBoard(folder / "tensorboard", config, looks, predicted)
             if config.figures:
                 self.picture = LivePicture(config, self.board.add_image)
+        self._open(begin)
+
+    def _open(self, begin: Begin | None) -> None:
+        seen = {} if begin is None else begin.seen
+        if begin is not None:
+            self.began -= seen["seconds"]
+            self.trajectory.restore(seen["trajectory"])
+            if self.checks is not None:
+                self.checks.restore(seen["checks"])
+        if self.board is None:
+            return
+        from reludyn.recording.dashboard import opening
+
+        events = None if begin is None or begin.folder is None else begin.folder / "tensorboard"
+        known = "board" in seen and events is not None and events.is_dir()
+        if events is not None and known:
+            self.board.restore(seen["board"], events)
+        elif begin is not None:
+            log.warning("there are no events of the earlier part: the curves begin here")
+        if begin is None or begin.changes or not known:
+            step = max(self.last_step, 0)
+            self.board.open(step, opening(self.parts.config, self.parts.device))
+
+    def replace(self) -> None:
+        """What an earlier part of the run left in the same folder, and is here, too, goes."""
+        if self.board is not None:
+            self.board.replace()
+
+    def saved(self) -> dict[str, Any]:
+        """What all instruments have recorded, in plain values and arrays."""
+        saved: dict[str, Any] = {"seconds": self.seconds, "trajectory": self.trajectory.saved()}
+        if self.checks is not None:
+            saved["checks"] = self.checks.saved()
+        if self.board is not None:
+            saved["board"] = self.board.saved()
+        return saved
 
     @property
     def last_step(self) -> int:
@@ -125,6 +161,8 @@ class Desk:
         if self.checks is not None:
             self.checks.record(look)
         self.trajectory.record(look)  # a look is complete once it is there
+        if self.board is not None:
+            self.board.mark()
         if self.picture is not None:
             self.picture.record(look, self.arrays)
 

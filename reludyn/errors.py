@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 # exit codes of the command; FAILED: some jobs of a sweep, or one of several ranks
-FAILED, BAD_INPUT, DIVERGED, INTERRUPTED = 1, 2, 3, 130
+FAILED, BAD_INPUT, DIVERGED = 1, 2, 3
 
 
 class ConfigError(ValueError):

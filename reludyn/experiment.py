@@ -31,12 +31,14 @@ from reludyn.recording.progress import ProgressReport
 from reludyn.recording.report import PLAIN, print_report
 from reludyn.recording.system import describe
 from reludyn.recording.theory import Checked, TheoryObserver
+from reludyn.resume import LAST, Begin, Change, Origin, begin, check_fits, goes_on_in, shared
 from reludyn.risk import EmpiricalRisk
 from reludyn.settings import Config
+from reludyn.signals import held
 from reludyn.student import ReLUStudent
 from reludyn.theory.predictions import Prediction, forecast, predict
 from reludyn.theory.rays import MINIMUM, Outcome
-from reludyn.training.checkpoint import save_checkpoint
+from reludyn.training.checkpoint import Checkpoint, Checkpoints, save_checkpoint
 from reludyn.training.distributed import ranks
 from reludyn.training.engine import State
 from reludyn.training.trainer import StoppedBecause, reason_of, stopped_because, train
@@ -58,12 +60,15 @@ class Record:
     summary: dict[str, object]
 
 
-def run(config: Config, digest: str, folder: Path, alone: bool = True) -> StoppedBecause:
+def run(config: Config, origin: Origin, folder: Path, alone: bool = True) -> StoppedBecause:
     """Train, leave all files of a run in `folder` (DONE last), and print what came out."""
     began, console = time.perf_counter(), Console()
-    claim(folder)
-    record = experiment(config, console, folder)
-    pictures, summary = leave(record, digest, folder, began, alone)
+    claim(folder, goes_on=goes_on_in(config.resume, folder))
+    start = begin(config, folder)
+    if start is not None:
+        origin, began = replace(origin, changes=start.changes), began - start.seen["seconds"]
+    record = experiment(config, console, folder, origin, start)
+    pictures, summary = leave(record, origin, folder, began, alone)
     print_report(console, folder, summary, record.rows, pictures)
     if record.reason == "interrupted":
         console.print("\n".join(interruption.left(folder)), **PLAIN)
@@ -71,13 +76,13 @@ def run(config: Config, digest: str, folder: Path, alone: bool = True) -> Stoppe
 
 
 def leave(
-    record: Record, digest: str, folder: Path, began: float, alone: bool = False
+    record: Record, origin: Origin, folder: Path, began: float, alone: bool = False
 ) -> tuple[list[Path], dict[str, object]]:
     """Write all files of a run, DONE last; returns its pictures and its summary. A run that is
     alone has a row in HPARAMS; those of a sweep have it with the sweep's table."""
-    parts, state = record.parts, record.state
-    basis = None if parts.subspace is None else parts.subspace.basis
-    save_checkpoint(folder / "checkpoints" / "last.pt", state, basis, digest)
+    parts = record.parts
+    if not (folder / LAST).exists():  # one that did not train alone
+        save_checkpoint(folder / LAST, _checkpoint(parts, origin, record.state))
     run_files.write_npz(folder / "trajectory.npz", record.arrays)
     run_files.write_csv(folder / "replicas.csv", results.COLUMNS, record.rows)
     if record.bounds is not None:
@@ -87,21 +92,52 @@ def leave(
         _survey(record, folder)
         pictures = draw(folder, parts.config.picture) if parts.config.figures else []
     summary = record.summary | {"wall_seconds": time.perf_counter() - began}
+    if origin.changes:
+        summary["changes"] = [_said(change) for change in origin.changes]
     run_files.write_json(folder / "summary.json", summary)
     if parts.config.logger.name == "tensorboard":
         _complete_board(record, folder / "tensorboard", pictures, summary, alone)
     if record.reason != "interrupted":
-        run_files.write_done(folder, digest)
+        run_files.write_done(folder, origin.digest)
     return pictures, summary
 
 
-def experiment(config: Config, console: Console, folder: Path | None = None) -> Record:
-    """Train and measure; with a folder, TensorBoard's events go there."""
-    parts = build(config)
+def experiment(
+    config: Config, console: Console, folder: Path | None = None, origin: Origin | None = None,
+    start: Begin | None = None,
+) -> Record:  # fmt: skip
+    """Train and measure, from a checkpoint on if there is one; with a folder, checkpoints and
+    TensorBoard's events go there."""
+    if config.resume is not None:
+        start = shared(start)
+    parts = build(config, since=(0, 0.0) if start is None else start.since)
+    if start is not None:
+        check_fits(start, parts.student, parts.subspace)
     _say_where(parts)
-    with closing(Desk(parts, folder)) as desk:
-        state, reason, prediction = follow(parts, console, desk, folder)
+    with closing(Desk(parts, folder, start)) as desk:
+        checkpoints = None
+        if folder is not None and origin is not None:
+            trainer = config.trainer
+            checkpoints = Checkpoints(
+                folder / LAST,
+                lambda state: _checkpoint(parts, origin, state, desk),
+                trainer.checkpoint_steps or math.inf,
+                60 * (trainer.checkpoint_minutes or math.inf),
+            )
+            if start is not None:  # before the files that it speaks of are replaced
+                checkpoints.begin(start.checkpoint.state)
+                checkpoints.save()
+                desk.replace()
+        state, reason, prediction = follow(parts, console, desk, folder, checkpoints, start)
     return measure(parts, state, reason, desk, prediction)
+
+
+def _checkpoint(
+    parts: Experiment, origin: Origin, state: State, desk: Desk | None = None
+) -> Checkpoint:
+    basis = None if parts.subspace is None else parts.subspace.basis
+    described = origin.described(parts.config, parts.device, ranks().place.size)
+    return Checkpoint(state, basis, described, {} if desk is None else desk.saved())
 
 
 @dataclass(frozen=True)
@@ -177,30 +213,55 @@ def measure(
 
 
 def follow(
-    parts: Experiment, console: Console, instrument: Instrument, folder: Path | None = None
-) -> tuple[State, StoppedBecause, Prediction | None]:
+    parts: Experiment, console: Console, instrument: Instrument, folder: Path | None = None,
+    checkpoints: Checkpoints | None = None, start: Begin | None = None,
+) -> tuple[State, StoppedBecause, Prediction | None]:  # fmt: skip
     """Predict, and train under the eyes of an instrument. The folder is where the files will be."""
-    trainer, objective = parts.config.trainer, parts.objective
+    config, objective, engine = parts.config, parts.objective, parts.engine
+    theory = start is None or start.has_theory
     observer = Observer(
         objective.risk, parts.A, parts.student, [job.share for job in parts.jobs],
-        objective.beside, trainer.observables == "full", objective.test, _theory_observer(parts),
+        objective.beside, config.trainer.observables == "full", objective.test,
+        _theory_observer(parts, theory),
     )  # fmt: skip
-    seconds = math.inf if trainer.max_seconds is None else trainer.max_seconds
-    with ProgressReport(console, steps_of(trainer), seconds) as progress:
-        progress.expect(prediction := _predict(parts))
+    seconds = math.inf if config.trainer.max_seconds is None else config.trainer.max_seconds
+    seconds -= 0.0 if start is None else start.seen["seconds"]
+    if ranks().several:
+        ranks().checkpoints = checkpoints
+    with ProgressReport(console, steps_of(config.trainer), seconds) as progress:
+        progress.expect(prediction := _predict(parts) if theory else None)
+        if start is None:
+            state = engine.start(parts.student)
+        else:
+            state = engine.go_on(start.checkpoint.state)
+            progress.go_on(state.step, observer.look(state))
+        if checkpoints is not None:
+            checkpoints.begin(state)
 
         def look(state: State) -> None:
-            seen = observer.look(state)
-            instrument.record(seen)
-            progress.record(seen)
+            if instrument.last_step < int(state.steps.max()):
+                seen = observer.look(state)
+                with held():
+                    instrument.record(seen)
+                progress.record(seen)
+
+        def made(state: State) -> None:
+            progress.made(state.step)
+            if checkpoints is not None:
+                with held():
+                    if checkpoints.follow(state):
+                        ranks().note()
 
         state, reason = train(
-            parts.engine, parts.student, steps_of(trainer), look, seconds, ranks(), progress.made
+            engine, state, steps_of(config.trainer), parts.stretch, look, seconds, ranks(), made
         )
         if reason == "interrupted":
             progress.say(interruption.announced(int(state.steps.max()), len(parts.jobs), folder))
-        if instrument.last_step != int(state.steps.max()):  # interrupted before it was looked at
-            look(state)
+        if checkpoints is not None:
+            checkpoints.begin(state)
+            checkpoints.save()
+            ranks().note()
+        look(state)  # of one that was interrupted, or ran out of time
     return state, reason, prediction
 
 
@@ -296,6 +357,12 @@ def _survey(record: Record, folder: Path) -> None:
         run_files.write_npz(folder / "margins.npz", survey.margins())
 
 
+def _said(change: Change) -> dict[str, object]:
+    """As JSON has it."""
+    time = change["time"]
+    return {**change, "time": float(time)}
+
+
 def _say_where(parts: Experiment) -> None:
     log.info("reludyn %s, %s", __version__, describe(parts.device))
 
@@ -313,10 +380,10 @@ def _predict(parts: Experiment) -> Prediction | None:
     return predict(initial, A, lr, tolerance, config.trainer.steps, activation)
 
 
-def _theory_observer(parts: Experiment) -> TheoryObserver:
+def _theory_observer(parts: Experiment, predicts: bool) -> TheoryObserver:
     config, population = parts.config, parts.objective.population
     kept, checked, expected = kept_replicas([job.share for job in parts.jobs]), None, None
-    if has_theory(config) and len(kept):
+    if predicts and has_theory(config) and len(kept):
         initial, A = _on_host(parts)
         lr = of_replicas(own(parts.jobs, "optimizer.lr", A.device), kept)
         A = A if A.ndim == 2 else A[kept]

@@ -59,11 +59,15 @@ def lock(folder: Path, key: str) -> Iterator[None]:
         yield
 
 
-def claim(folder: Path, key: str = "hydra.run.dir") -> None:
-    """Refuse a folder in which a run has already left its files: nothing is overwritten."""
-    for name in ("DONE", "trajectory.npz", "summary.json"):
+def claim(folder: Path, key: str = "hydra.run.dir", goes_on: bool = False) -> None:
+    """Refuse a folder in which a run has already left its files: nothing is overwritten. One that
+    goes on may have left anything but DONE."""
+    left = ("DONE", "trajectory.npz", "summary.json", "checkpoints", "tensorboard")
+    for name in left[:1] if goes_on else left:
         if (folder / name).exists():
+            remedy = "Choose another folder, or move the old one away"
+            if (folder / "checkpoints").exists() and not (folder / "DONE").exists():
+                remedy += f"; resume={folder} goes on with it"
             raise ConfigError(
-                key, folder, f"must be a folder without an earlier run; it has {name}",
-                "Choose another folder, or move the old one away",
-            )  # fmt: skip
+                key, folder, f"must be a folder without an earlier run; it has {name}", remedy
+            )

@@ -38,11 +38,11 @@ _KINDS: dict[Any, str] = {
 
 def check_overrides(arguments: Sequence[str]) -> None:
     """Refuse what Hydra would answer with a stack trace, or accept."""
-    for override in _overrides(arguments):
+    for override in overrides_of(arguments):
         if override.is_delete() and not override.key_or_group.startswith("hydra"):
             remedy = "Use experiment=default" if override.key_or_group == "experiment" else ""
             raise ConfigError(f"~{override.key_or_group}", ..., "nothing can be left out", remedy)
-        key, text = override.key_or_group, _text(override)
+        key, text = override.key_or_group, text_of(override)
         for value in _values(override):
             if not key:
                 raise ConfigError(f"={text}", ..., "cannot read this; an override reads KEY=VALUE")
@@ -83,7 +83,7 @@ def explain(error: BaseException, arguments: Sequence[str]) -> str:
     given: Any = ...  # the value, where it is known
     wrong = _blamed(error, cause, arguments)
     if wrong is not None:
-        key, given, source = wrong.key_or_group, _text(wrong), ""
+        key, given, source = wrong.key_or_group, text_of(wrong), ""
     if isinstance(cause, (ConfigAttributeError, ConfigKeyError)) and is_dataclass(owner):
         return _from(source, _unknown(str(key), owner, given))
     if isinstance(cause, ValidationError):
@@ -97,20 +97,20 @@ def explain(error: BaseException, arguments: Sequence[str]) -> str:
 
 def _blamed(error: BaseException, cause: Any, arguments: Sequence[str]) -> Override | None:
     """The override that an error speaks of: by its text, its key, or as an interpolation."""
-    overrides, text = _overrides(arguments), str(error)
+    overrides, text = overrides_of(arguments), str(error)
     signs: list[Callable[[Override], bool]] = [
         lambda override: str(override.input_line) in text,
         lambda override: (
             f"'{override.key_or_group}'" in text and not text.startswith("In '")  # from a file
         ),
         lambda override: (
-            isinstance(cause, InterpolationResolutionError) and "${" in _text(override)
+            isinstance(cause, InterpolationResolutionError) and "${" in text_of(override)
         ),
     ]
     return next((o for sign in signs for o in overrides if sign(o)), None)
 
 
-def _overrides(arguments: Sequence[str]) -> list[Override]:
+def overrides_of(arguments: Sequence[str]) -> list[Override]:
     """The arguments that are overrides; Hydra itself speaks of those that cannot be read."""
     parser, found = OverridesParser.create(), []
     for argument in arguments:
@@ -119,9 +119,15 @@ def _overrides(arguments: Sequence[str]) -> list[Override]:
     return found
 
 
-def _text(override: Override) -> str:
+def text_of(override: Override) -> str:
     """The value as it was typed."""
     return str(override.input_line).partition("=")[2]
+
+
+def quoted(text: str) -> str:
+    """As the value of an override."""
+    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"
 
 
 def _values(override: Override) -> Iterator[Any]:

@@ -250,6 +250,15 @@ class Trainer:
         one_of=("auto", "eager", "compiled"),
     )
     looks: int = key("number of recorded iterations", at_least=1, at_most=1e6)
+    checkpoint_steps: int | None = key(
+        "a checkpoint is written after so many iterations, at the end of a stretch of them; null: "
+        "only by the clock and when the run ends",
+        at_least=1,
+    )  # fmt: skip
+    checkpoint_minutes: float | None = key(
+        "a checkpoint is written after so many minutes, or later where writing it would take more "
+        "than 5% of the time; null: never", above=0,
+    )  # fmt: skip
     spacing: str = key(
         "log: the first half of the looks dense, then log-spaced; linear: evenly spaced",
         one_of=("log", "linear"),
@@ -345,4 +354,11 @@ class Config:
             "burn_in",
             "none",
         ),
+    )
+    resume: str | None = key(
+        "null, or where a run goes on: a checkpoint, the folder of a run, latest (of those below "
+        "outputs/ that are not complete), or auto (hydra.run.dir, if it has a checkpoint)"
+    )
+    resume_allow: list[str] = key(
+        "keys, or groups of keys, in which a run that goes on may differ from what it was"
     )

@@ -15,7 +15,6 @@ import yaml
 from boards import Board, Tab, curves, events, looks
 from conftest import Finished, run_command
 from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
-from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.plugins.custom_scalar.layout_pb2 import Layout
 from test_interruption import interrupt
 
@@ -216,7 +215,7 @@ def test_the_picture_is_there(board: Board, fig3: Finished) -> None:
 def test_a_picture_is_added_during_a_run(tmp_path: Path, fig3: Finished) -> None:
     png = (fig3.folder / "figures" / "phases.png").read_bytes()
     for step in (10, 20):
-        with closing(EventFile(tmp_path, go_on=True)) as file:
+        with closing(EventFile.newest(tmp_path)) as file:
             file.add_image(step, "figure/now", png)
     assert Board(tmp_path).images() == {"figure/now": (20, png)}
     assert [event.step for event in events(tmp_path)] == [10, 20]  # of one file
@@ -314,7 +313,7 @@ def test_a_tag_has_at_most_a_thousand_points(
     """The last look is there, wherever the run stops."""
     config = configure("trainer.looks=2500", "trainer.steps=2500", f"trainer.spacing={spacing}")
     steps = range(2501)
-    with closing(TensorBoard(tmp_path, config, steps, 1, Summary())) as file:
+    with closing(TensorBoard(tmp_path, config, steps, 1)) as file:
         for step in range(stopped + 1):
             file.record(replace(look, steps=np.array([step])))
     for folder in (tmp_path, tmp_path / "theory"):

@@ -210,7 +210,7 @@ def test_the_slowest_direction_contracts_by_one_minus_half_mu() -> None:
         steps.append(int(state.steps.max()))
         losses.append(engine.risk.loss(state.student).total.numpy())
 
-    state, _ = train(engine, student, range(2001), look)
+    state, _ = train(engine, engine.start(student), range(2001), 256, look)
     rate = contraction_rate(np.array(steps), np.stack(losses), state.steps.numpy(), 1.0)
     assert rate[0] == pytest.approx(1 - 0.1 / 2, abs=2e-3)
 

@@ -111,7 +111,7 @@ def test_the_bar_fits_and_uses_the_room(look: Look, width: int, clock: list[floa
     shown.record(look)
     clock[0] = 400.0
     shown.made(4_999_500)
-    shown.made(4_999_500)
+    shown.made(9_999_000)
     shown.console.print(shown._bar())
     row, phases = printed(shown).splitlines()[-2:]
     assert len(row) <= width

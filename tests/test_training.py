@@ -11,8 +11,12 @@ import pytest
 import reference
 import torch
 from conftest import drawn, empirical_risk, sampled
+from hypothesis import given
+from hypothesis import strategies as st
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from reludyn import cost
+from reludyn.api import configure
 from reludyn.data.held import Resident
 from reludyn.errors import StuckError
 from reludyn.notation import Gradient
@@ -22,9 +26,8 @@ from reludyn.phases import PhaseRule
 from reludyn.risk import EmpiricalRisk, MiniBatches, PopulationRisk, empirical
 from reludyn.student import InvariantSubspace, ReLUStudent
 from reludyn.teacher import LinearTeacher, axis_teacher, random_teacher
-from reludyn.training import trainer
 from reludyn.training.engine import Engine, State
-from reludyn.training.schedule import look_steps
+from reludyn.training.schedule import look_steps, stretch_ends
 from reludyn.training.trainer import stopped_because, train
 
 
@@ -39,7 +42,7 @@ def make_engine(
 
 def follow(engine: Engine, student: ReLUStudent, looks: list[int]) -> tuple[list[State], str]:
     states: list[State] = []
-    _, reason = train(engine, student, looks, states.append)
+    _, reason = train(engine, engine.start(student), looks, 256, states.append)
     return states, reason
 
 
@@ -142,7 +145,6 @@ def test_a_replica_of_a_batch_equals_the_run_alone(empirical: bool) -> None:
 
 def test_replicas_with_samples_of_their_own_go_in_groups(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each group through all steps; neither the groups nor those who have stopped matter."""
-    monkeypatch.setattr(trainer, "STRETCH", 1e9)  # time does not cut stretches
     teacher = axis_teacher(1, 6)
     students = drawn("theorem", range(7), 2, 6, 1, 0.1, "alternating")
     X, Y = sampled(teacher, 80, range(7))
@@ -256,24 +258,49 @@ def test_float32_converges_only_where_its_own_loss_says_so() -> None:
     assert float(engine.risk.loss(states[-1].student).total) < 1e-9
 
 
-def test_ctrl_c_loses_a_short_stretch_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
-    teacher = axis_teacher(1, 4)
-    engine, student = make_engine(teacher), drawn("theorem", [0], 2, 4, 1, 0.5)
-    advance, calls, clock = engine.advance, [], [0.0]
-    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+def test_ctrl_c_loses_one_stretch(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine, calls = make_engine(axis_teacher(1, 4)), []
+    student, advance = drawn("theorem", [0], 2, 4, 1, 0.5), engine.advance
 
     def interrupted(state: State, steps: int) -> State:
         calls.append(steps)
-        clock[0] += 0.01 * steps
-        if sum(calls) > 730:
+        if len(calls) == 5:
             raise KeyboardInterrupt
         return advance(state, steps)
 
     monkeypatch.setattr(engine, "advance", interrupted)
-    state, reason = train(engine, student, [0, 10_000], lambda _: None)
+    state, reason = train(engine, engine.start(student), [0, 100, 10_000], 64, lambda _: None)
     assert reason == "interrupted"
-    assert state.steps.tolist() == [sum(calls[:-1])]
-    assert 0.1 < 0.01 * max(calls) <= 0.2
+    assert calls == [64, 36, 28, 64, 64]
+    assert state.step == state.steps.item() == 192
+
+
+@given(
+    st.lists(st.integers(0, 500), min_size=1, unique=True).map(sorted),
+    st.integers(1, 600),
+    st.integers(0, 500),
+)
+def test_stretches_end_at_the_same_places_wherever_a_run_begins(
+    looks: list[int], stretch: int, after: int
+) -> None:
+    ends = list(stretch_ends(looks, stretch, 0))
+    wanted = {x for x in range(1, looks[-1] + 1) if x in looks or x % stretch == 0}
+    assert ends == sorted(wanted)
+    assert list(stretch_ends(looks, stretch, after)) == [x for x in ends if x > after]
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    ["", "replicas=10000", "model.width=300", "optimizer=gradient_flow", "optimizer=adam",
+     "data=stream data.samples=100000", "data=gaussian data.samples=100000", "data.dim=100000 "
+     "data.covariance=power_law", "trainer.engine=compiled", "trainer.engine=compiled replicas=99"],
+)  # fmt: skip
+def test_a_stretch_is_as_long_as_it_is_meant_to_be(overrides: str) -> None:
+    config, cpu = configure(*overrides.split()), torch.device("cpu")
+    length, seconds = cost.stretch(config, cpu), cost.step_seconds(config, cpu)
+    meant = cost.COMPILED if cost.compiles(config, cpu) else cost.EAGER
+    assert length == 1 or meant / 2 < length * seconds <= meant
+    assert length.bit_count() == 1
 
 
 def test_ctrl_c_keeps_what_was_reached() -> None:
@@ -285,7 +312,8 @@ def test_ctrl_c_keeps_what_was_reached() -> None:
         if state.steps.max() == 30:
             raise KeyboardInterrupt
 
-    state, reason = train(make_engine(teacher), student, range(0, 101, 10), look)
+    engine = make_engine(teacher)
+    state, reason = train(engine, engine.start(student), range(0, 101, 10), 256, look)
     assert reason == "interrupted"
     assert state is seen[-1]
 
@@ -381,9 +409,10 @@ def test_a_run_ends_between_two_looks() -> None:
     seen: list[State] = []
     began = time.monotonic()
     engine = make_engine(teacher, tolerance=1e-4)
-    state, reason = train(engine, student, [0, 10**7], seen.append)
+    state, reason = train(engine, engine.start(student), [0, 10**7], 256, seen.append)
     assert (reason, len(seen)) == ("converged", 2)
-    state, reason = train(make_engine(teacher), student, [0, 10**7], seen.append, 0.5)
+    engine = make_engine(teacher)
+    state, reason = train(engine, engine.start(student), [0, 10**7], 256, seen.append, 0.5)
     assert reason == "max_seconds"
     assert stopped_because(state, reason) == ["max_seconds"]
     assert time.monotonic() - began < 20
@@ -394,7 +423,7 @@ def test_the_gradient_of_a_frozen_layer_does_not_count() -> None:
     teacher, student = axis_teacher(1, 4), drawn("theorem", [0], 3, 4, 1, 1.0)
     descent = GradientDescent(StepSizes(0.1, train_hidden=False))
     engine = Engine(PopulationRisk(teacher.A), descent, PhaseRule(teacher, teacher.A), 0.0, 1e-6)
-    state, reason = train(engine, student, [0, 5000], lambda _: None)
+    state, reason = train(engine, engine.start(student), [0, 5000], 256, lambda _: None)
     assert reason == "stationary"
     assert (
         float(state.evaluation.gradient.V.norm()) < 1e-6 < float(state.evaluation.gradient.W.norm())
@@ -414,7 +443,7 @@ def test_what_was_reached_is_kept_where_a_rule_cannot_go_on() -> None:
     made: list[int] = []
     engine = Engine(PopulationRisk(teacher.A), Brittle(StepSizes(0.1)),
                     PhaseRule(teacher, teacher.A), 0.0)  # fmt: skip
-    state, reason = train(engine, student, range(0, 101, 10), lambda _: None)
+    state, reason = train(engine, engine.start(student), range(0, 101, 10), 256, lambda _: None)
     assert (reason, state.steps.tolist()) == ("stuck", [40])
     with pytest.raises(StuckError):
-        train(engine, student, [0, 10], lambda _: None)
+        train(engine, engine.start(student), [0, 10], 256, lambda _: None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
@@ -18,11 +18,13 @@ class GradientDescent:
     """W <- W - mu grad_W L(W, V),  V <- V - mu' grad_V L(W, V), both from the same iterate."""
 
     sizes: StepSizes  # mu = lr, mu' = output_lr
+    since: tuple[int, Own] = (0, 0.0)  # an iteration and its time: from there on mu is the same
     separable: ClassVar[bool] = True
 
     def time(self, step: int, before: Own) -> Own:
         """mu step."""
-        return self.sizes.lr * step
+        begin, t = self.since
+        return t + self.sizes.lr * (step - begin)
 
     def step(self, student: ReLUStudent, gradient: Gradient) -> ReLUStudent:
         """One update of all replicas."""
@@ -39,7 +41,7 @@ class GradientDescent:
 
     def take(self, replicas: Tensor) -> GradientDescent:
         """With the step sizes of some replicas."""
-        return GradientDescent(self.sizes.take(replicas))
+        return replace(self, sizes=self.sizes.take(replicas))
 
     def memory_of(self, memory: Memory, replicas: slice) -> Memory:
         """None."""

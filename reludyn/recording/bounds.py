@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,6 +48,24 @@ class BoundsTable:
         self.tallies = {name: Tally() for name in STATEMENTS}
         self.listed = 0  # violations of replicas that are not shown
         self.steps = np.full(len(seeds), -1)
+
+    def saved(self) -> dict[str, object]:
+        """All that it has taken, in plain values and arrays."""
+        tallies = {
+            name: vars(tally) | {"replicas": sorted(tally.replicas)}
+            for name, tally in self.tallies.items()
+        }
+        rows = [[row[name] for name in COLUMNS] for row in self.rows]
+        return {"rows": rows, "tallies": tallies, "listed": self.listed, "steps": self.steps}
+
+    def restore(self, saved: Mapping[str, Any]) -> None:
+        """Go on from there."""
+        self.rows = [dict(zip(COLUMNS, row, strict=True)) for row in saved["rows"]]
+        self.tallies = {
+            name: Tally(**values | {"replicas": set(values["replicas"])})
+            for name, values in saved["tallies"].items()
+        }
+        self.listed, self.steps = saved["listed"], saved["steps"]
 
     def record(self, look: Look) -> None:
         steps = look.steps

@@ -7,13 +7,13 @@ import os
 import socket
 import struct
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import count
 from pathlib import Path
 
 import google_crc32c
 import numpy as np
-from tensorboard.compat.proto.event_pb2 import Event
+from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.compat.proto.tensor_pb2 import TensorProto
 from tensorboard.compat.proto.types_pb2 import DT_FLOAT
@@ -33,22 +33,52 @@ class EventFile:
     Python: with a batch of replicas that holds up descent for longer than the writing takes.
     """
 
-    def __init__(
-        self, folder: Path, describe: Describe | None = None, *, go_on: bool = False
-    ) -> None:
-        """A new file in the folder. go_on: the newest one that is there, to which more is added:
-        a TensorBoard that is at work follows one file of a folder."""
+    def __init__(self, folder: Path, describe: Describe | None = None) -> None:
+        """A new file in the folder."""
         self.describe, self.described = describe, set[str]()
-        earlier = sorted(folder.glob(f"{NAME}.*"), key=_changed) if go_on else []
-        if earlier:
-            self.path = earlier[-1]
-            self._file = self.path.open("ab")
-            return
         folder.mkdir(parents=True, exist_ok=True)
         parts = (f"{time.time():.0f}", socket.gethostname(), str(os.getpid()), str(next(_numbers)))
         self.path = folder / ".".join([NAME, *parts])
         self._file = self.path.open("wb")
         self._write(Event(wall_time=time.time(), file_version="brain.Event:2"))
+
+    @classmethod
+    def newest(cls, folder: Path, describe: Describe | None = None) -> EventFile:
+        """The newest one of the folder, to which more is added: a TensorBoard that is at work
+        follows one file of a folder. A new one where there is none."""
+        earlier = sorted(folder.glob(f"{NAME}.*"), key=_changed)
+        if not earlier:
+            return cls(folder, describe)
+        file = cls.__new__(cls)
+        file.describe, file.described = describe, set[str]()
+        file.path = earlier[-1]
+        file._file = file.path.open("ab")
+        return file
+
+    def take_over(self, earlier: Path, size: int) -> None:
+        """Repeat the first so many bytes of another file. A TensorBoard that has read that one
+        forgets what it has read. Raises ValueError where they are damaged, OSError where they
+        are not there."""
+        with earlier.open("rb") as file:
+            content = file.read(size)
+        if len(content) < size:
+            raise ValueError(f"it has {len(content)} bytes, not {size}")
+        self._write(Event(wall_time=time.time(), session_log=SessionLog(status=SessionLog.START)))
+        _, *events = _records(content)
+        for data in events:
+            event = Event.FromString(data)
+            if not event.HasField("session_log"):
+                self.described |= {v.tag for v in event.summary.value if v.HasField("metadata")}
+                self._put(data)
+
+    @property
+    def size(self) -> int:
+        """Bytes so far."""
+        return self._file.tell()
+
+    def sync(self) -> None:
+        """Have them on disk."""
+        os.fsync(self._file.fileno())
 
     def add(self, step: int, summary: Summary) -> None:
         """What is seen at a step."""
@@ -90,10 +120,25 @@ class EventFile:
             self.add(step, Summary(value=new))
 
     def _write(self, event: Event) -> None:
-        data = event.SerializeToString()
+        self._put(event.SerializeToString())
+
+    def _put(self, data: bytes) -> None:
         length = struct.pack("<Q", len(data))
         self._file.write(length + _checksum(length) + data + _checksum(data))
         self._file.flush()
+
+
+def _records(content: bytes) -> Iterator[bytes]:
+    """The events in the content of a file. Raises ValueError at a checksum that is wrong."""
+    place = 0
+    while place < len(content):
+        length = content[place : place + 8]
+        end = place + 12 + int.from_bytes(length, "little")
+        data, sums = content[place + 12 : end], content[place + 8 : place + 12]
+        if sums != _checksum(length) or content[end : end + 4] != _checksum(data):
+            raise ValueError(f"a checksum is wrong after byte {place}")
+        yield data
+        place = end + 4
 
 
 def _changed(path: Path) -> int:

@@ -40,7 +40,8 @@ class ProgressReport:
     """
 
     def __init__(self, console: Console, looks: Sequence[int], seconds: float = math.inf) -> None:
-        self.console, self.steps, self.pace = console, looks[-1], Pace(looks[-1], len(looks) - 1)
+        self.console, self.looks, self.steps = console, looks, looks[-1]
+        self.pace = Pace(looks[-1], len(looks) - 1)
         self.shown = console.is_terminal and not console.quiet
         self.predicted: Mapping[str, Array] = {}
         self.look: Look | None = None  # the last one
@@ -69,6 +70,12 @@ class ProgressReport:
             for line in events.lines(_reached(look), self.predicted, look.diverged, self.said):
                 self.say(line)
 
+    def go_on(self, step: int, look: Look) -> None:
+        """The run goes on from this iteration, which looks so."""
+        self.pace.steps -= step
+        self.pace.looks = sum(there > step for there in self.looks)
+        self.record(look)
+
     def expect(self, prediction: Prediction | None) -> None:
         """What theory says of the run, before it begins."""
         if prediction is not None:
@@ -87,9 +94,9 @@ class ProgressReport:
                 self.said.add(name)
                 self.say(events.line(name, reached, self.predicted.get(name)))
 
-    def made(self, steps: int) -> None:
-        """So many iterations."""
-        self.pace.made(steps)
+    def made(self, step: int) -> None:
+        """All iterations up to this one."""
+        self.pace.made(step - self._step)
         now = time.monotonic()
         if not self.shown and now - self.spoke >= EVERY and self.look is not None:
             self.spoke = now

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import warnings
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -23,8 +23,9 @@ import numpy as np
 from numpy.typing import NDArray
 from tensorboard.compat.proto.summary_pb2 import Summary
 
+from reludyn.errors import ConfigError
 from reludyn.recording import hparams
-from reludyn.recording.event_file import EventFile
+from reludyn.recording.event_file import NAME, EventFile
 from reludyn.recording.look import Look
 from reludyn.recording.observables import FULL, WIDEST
 from reludyn.recording.tags import PAIRS, QUANTILES, SINGLY, SPECTRUM, describe
@@ -40,23 +41,59 @@ class TensorBoard:
     """Writes looks as scalars, so many that no tag has more than MOST points, the last one
     always."""
 
-    def __init__(
-        self, folder: Path, config: Config, looks: Sequence[int], predicted: int, opening: Summary
-    ) -> None:
-        """looks: the iterations of all of them; predicted: of how many replicas theory speaks;
-        opening: what is said at the beginning."""
-        self.main = EventFile(folder, describe)
-        self.main.add(0, opening)
-        self.ensemble = self.main if config.replicas > 1 else None
-        self.replicas, folders = [self.main], [folder]
-        if self.ensemble is not None:
-            shown = min(config.replicas, config.logger.replicas)
-            folders = [folder / f"seed_{config.seed + j}" for j in range(shown)]
-            self.replicas = [EventFile(folder, describe) for folder in folders]
-        self.theory = [EventFile(folder / "theory", describe) for folder in folders[:predicted]]
+    def __init__(self, folder: Path, config: Config, looks: Sequence[int], predicted: int) -> None:
+        """looks: the iterations of all of them; predicted: of how many replicas theory speaks."""
+        self.folder, several = folder, config.replicas > 1
+        shown = min(config.replicas, config.logger.replicas) if several else 0
+        singly = [f"seed_{config.seed + j}" for j in range(shown)] if several else ["."]
+        theory = [str(Path(name, "theory")) for name in singly[:predicted]]
+        names = dict.fromkeys([".", *singly, *theory])
+        self.files = {name: EventFile(folder / name, describe) for name in names}
+        self.main = self.files["."]
+        self.ensemble = self.main if several else None
+        self.replicas = [self.files[name] for name in singly]
+        self.theory = [self.files[name] for name in theory]
         self.lr = config.optimizer.lr
         self.steps = frozenset(shown_looks(looks, config.trainer))
         self.pending: Look | None = None  # the latest one, if it was not written
+        self.mark()
+
+    def open(self, step: int, opening: Summary) -> None:
+        """What is said at the beginning."""
+        self.main.add(step, opening)
+        self.mark()
+
+    def mark(self) -> None:
+        """What has been written is complete: `saved` speaks of it."""
+        self.sizes = {name: file.size for name, file in self.files.items()}
+
+    def saved(self) -> dict[str, list[Any]]:
+        """File and bytes of each run, on disk, up to the last mark."""
+        for file in self.files.values():
+            file.sync()
+        return {name: [file.path.name, self.sizes[name]] for name, file in self.files.items()}
+
+    def restore(self, saved: Mapping[str, Sequence[Any]], folder: Path) -> None:
+        """Begin with what had been saved below a folder. Raises ConfigError where it is not there
+        any more."""
+        for run, (name, size) in saved.items():
+            if run in self.files:
+                earlier = folder / run / name
+                try:
+                    self.files[run].take_over(earlier, size)
+                except (OSError, ValueError) as error:
+                    raise ConfigError(
+                        "resume", earlier, f"the run's curves cannot go on from here: {error}",
+                        f"To begin them anew, move {folder} away",
+                    ) from error  # fmt: skip
+        self.mark()
+
+    def replace(self) -> None:
+        """No other event files shall be where these are."""
+        for file in self.files.values():
+            for other in file.path.parent.glob(f"{NAME}.*"):
+                if other != file.path:
+                    other.unlink()
 
     def record(self, look: Look) -> None:
         self.pending = look
@@ -69,7 +106,7 @@ class TensorBoard:
 
     def close(self) -> None:
         self._write()
-        for file in {self.main, *self.replicas, *self.theory}:
+        for file in self.files.values():
             file.close()
 
     def _write(self) -> None:
@@ -99,7 +136,7 @@ def finish(
     folder: Path, step: int, pictures: Sequence[Path], session: hparams.Session | None
 ) -> None:
     """Add what is known at the end: pictures, and a row of the page HPARAMS."""
-    with closing(EventFile(folder, describe, go_on=True)) as file:
+    with closing(EventFile.newest(folder, describe)) as file:
         for picture in pictures:
             if picture.suffix == ".png":
                 file.add_image(step, f"figure/{picture.stem}", picture.read_bytes())

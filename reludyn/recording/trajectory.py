@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,6 +16,7 @@ SIZE_LIMIT = 2**28  # bytes of the trajectory kept: above it looks or replicas a
 DENSE = 512  # looks for which neurons and weights must have room
 
 _LOSSES = ("loss", "loss_linear", "loss_rectification", "loss_population")
+_PLAN = ("seen", "stride", "last_step", "left_out", "replicas", "weights", "row_bytes")
 _NEURONS = ("w_norm", "v_norm", "angle_to_target", "imbalance", "angle_between")
 
 
@@ -58,6 +59,7 @@ class Trajectory:
         self.pending: Columns | None = None  # the latest look, if thinned away
         self.filled: Columns | None = None  # all looks, if they came at once
         self.seen, self.stride, self.last_step = 0, 1, -1
+        self.replicas, self.weights, self.row_bytes = 0, 0, 0.0  # what there is room for
         self.left_out: list[str] = []
 
     def record(self, look: Look) -> None:
@@ -91,6 +93,25 @@ class Trajectory:
             columns = {name: x[at] for name, x in columns.items()}
         self.filled = columns
 
+    def saved(self) -> dict[str, Any]:
+        """All that it has kept and needs to go on, in plain values and arrays."""
+        return {name: getattr(self, name) for name in _PLAN} | {
+            "whole": len(self.rows),
+            "columns": _stacked(self._all_rows),
+        }
+
+    def restore(self, saved: Mapping[str, Any]) -> None:
+        """Go on from there."""
+        for name in _PLAN:
+            setattr(self, name, saved[name])
+        columns, whole = saved["columns"], saved["whole"]
+        rows = [{name: x[i] for name, x in columns.items()} for i in range(len(columns["step"]))]
+        self.rows, self.pending = rows[:whole], rows[-1] if len(rows) > whole else None
+
+    @property
+    def _all_rows(self) -> list[Columns]:
+        return self.rows if self.pending is None else [*self.rows, self.pending]
+
     @property
     def thinned(self) -> str:
         """What is not in the file; empty where everything is."""
@@ -101,8 +122,7 @@ class Trajectory:
         """The arrays of trajectory.npz; `lift` maps W (T, R', k, m) to (T, R', k, d)."""
         arrays = self.filled
         if arrays is None:
-            rows = self.rows if self.pending is None else [*self.rows, self.pending]
-            arrays = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
+            arrays = _stacked(self._all_rows)
         return arrays | {"W": lift(arrays["W"]), "A": A, "thinned": np.array(self.thinned)}
 
     def _too_many(self, rows: int) -> bool:
@@ -135,6 +155,17 @@ class Trajectory:
             **{name: x[neurons] for name, x in parts.neurons.items()},
             **{name: x[kept] for name, x in parts.kept.items()},
         }
+
+
+def _stacked(rows: Sequence[Columns]) -> Columns:
+    """(T, ...) each; not a number where a look has no such quantity."""
+    shapes = {name: x for row in rows for name, x in row.items()}
+    return {
+        name: np.stack(
+            [row[name] if name in row else np.full_like(x, np.nan, float) for row in rows]
+        )
+        for name, x in shapes.items()
+    }
 
 
 def _present(look: Look, names: Sequence[str]) -> Columns:

@@ -12,13 +12,15 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from reludyn.combinations import OWN, own_keys
-from reludyn.errors import INTERRUPTED, ConfigError, show
+from reludyn.errors import ConfigError, show
 from reludyn.experiment import leave, train_together
 from reludyn.files import claim
 from reludyn.memory import replicas_that_fit
 from reludyn.messages import FOR_THE_USER, explain
 from reludyn.objective import make_target
+from reludyn.resume import Origin
 from reludyn.settings import Config
+from reludyn.signals import exit_code
 from reludyn.sweep.jobs import SweepJob, with_values
 
 log = logging.getLogger(__name__)
@@ -80,12 +82,13 @@ class Fused:
             self._log_to(job)
             try:
                 record = together.record(place, job.folder)
-                leave(record, job.digest, job.folder, time.perf_counter() - share)
+                origin = Origin(job.digest, job.overrides)
+                leave(record, origin, job.folder, time.perf_counter() - share)
                 returns[job.number] = _return(job, JobStatus.COMPLETED, record.reason)
             except Exception as error:
                 returns[job.number] = _failed(job, error)
         if together.reason == "interrupted":
-            sys.exit(INTERRUPTED)
+            sys.exit(exit_code())
         return returns
 
     def _log_to(self, job: SweepJob) -> None:

@@ -143,7 +143,7 @@ class _Group:
         if isinstance(self.base, ConfigError):
             return self.base
         base = self.base
-        return _attempt(lambda: check(with_values(base, values)))
+        return _attempt(lambda: _alone(check(with_values(base, values))))
 
     def _hydra_anew(self, parts: Sequence[Override]) -> str:
         """hydra.yaml of the job whose values the config has now."""
@@ -177,6 +177,15 @@ def _attempt(make: Callable[[], Config]) -> Config | ConfigError:
         return make()
     except ConfigError as error:
         return error
+
+
+def _alone(config: Config) -> Config:
+    if config.resume is not None:
+        raise ConfigError(
+            "resume", config.resume, "must be null in a sweep, which goes on by itself",
+            "Repeat the command of the sweep with its hydra.sweep.dir",
+        )  # fmt: skip
+    return config
 
 
 def with_values(config: Config, values: Mapping[str, Any]) -> Config:

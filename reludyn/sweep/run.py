@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.utils import JobReturn, JobStatus
@@ -15,9 +15,10 @@ from hydra.plugins.launcher import Launcher
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
-from reludyn.errors import FAILED, ConfigError, show
+from reludyn.differences import differences, named
+from reludyn.errors import FAILED, ConfigError
 from reludyn.files import claim, lock
-from reludyn.messages import explain
+from reludyn.messages import explain, quoted
 from reludyn.recording.report import relative
 from reludyn.recording.run_files import LEAVES
 from reludyn.settings import Config
@@ -68,7 +69,7 @@ def _below(
     jobs = prepare(loader, master, [texts for batch in batches for texts in batch])
     if all(job.folder.is_relative_to(folder) for job in jobs):
         return batches, jobs
-    here = f"hydra.sweep.dir={_quoted(str(master.hydra.sweep.dir))}"
+    here = f"hydra.sweep.dir={quoted(str(master.hydra.sweep.dir))}"
     batches = [[[*texts, here] for texts in batch] for batch in batches]
     return batches, prepare(loader, master, [texts for batch in batches for texts in batch])
 
@@ -155,30 +156,15 @@ def _check_content(job: SweepJob) -> None:
         return
     what = "files of another run"
     if config.is_file():
-        there = _flat(OmegaConf.to_container(OmegaConf.load(config)))
-        here = _flat(OmegaConf.to_container(OmegaConf.create(job.files["config.yaml"])))
-        keys = [key for key in {**there, **here} if there.get(key, ...) != here.get(key, ...)]
-        named = [f"{key} is {_value(there, key)} there, {_value(here, key)} here" for key in keys]
-        what = f"a run of another config ({'; '.join(named[:NAMED]) or 'of another version'})"
+        texts = OmegaConf.load(config), OmegaConf.create(job.files["config.yaml"])
+        there, here = (cast("dict[str, Any]", OmegaConf.to_container(text)) for text in texts)
+        said = named(differences(there, here), NAMED)
+        what = f"a run of another config ({said or 'of another version'})"
     raise ConfigError(
         "hydra.sweep.dir", job.folder.parent,
         f"must be new or hold this sweep; {relative(job.folder)}, the place of job {job.number}, "
         f"has {what}", "Choose another folder, or repeat the command of that sweep",
     )  # fmt: skip
-
-
-def _flat(node: Any, prefix: str = "") -> dict[str, Any]:
-    """Nested settings as keys with dots."""
-    if not isinstance(node, Mapping):
-        return {prefix.rstrip("."): node}
-    flat: dict[str, Any] = {}
-    for name, value in node.items():
-        flat |= _flat(value, f"{prefix}{name}.")
-    return flat
-
-
-def _value(settings: Mapping[str, Any], key: str) -> str:
-    return show(settings[key]) if key in settings else "absent"
 
 
 def _is_complete(job: SweepJob) -> bool:
@@ -198,13 +184,7 @@ def _clear(folder: Path) -> None:
 def _subdir(job: SweepJob, sweep: Path) -> str:
     """The override that gives a job its folder where those before it are not launched."""
     inside = job.folder.is_relative_to(sweep)
-    return f"{SUBDIR}={_quoted(str(job.folder.relative_to(sweep) if inside else job.folder))}"
-
-
-def _quoted(text: str) -> str:
-    """As the value of an override."""
-    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
-    return f"'{escaped}'"
+    return f"{SUBDIR}={quoted(str(job.folder.relative_to(sweep) if inside else job.folder))}"
 
 
 def _finish(folder: Path, jobs: Sequence[SweepJob], picture: str | None) -> None:

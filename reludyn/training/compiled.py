@@ -48,8 +48,10 @@ class CompiledEngine(Engine):
             left = end - int(some.steps.max())
             after = engine.take(behind)._descend(some, min(left, self.block(some)))
             part = part.put(behind, after)
+        begin, t = engine.optimizer.since
         lr = engine.optimizer.sizes.lr
-        part = replace(part, time=lr * part.steps.double(), step=end, now=lr * end)
+        time = t + lr * (part.steps.double() - begin)
+        part = replace(part, time=time, step=end, now=engine.optimizer.time(end, part.now))
         return state.put(running, part)
 
     def _form(self, state: State) -> Form:

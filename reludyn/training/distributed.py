@@ -17,7 +17,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -29,12 +28,10 @@ from torch.distributed.rendezvous import rendezvous
 from reludyn.data.shares import share
 from reludyn.errors import ConfigError
 from reludyn.launch import Launch
-from reludyn.training.checkpoint import save_checkpoint
+from reludyn.training.checkpoint import Checkpoints
 from reludyn.training.engine import State
 
 TIMEOUT = timedelta(minutes=5)  # that ranks may wait for each other, also where none has died
-EVERY = 10.0  # seconds between two checkpoints
-SHARE = 0.05  # of the time, at most, that writing them may take
 INTERRUPTED = -1  # a stretch of this many iterations: stop here
 PATIENCE = 3.0  # seconds that ranks have to answer a roll call
 
@@ -53,10 +50,7 @@ class Ranks:
 
     def __init__(self, place: Launch, store: Any = None) -> None:
         self.place, self.store = place, store
-        self.latest: State | None = None  # between the last two stretches
-        self.path: Path | None = None  # of checkpoints, on rank 0
-        self.digest = ""
-        self.due = 0.0
+        self.checkpoints: Checkpoints | None = None  # on rank 0, once it trains
 
     @property
     def several(self) -> bool:
@@ -89,19 +83,30 @@ class Ranks:
         with _together():
             torch_ranks.all_reduce(flat)
 
+    def spread(self, content: bytes) -> bytes:
+        """Bytes that rank 0 has, on all ranks."""
+        if not self.several:
+            return content
+        length = torch.tensor([len(content)])
+        with _together():
+            torch_ranks.broadcast(length, 0)
+            flat = torch.zeros(int(length), dtype=torch.uint8)
+            if self.leads:
+                flat.copy_(torch.frombuffer(bytearray(content), dtype=torch.uint8))
+            torch_ranks.broadcast(flat, 0)
+        return flat.numpy().tobytes()
+
     @torch.inference_mode()
     def agree(self, stretch: int, state: State) -> int:
         """The number of iterations that all ranks make next from `state`: what rank 0 proposes, or
-        INTERRUPTED. Rank 0 saves the state from time to time.
+        INTERRUPTED.
 
         Raises LostRankError, and RuntimeError where the weights are not those of rank 0.
         """
         if not self.several:
             return stretch
-        self.latest = state
-        if self.leads:
-            self._save_at_times()
-            stretch = INTERRUPTED if self.stop else stretch
+        if self.leads and self.stop:
+            stretch = INTERRUPTED
         own = _fingerprint(state)
         said = torch.tensor([stretch, own])
         with _together():
@@ -115,10 +120,9 @@ class Ranks:
 
     # --- The store: words that need not be waited for ---------------------------------------------
 
-    def tell(self, settings: Any, folder: Path, digest: str) -> None:
-        """Rank 0: what all ranks are to run (anything that JSON holds), and the folder."""
+    def tell(self, settings: Any) -> None:
+        """Rank 0: what all ranks are to run (anything that JSON holds)."""
         if self.several:
-            self.path, self.digest = folder / "checkpoints" / "last.pt", digest
             self.store.set("settings", json.dumps(settings))
 
     def dismiss(self) -> None:
@@ -166,23 +170,22 @@ class Ranks:
     # --- Checkpoints ------------------------------------------------------------------------------
 
     def save(self) -> None:
-        """Rank 0: the state before the last stretch, for all ranks to know of."""
-        if self.path is not None and self.latest is not None:
-            save_checkpoint(self.path, self.latest, None, self.digest)  # samples: no subspace
-            self.store.set("checkpoint", f"{self.path} (step {self.latest.step})")
+        """Rank 0: what was reached before the last stretch."""
+        if self.checkpoints is not None:
+            self.checkpoints.save()
+            self.note()
+
+    def note(self) -> None:
+        """Rank 0: let all ranks know of the last checkpoint."""
+        if self.several and self.checkpoints is not None:
+            where = f"{self.checkpoints.path} (step {self.checkpoints.saved})"
+            self.store.set("checkpoint", where)
 
     def saved(self) -> str:
         """`The state of step S is in PATH`, or that there is none."""
         if not self.store.check(["checkpoint"]):
             return "there is no checkpoint yet"
         return f"the last checkpoint is {self.store.get('checkpoint').decode()}"
-
-    def _save_at_times(self) -> None:
-        began = time.monotonic()
-        if began >= self.due:
-            self.save()
-            end = time.monotonic()
-            self.due = end + max(EVERY, (end - began) / SHARE)
 
 
 ALONE = Ranks(Launch())

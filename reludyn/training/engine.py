@@ -99,6 +99,13 @@ class Engine:
         """Iteration 0."""
         return self._start(student.map(torch.clone))  # a compiler tells inference tensors apart
 
+    @torch.inference_mode()
+    def go_on(self, state: State) -> State:
+        """A state that was saved, on the device of this engine."""
+        device = self.rule.A.device
+        parts = {n: _each(lambda x: x.to(device, copy=True), x) for n, x in vars(state).items()}
+        return State(**parts)
+
     @property
     def can_part(self) -> bool:
         """Whether some replicas can be advanced without the others."""

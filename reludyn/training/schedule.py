@@ -1,7 +1,8 @@
-"""When to look: iterations at which the state is recorded."""
+"""When to look, and where stretches of iterations end."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import Literal
 
 import numpy as np
@@ -21,3 +22,13 @@ def look_steps(steps: int, looks: int, spacing: Literal["log", "linear"] = "log"
     dense = looks // 2
     spaced = np.geomspace(max(dense, 1), steps, looks - dense + 1)[1:].round().astype(int)
     return sorted({*range(dense + 1), *spaced.tolist()})
+
+
+def stretch_ends(looks: Sequence[int], stretch: int, after: int) -> Iterator[int]:
+    """The iterations after `after` at which a stretch ends, increasing: those of the looks, and in
+    between the multiples of `stretch`."""
+    here = after
+    for there in looks:
+        while here < there:
+            here = min(there, (here // stretch + 1) * stretch)
+            yield here

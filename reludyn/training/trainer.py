@@ -5,59 +5,55 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Iterable
-from itertools import pairwise
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 from reludyn.errors import StuckError
-from reludyn.student import ReLUStudent
 from reludyn.training.distributed import ALONE, Ranks
 from reludyn.training.engine import Engine, State
+from reludyn.training.schedule import stretch_ends
 
 StoppedBecause = Literal[
     "converged", "stationary", "diverged", "max_steps", "max_seconds", "stuck", "interrupted"
 ]
 
 log = logging.getLogger(__name__)
-STRETCH = 0.2  # seconds: what Ctrl-C may lose
 
 
 def train(
     engine: Engine,
-    student: ReLUStudent,
-    looks: Iterable[int],
+    state: State,
+    looks: Sequence[int],
+    stretch: int,
     look: Callable[[State], None],
     max_seconds: float = math.inf,
     ranks: Ranks = ALONE,
-    made: Callable[[int], None] = lambda steps: None,
+    made: Callable[[State], None] = lambda state: None,
 ) -> tuple[State, StoppedBecause]:
-    """Descend from `student`, calling `look` at the given iterations (the first one is 0), and
-    `made` after every stretch with its number of iterations.
+    """Descend from `state`, calling `look` at the given iterations, and `made` after every stretch.
+
+    Stretches end at looks and at multiples of `stretch`, whatever the clock does: where one ends
+    decides how numbers are rounded, and a run that goes on from a checkpoint repeats every bit.
 
     Ends once every replica has stopped, after the last look, after max_seconds, where the update
     rule cannot go on, or with Ctrl-C: the state returned is that of the last completed stretch.
     With several ranks all call this, and do what rank 0 decides.
     """
-    began, pace = time.monotonic(), 1
-    state = engine.start(student)
-    look(state)
+    began, looked_at = time.monotonic(), frozenset(looks)
+    ends, going = stretch_ends(looks, stretch, state.step), bool(state.running.any())
     try:
-        for here, there in pairwise(looks):
-            if not state.running.any():
-                break
-            step, going = here, True
-            while going and step < there:
-                late = time.monotonic() - began > max_seconds
-                stretch = ranks.agree(0 if late else min(pace, there - step), state)
-                if stretch <= 0:
-                    return state, "max_seconds" if stretch == 0 else "interrupted"
-                clock = time.monotonic()
-                state = engine.advance(state, stretch)
-                going = bool(state.running.any())  # waits for the device
-                step += stretch
-                pace = _pace(stretch, time.monotonic() - clock)
-                made(stretch)
+        if state.step in looked_at or not going:
             look(state)
+        while going and (there := next(ends, None)) is not None:
+            late = time.monotonic() - began > max_seconds
+            agreed = ranks.agree(0 if late else there - state.step, state)
+            if agreed <= 0:
+                return state, "max_seconds" if agreed == 0 else "interrupted"
+            state = engine.advance(state, agreed)
+            going = bool(state.running.any())  # waits for the device
+            if there in looked_at or not going:
+                look(state)
+            made(state)
     except KeyboardInterrupt:
         return state, "interrupted"
     except StuckError as error:
@@ -66,11 +62,6 @@ def train(
         log.warning("stopped at step %d: %s", state.step, error)
         return state, "stuck"
     return state, reason_of(state)
-
-
-def _pace(iterations: int, seconds: float) -> int:
-    """Iterations of the next stretch, from what the last one took."""
-    return max(1, min(10 * iterations, int(iterations * STRETCH / max(seconds, 1e-9))))
 
 
 def reason_of(state: State) -> StoppedBecause:

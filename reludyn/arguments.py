@@ -1,0 +1,44 @@
+"""The command line of a run that goes on: that with which it was started, and what is new."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from reludyn.errors import ConfigError
+from reludyn.messages import overrides_of, quoted
+
+FOLDER = "hydra.run.dir"
+
+
+def resumed(arguments: Sequence[str]) -> list[str]:
+    """With the overrides that the checkpoint of `resume=PATH` holds, but for those of keys that
+    are given anew, and with the folder of its run where that is not complete and no other one is
+    given. Raises ConfigError where there is no such checkpoint."""
+    given = {override.key_or_group: override.value() for override in overrides_of(arguments)}
+    if (path := _text(given.get("resume"))) is None:
+        return [*arguments]
+    if {"-m", "--multirun"} & {*arguments}:
+        raise ConfigError(
+            "resume", path, "must be null with -m: a sweep goes on by itself",
+            "Repeat its command with its hydra.sweep.dir",
+        )  # fmt: skip
+    from reludyn.resume import locate, run_of  # imports torch
+    from reludyn.training.checkpoint import load_checkpoint
+
+    if path == "auto" and FOLDER not in given:
+        raise ConfigError("resume", path, f"needs a folder of its own: {FOLDER}=FOLDER")
+    file = locate(path, Path(_text(given.get(FOLDER)) or "."))
+    if file is None:
+        return [*arguments]
+    earlier = load_checkpoint(file).origin.get("overrides", [])
+    kept = [str(o.input_line) for o in overrides_of(earlier) if o.key_or_group not in given]
+    own = [a for a in arguments if not a.startswith("resume=")]
+    run = run_of(file)
+    place = [] if FOLDER in given or (run / "DONE").exists() else [f"{FOLDER}={quoted(str(run))}"]
+    return [*kept, *own, f"resume={quoted(str(file))}", *place]
+
+
+def _text(value: object) -> str | None:
+    """A value of an override as a word; None is null."""
+    return None if value is None else str(getattr(value, "text", value))

@@ -1,0 +1,233 @@
+"""Going on from a checkpoint: where it is, and what may differ from the run that left it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from reludyn import __version__
+from reludyn.combinations import RESUME, is_constant_descent
+from reludyn.differences import differences, named
+from reludyn.errors import ConfigError
+from reludyn.settings import Config
+from reludyn.student import InvariantSubspace, ReLUStudent
+from reludyn.training.checkpoint import Checkpoint, dumped, load_checkpoint, loaded
+from reludyn.training.distributed import ranks
+from reludyn.training.engine import State
+
+log = logging.getLogger(__name__)
+LAST = Path("checkpoints", "last.pt")  # below the folder of a run
+OUTPUTS = Path("outputs")  # where `latest` is looked for
+NAMED = 5  # differences that a message names
+# keys that may change on the way; a group stands for all of its keys
+CHANGEABLE = (
+    "optimizer.lr", "trainer.steps", "trainer.tolerance", "trainer.gradient_tolerance",
+    "trainer.max_seconds", "trainer.engine", "trainer.looks", "trainer.spacing",
+    "trainer.checkpoint_steps", "trainer.checkpoint_minutes", "device", "name", "figures",
+    "picture", "logger", "theory.stationary", "theory.plane", "theory.extent", "theory.grid",
+    "theory.stability", "theory.precision", "theory.margins",
+)  # fmt: skip
+Change = Mapping[str, Any]  # step, time, and keys: what each was and is
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a run comes from, as its checkpoints have it."""
+
+    digest: str  # of the config, as in DONE
+    overrides: Sequence[str] = ()  # with which the command was started
+    changes: Sequence[Change] = field(default_factory=tuple)  # on the way
+
+    def described(self, config: Config, device: torch.device, ranks: int) -> dict[str, Any]:
+        """In plain values, with what else decides how numbers are rounded."""
+        return {
+            "config_hash": self.digest,
+            "config": _settings(config),
+            "overrides": [text for text in self.overrides if not _resumes(text)],
+            "changes": [dict(change) for change in self.changes],
+            "made_by": {
+                "reludyn": __version__,
+                "torch": torch.__version__.partition("+")[0],
+                "device": device.type,
+                "ranks": ranks,
+                "threads": torch.get_num_threads(),
+            },
+        }
+
+
+@dataclass(frozen=True)
+class Begin:
+    """Where a run goes on."""
+
+    checkpoint: Checkpoint
+    folder: Path | None  # of the run that left it; None: it lies somewhere else
+    changes: Sequence[Change]  # of the config on the way, the last ones included
+
+    @property
+    def seen(self) -> Mapping[str, Any]:
+        """What the instruments had recorded, with NumPy arrays."""
+        seen: Mapping[str, Any] = _arrays(self.checkpoint.seen)
+        return seen
+
+    @property
+    def since(self) -> tuple[int, Any]:
+        """Iteration and time from which on the step size is what it is."""
+        of_lr = [change for change in self.changes if "optimizer.lr" in change["keys"]]
+        return (of_lr[-1]["step"], of_lr[-1]["time"]) if of_lr else (0, 0.0)
+
+    @property
+    def has_theory(self) -> bool:
+        """Whether theory can speak of the whole run: it knows one step size."""
+        return self.since == (0, 0.0)
+
+
+def locate(path: str, folder: Path) -> Path | None:
+    """The checkpoint that `resume=PATH` means for a run in a folder: a file, that of a run's
+    folder, of the latest one that is not complete, or of this folder itself, if there is one.
+    Raises ConfigError where there is none."""
+    if path == "auto":
+        return folder / LAST if (folder / LAST).is_file() else None
+    if path == "latest":
+        found = [p for p in OUTPUTS.rglob(str(LAST)) if not (run_of(p) / "DONE").exists()]
+        if not found:
+            raise ConfigError(
+                "resume", path, f"there is no run below {OUTPUTS}/ that is not complete and has "
+                "left a checkpoint", "Name its folder: resume=FOLDER",
+            )  # fmt: skip
+        return max(found, key=lambda p: p.stat().st_mtime_ns)
+    file = Path(path) / LAST if Path(path).is_dir() else Path(path)
+    if not file.is_file():
+        allowed = "must be a checkpoint, or the folder of a run that has left one"
+        raise ConfigError("resume", path, allowed, "Or use resume=latest")
+    return file
+
+
+def run_of(checkpoint: Path) -> Path:
+    """The folder of the run that has left a checkpoint."""
+    return checkpoint.parent.parent
+
+
+def goes_on_in(path: str | None, folder: Path) -> bool:
+    """Whether a run in this folder is one that has been there, and goes on."""
+    file = None if path is None else locate(path, folder)
+    return file is not None and run_of(file).resolve() == folder.resolve()
+
+
+def begin(config: Config, folder: Path) -> Begin | None:
+    """Where a run in this folder goes on; None: it begins. Raises ConfigError where the checkpoint
+    is not whole, or of a config that differs in what may not change."""
+    if config.resume is None or (file := locate(config.resume, folder)) is None:
+        return None
+    checkpoint = load_checkpoint(file)
+    there = checkpoint.origin.get("config", {})
+    found = differences(there, _settings(config))
+    _check(config, found, checkpoint)
+    changes = list(checkpoint.origin["changes"])
+    if found:
+        keys = {key: list(pair) for key, pair in found.items()}
+        state = checkpoint.state
+        changes.append({"step": state.step, "time": state.now, "keys": keys})
+        log.info("from step %d on: %s", state.step, named(found, len(found)))
+    if _is_over(checkpoint.state, config) and (run_of(file) / "DONE").exists():
+        raise ConfigError(
+            "resume", config.resume, "the run is complete",
+            "To go on longer add trainer.steps=N resume_allow=[trainer.steps]",
+        )  # fmt: skip
+    if not checkpoint.seen:
+        raise ConfigError(
+            "resume", file, "is of a job of a sweep that ran together with others, and does not "
+            "hold its looks", "The command of the sweep runs the jobs that are not complete",
+        )  # fmt: skip
+    return Begin(checkpoint, run_of(file) if file.parent.name == LAST.parts[0] else None, changes)
+
+
+def shared(start: Begin | None) -> Begin | None:
+    """Where rank 0 goes on, on all ranks."""
+    if not ranks().several:
+        return start
+    content = b""
+    if start is not None:
+        there = start.checkpoint
+        origin = {**there.origin, "changes": list(start.changes)}
+        seen = {name: x for name, x in there.seen.items() if name != "board"}
+        content = dumped(replace(there, origin=origin, seen=seen))
+    content = ranks().spread(content)
+    if ranks().leads or not content:
+        return start
+    checkpoint = loaded(content)
+    return Begin(checkpoint, None, checkpoint.origin["changes"])
+
+
+def check_fits(start: Begin, student: ReLUStudent, subspace: InvariantSubspace | None) -> None:
+    """Raise ConfigError where the state is not one of this run: of other sizes, or in coordinates
+    of other weights."""
+    there = start.checkpoint
+    basis = None if subspace is None else subspace.basis
+    same = (there.basis is None) == (basis is None)
+    if basis is not None and there.basis is not None:
+        same = torch.equal(there.basis, basis)
+    kept = zip(there.state.student, student, strict=True)
+    if not same or any((a.shape, a.dtype) != (b.shape, b.dtype) for a, b in kept):
+        raise ConfigError(
+            "resume", start.folder or ..., "the checkpoint's weights are not those of this config: "
+            "a file that it names has changed, or another version of PyTorch draws others",
+            "Start the run anew",
+        )  # fmt: skip
+
+
+def _check(config: Config, found: Mapping[str, tuple[Any, Any]], checkpoint: Checkpoint) -> None:
+    for key in config.resume_allow:
+        if not _allowed(key, CHANGEABLE):
+            raise ConfigError(
+                "resume_allow", key, "cannot change in a run that goes on; these can: "
+                + ", ".join(CHANGEABLE),
+            )  # fmt: skip
+    refused = {key: pair for key, pair in found.items() if not _allowed(key, config.resume_allow)}
+    if refused:
+        able = [key for key in refused if _allowed(key, CHANGEABLE)]
+        remedy = "Leave them as they were"
+        if len(able) == len(refused):
+            remedy += f", or add resume_allow=[{','.join([*config.resume_allow, *able])}]"
+        raise ConfigError(
+            "resume", config.resume, f"the run had another config: {named(refused, NAMED)}", remedy
+        )
+    if "optimizer.lr" in found and not (is_constant_descent(config) and not config.theory.bounds):
+        raise ConfigError(
+            "resume_allow", "optimizer.lr", "the step size can change on the way with optimizer=gd "
+            "and a constant schedule, without theory.bounds", "Leave it as it was",
+        )  # fmt: skip
+    if "trainer.steps" in found and getattr(config.optimizer, "schedule", "constant") != "constant":
+        raise ConfigError(
+            "resume_allow", "trainer.steps",
+            f"optimizer.schedule={config.optimizer.schedule} ends at the number of steps that the "
+            "run had", "Leave it as it was",
+        )  # fmt: skip
+
+
+def _arrays(x: Any) -> Any:
+    if isinstance(x, Mapping):
+        return {name: _arrays(value) for name, value in x.items()}
+    if isinstance(x, list):
+        return [_arrays(value) for value in x]
+    return x.numpy() if isinstance(x, torch.Tensor) else x
+
+
+def _is_over(state: State, config: Config) -> bool:
+    return state.step >= config.trainer.steps or not bool(state.running.any())
+
+
+def _allowed(key: str, keys: Sequence[str]) -> bool:
+    return key in keys or key.partition(".")[0] in keys
+
+
+def _settings(config: Config) -> dict[str, Any]:
+    return {name: value for name, value in asdict(config).items() if name not in RESUME}
+
+
+def _resumes(override: str) -> bool:
+    return override.lstrip("+").partition("=")[0] in RESUME
