@@ -48,7 +48,7 @@ def task(composed: DictConfig) -> str:
         from reludyn.training.distributed import ranks
 
         ranks().tell(OmegaConf.to_container(composed, resolve=True))
-        stopped_because = run(config, Origin(digest, job.overrides.task), folder, alone)
+        stopped_because = run(Origin(config, digest, job.overrides.task), folder, alone)
     except FOR_THE_USER as error:
         if alone and not _WANTS_TRACE:
             _fail(error)
@@ -124,9 +124,12 @@ class Folders(Callback):
     def _claim(self, config: DictConfig) -> None:
         folder, goes_on = Path(OmegaConf.select(config, "hydra.run.dir")), False
         if (path := OmegaConf.select(config, "resume")) is not None:
+            from reludyn.recording.run_files import clear
             from reludyn.resume import goes_on_in  # imports torch
 
             goes_on = goes_on_in(str(path), folder)
+            if path == "auto" and not goes_on and not (folder / "DONE").exists():
+                clear(folder)  # of an attempt that saved nothing
         claim(folder, goes_on=goes_on)
 
     def _check(self, config: DictConfig, *checks: Callable[[DictConfig], None]) -> None:

@@ -102,35 +102,25 @@ class Desk:
         self.checks = bounds.BoundsTable(parts.seeds, shown) if config.theory.bounds else None
         self.board: TensorBoard | None = None
         self.picture: LivePicture | None = None
+        if begin is not None:
+            self._restore(begin)
         if config.logger.name == "tensorboard" and folder is not None:
+            from reludyn.recording.dashboard import opening
             from reludyn.recording.tensorboard import TensorBoard
 
             predicted = shown if has_theory(config) or config.theory.spectrum else 0
-            self.board = TensorBoard(folder / "tensorboard", config, looks, predicted)
+            earlier = None if begin is None else _events(begin)
+            self.board = TensorBoard(folder / "tensorboard", config, looks, predicted, earlier)
+            if begin is None or earlier is None or begin.changes:
+                self.board.open(max(self.last_step, 0), opening(config, parts.device))
             if config.figures:
                 self.picture = LivePicture(config, self.board.add_image)
-        self._open(begin)
 
-    def _open(self, begin: Begin | None) -> None:
-        seen = {} if begin is None else begin.seen
-        if begin is not None:
-            self.began -= seen["seconds"]
-            self.trajectory.restore(seen["trajectory"])
-            if self.checks is not None:
-                self.checks.restore(seen["checks"])
-        if self.board is None:
-            return
-        from reludyn.recording.dashboard import opening
-
-        events = None if begin is None or begin.folder is None else begin.folder / "tensorboard"
-        known = "board" in seen and events is not None and events.is_dir()
-        if events is not None and known:
-            self.board.restore(seen["board"], events)
-        elif begin is not None:
-            log.warning("there are no events of the earlier part: the curves begin here")
-        if begin is None or begin.changes or not known:
-            step = max(self.last_step, 0)
-            self.board.open(step, opening(self.parts.config, self.parts.device))
+    def _restore(self, begin: Begin) -> None:
+        self.began -= begin.seen["seconds"]
+        self.trajectory.restore(begin.seen["trajectory"])
+        if self.checks is not None:
+            self.checks.restore(begin.seen["checks"])
 
     def replace(self) -> None:
         """What an earlier part of the run left in the same folder, and is here, too, goes."""
@@ -182,3 +172,12 @@ class Desk:
         basis = subspace.basis[: W.shape[1]].numpy().astype(W.dtype)
         lifted: Array = np.matmul(W, basis.swapaxes(-1, -2))
         return lifted
+
+
+def _events(begin: Begin) -> tuple[dict[str, Any], Path] | None:
+    """What TensorBoard's files begin with, and where it is."""
+    folder = None if begin.folder is None else begin.folder / "tensorboard"
+    if "board" in begin.seen and folder is not None and folder.is_dir():
+        return begin.seen["board"], folder
+    log.warning("there are no events of the earlier part: the curves begin here")
+    return None

@@ -13,7 +13,7 @@ ABSENT = object()
 def differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
     """The values of each key, with dots, that differs between nested settings; ABSENT for one that
     is not there."""
-    a, b = _flat(there), _flat(here)
+    a, b = flat(there), flat(here)
     pairs = {key: (a.get(key, ABSENT), b.get(key, ABSENT)) for key in {**a, **b}}
     return {key: pair for key, pair in pairs.items() if pair[0] != pair[1]}
 
@@ -29,11 +29,11 @@ def _said(value: Any) -> str:
     return "absent" if value is ABSENT else show(value)
 
 
-def _flat(node: Any, prefix: str = "") -> dict[str, Any]:
+def flat(node: Any, prefix: str = "") -> dict[str, Any]:
     """Nested settings as keys with dots."""
     if not isinstance(node, Mapping):
         return {prefix.rstrip("."): node}
-    flat: dict[str, Any] = {}
+    found: dict[str, Any] = {}
     for name, value in node.items():
-        flat |= _flat(value, f"{prefix}{name}.")
-    return flat
+        found |= flat(value, f"{prefix}{name}.")
+    return found

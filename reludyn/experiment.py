@@ -60,8 +60,9 @@ class Record:
     summary: dict[str, object]
 
 
-def run(config: Config, origin: Origin, folder: Path, alone: bool = True) -> StoppedBecause:
+def run(origin: Origin, folder: Path, alone: bool = True) -> StoppedBecause:
     """Train, leave all files of a run in `folder` (DONE last), and print what came out."""
+    config = origin.config
     began, console = time.perf_counter(), Console()
     claim(folder, goes_on=goes_on_in(config.resume, folder))
     start = begin(config, folder)
@@ -71,7 +72,7 @@ def run(config: Config, origin: Origin, folder: Path, alone: bool = True) -> Sto
     pictures, summary = leave(record, origin, folder, began, alone)
     print_report(console, folder, summary, record.rows, pictures)
     if record.reason == "interrupted":
-        console.print("\n".join(interruption.left(folder)), **PLAIN)
+        console.print("\n".join(interruption.left(folder, alone)), **PLAIN)
     return record.reason
 
 
@@ -112,7 +113,7 @@ def experiment(
         start = shared(start)
     parts = build(config, since=(0, 0.0) if start is None else start.since)
     if start is not None:
-        check_fits(start, parts.student, parts.subspace)
+        check_fits(start, parts.student, parts.subspace, parts.objective.risk)
     _say_where(parts)
     with closing(Desk(parts, folder, start)) as desk:
         checkpoints = None
@@ -136,7 +137,7 @@ def _checkpoint(
     parts: Experiment, origin: Origin, state: State, desk: Desk | None = None
 ) -> Checkpoint:
     basis = None if parts.subspace is None else parts.subspace.basis
-    described = origin.described(parts.config, parts.device, ranks().place.size)
+    described = origin.described(parts.device)
     return Checkpoint(state, basis, described, {} if desk is None else desk.saved())
 
 

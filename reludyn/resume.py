@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +14,9 @@ import torch
 
 from reludyn import __version__
 from reludyn.combinations import RESUME, is_constant_descent
-from reludyn.differences import differences, named
+from reludyn.differences import differences, flat, named
 from reludyn.errors import ConfigError
+from reludyn.risk import Risk
 from reludyn.settings import Config
 from reludyn.student import InvariantSubspace, ReLUStudent
 from reludyn.training.checkpoint import Checkpoint, dumped, load_checkpoint, loaded
@@ -39,22 +42,24 @@ Change = Mapping[str, Any]  # step, time, and keys: what each was and is
 class Origin:
     """Where a run comes from, as its checkpoints have it."""
 
-    digest: str  # of the config, as in DONE
+    config: Config  # as it was given
+    digest: str  # of it, as in DONE
     overrides: Sequence[str] = ()  # with which the command was started
     changes: Sequence[Change] = field(default_factory=tuple)  # on the way
 
-    def described(self, config: Config, device: torch.device, ranks: int) -> dict[str, Any]:
+    def described(self, device: torch.device) -> dict[str, Any]:
         """In plain values, with what else decides how numbers are rounded."""
         return {
             "config_hash": self.digest,
-            "config": _settings(config),
+            "config": _settings(self.config),
+            "files": _files(self.config),
             "overrides": [text for text in self.overrides if not _resumes(text)],
             "changes": [dict(change) for change in self.changes],
             "made_by": {
                 "reludyn": __version__,
                 "torch": torch.__version__.partition("+")[0],
                 "device": device.type,
-                "ranks": ranks,
+                "ranks": ranks().place.size,
                 "threads": torch.get_num_threads(),
             },
         }
@@ -127,6 +132,10 @@ def begin(config: Config, folder: Path) -> Begin | None:
     there = checkpoint.origin.get("config", {})
     found = differences(there, _settings(config))
     _check(config, found, checkpoint)
+    for key, digest in _files(config).items():
+        if checkpoint.origin["files"].get(key) != digest:
+            raise ConfigError("resume", config.resume, f"the file that {key} names has changed",
+                              "Start the run anew")  # fmt: skip
     changes = list(checkpoint.origin["changes"])
     if found:
         keys = {key: list(pair) for key, pair in found.items()}
@@ -163,31 +172,40 @@ def shared(start: Begin | None) -> Begin | None:
     return Begin(checkpoint, None, checkpoint.origin["changes"])
 
 
-def check_fits(start: Begin, student: ReLUStudent, subspace: InvariantSubspace | None) -> None:
-    """Raise ConfigError where the state is not one of this run: of other sizes, or in coordinates
-    of other weights."""
-    there = start.checkpoint
-    basis = None if subspace is None else subspace.basis
-    same = (there.basis is None) == (basis is None)
-    if basis is not None and there.basis is not None:
-        same = torch.equal(there.basis, basis)
+def check_fits(
+    start: Begin, student: ReLUStudent, subspace: InvariantSubspace | None, risk: Risk
+) -> None:
+    """Raise ConfigError where the state is not one of this run: of other sizes, in coordinates of
+    other weights, or one that began with another loss."""
+    there, basis = start.checkpoint, None if subspace is None else subspace.basis
     kept = zip(there.state.student, student, strict=True)
-    if not same or any((a.shape, a.dtype) != (b.shape, b.dtype) for a, b in kept):
+    same = (there.basis is None) == (basis is None)
+    same &= all((a.shape, a.dtype) == (b.shape, b.dtype) for a, b in kept)
+    if same and basis is not None and there.basis is not None:
+        same = torch.equal(there.basis, basis)
+    if same:
+        first = torch.from_numpy(start.seen["trajectory"]["columns"]["loss"][0])
+        loss, rtol = risk.loss(student).total.to(first), 1e-9 if first.dtype.itemsize == 8 else 1e-4
+        same = torch.allclose(first, loss, rtol=rtol, atol=0)
+    if not same:
         raise ConfigError(
-            "resume", start.folder or ..., "the checkpoint's weights are not those of this config: "
-            "a file that it names has changed, or another version of PyTorch draws others",
-            "Start the run anew",
+            "resume", start.folder or ..., "its first weights, or their loss, are not those of "
+            "this config: versions of programs differ", "Start the run anew",
         )  # fmt: skip
 
 
 def _check(config: Config, found: Mapping[str, tuple[Any, Any]], checkpoint: Checkpoint) -> None:
     for key in config.resume_allow:
-        if not _allowed(key, CHANGEABLE):
+        if not (_allowed(key, CHANGEABLE) or any(x.startswith(f"{key}.") for x in CHANGEABLE)):
             raise ConfigError(
                 "resume_allow", key, "cannot change in a run that goes on; these can: "
                 + ", ".join(CHANGEABLE),
             )  # fmt: skip
-    refused = {key: pair for key, pair in found.items() if not _allowed(key, config.resume_allow)}
+    refused = {
+        key: pair
+        for key, pair in found.items()
+        if not (_allowed(key, config.resume_allow) and _allowed(key, CHANGEABLE))
+    }
     if refused:
         able = [key for key in refused if _allowed(key, CHANGEABLE)]
         remedy = "Leave them as they were"
@@ -227,6 +245,24 @@ def _allowed(key: str, keys: Sequence[str]) -> bool:
 
 def _settings(config: Config) -> dict[str, Any]:
     return {name: value for name, value in asdict(config).items() if name not in RESUME}
+
+
+def _files(config: Config) -> dict[str, str]:
+    """SHA-256 of the files that the config names, by key."""
+    found = {}
+    for key, value in flat(asdict(config)).items():
+        if key.endswith("path") and value is not None and (path := Path(value)).is_file():
+            found[key] = _digest(path, path.stat().st_mtime_ns)
+    return found
+
+
+@lru_cache
+def _digest(path: Path, _: int) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while part := file.read(2**20):
+            digest.update(part)
+    return digest.hexdigest()
 
 
 def _resumes(override: str) -> bool:

@@ -83,10 +83,11 @@ def test_an_interrupted_run_says_what_it_does_and_what_it_has_done(
     interrupt(monkeypatch, *PLACES["in a step"], KeyboardInterrupt())
     finished = reludyn("logger=none", "trainer.looks=1000")
     folder = finished.folder.relative_to(finished.where)
-    first, *_, saved, draw = filter(None, finished.out.splitlines())
+    first, *_, saved, resume, draw = filter(None, finished.out.splitlines())
     assert first == f"interrupted at step 3: writing what was reached to {folder}"
     names = "checkpoints/last.pt, trajectory.npz, replicas.csv, summary.json"
     assert saved == f"saved    {names} (no DONE: the run is not complete)"
+    assert resume == f"resume   reludyn resume={folder}"
     assert not (finished.folder / "figures").exists()
     monkeypatch.undo()
     monkeypatch.chdir(finished.where)
@@ -94,6 +95,8 @@ def test_an_interrupted_run_says_what_it_does_and_what_it_has_done(
     assert (word, command) == ("draw", "reludyn-figures")
     redraw.main(folders)
     assert (finished.folder / "figures" / "phases.png").exists()
+    assert reludyn(*shlex.split(resume)[2:]).code == 0
+    assert (finished.folder / "DONE").exists()
 
 
 def test_an_interruption_before_training_has_saved_nothing(

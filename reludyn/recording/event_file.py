@@ -7,7 +7,7 @@ import os
 import socket
 import struct
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import count
 from pathlib import Path
 
@@ -33,14 +33,24 @@ class EventFile:
     Python: with a batch of replicas that holds up descent for longer than the writing takes.
     """
 
-    def __init__(self, folder: Path, describe: Describe | None = None) -> None:
-        """A new file in the folder."""
+    def __init__(
+        self, folder: Path, describe: Describe | None = None, earlier: Sequence[bytes] = ()
+    ) -> None:
+        """A new file in the folder, with the events of an earlier one: a TensorBoard that has read
+        that one forgets what it has read."""
         self.describe, self.described = describe, set[str]()
         folder.mkdir(parents=True, exist_ok=True)
         parts = (f"{time.time():.0f}", socket.gethostname(), str(os.getpid()), str(next(_numbers)))
         self.path = folder / ".".join([NAME, *parts])
         self._file = self.path.open("wb")
         self._write(Event(wall_time=time.time(), file_version="brain.Event:2"))
+        if earlier:
+            start = SessionLog(status=SessionLog.START)
+            self._write(Event(wall_time=time.time(), session_log=start))
+        for data in earlier:
+            tags = Event.FromString(data).summary.value
+            self.described |= {value.tag for value in tags if value.HasField("metadata")}
+            self._put(data)
 
     @classmethod
     def newest(cls, folder: Path, describe: Describe | None = None) -> EventFile:
@@ -54,22 +64,6 @@ class EventFile:
         file.path = earlier[-1]
         file._file = file.path.open("ab")
         return file
-
-    def take_over(self, earlier: Path, size: int) -> None:
-        """Repeat the first so many bytes of another file. A TensorBoard that has read that one
-        forgets what it has read. Raises ValueError where they are damaged, OSError where they
-        are not there."""
-        with earlier.open("rb") as file:
-            content = file.read(size)
-        if len(content) < size:
-            raise ValueError(f"it has {len(content)} bytes, not {size}")
-        self._write(Event(wall_time=time.time(), session_log=SessionLog(status=SessionLog.START)))
-        _, *events = _records(content)
-        for data in events:
-            event = Event.FromString(data)
-            if not event.HasField("session_log"):
-                self.described |= {v.tag for v in event.summary.value if v.HasField("metadata")}
-                self._put(data)
 
     @property
     def size(self) -> int:
@@ -128,17 +122,24 @@ class EventFile:
         self._file.flush()
 
 
-def _records(content: bytes) -> Iterator[bytes]:
-    """The events in the content of a file. Raises ValueError at a checksum that is wrong."""
-    place = 0
-    while place < len(content):
+def events_of(path: Path, size: int) -> list[bytes]:
+    """The events in the first so many bytes of a file, as they are, but for what belongs to the
+    file. Raises ValueError where they are damaged, OSError where they are not there."""
+    with path.open("rb") as file:
+        content = file.read(size)
+    if len(content) < size:
+        raise ValueError(f"it has {len(content)} bytes, not {size}")
+    place, events = 0, list[bytes]()
+    while place < size:
         length = content[place : place + 8]
         end = place + 12 + int.from_bytes(length, "little")
         data, sums = content[place + 12 : end], content[place + 8 : place + 12]
         if sums != _checksum(length) or content[end : end + 4] != _checksum(data):
             raise ValueError(f"a checksum is wrong after byte {place}")
-        yield data
+        if not {"file_version", "session_log"} & {Event.FromString(data).WhichOneof("what")}:
+            events.append(data)
         place = end + 4
+    return events
 
 
 def _changed(path: Path) -> int:

@@ -17,14 +17,17 @@ def announced(step: int, jobs: int, folder: Path | None) -> str:
     return f"interrupted at step {step:,}: writing what was reached{of}{where}"
 
 
-def left(folder: Path) -> list[str]:
-    """Then, in lines: what is there now of a run, and what can be made of it."""
+def left(folder: Path, alone: bool = True) -> list[str]:
+    """Then, in lines: what is there now of a run, and what can be made of it. A sweep, whose runs
+    are not alone, says itself how it goes on."""
     saved = [name for name in SAVED if (folder / name).exists()]
     if not saved:
         return ["nothing was saved"]
     lines = [f"saved    {', '.join(saved)}"]
     if not (folder / "DONE").exists():
         lines[0] += " (no DONE: the run is not complete)"
+        if alone and SAVED[0] in saved:
+            lines.append(f"resume   reludyn {quote(f'resume={relative(folder)}')}")
     if "trajectory.npz" in saved:
         lines.append(f"draw     reludyn-figures {quote(str(relative(folder)))}")
     return lines

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -44,3 +45,13 @@ def write_done(folder: Path, digest: str) -> None:
     """DONE, last of all: the run finished, with the config of this hash."""
     with atomic(folder / "DONE") as file:
         file.write(f"{digest}\n".encode())
+
+
+def clear(folder: Path) -> None:
+    """Take away what an attempt left that did not come to its end; its log stays, and goes on."""
+    for name in LEAVES:
+        path = folder / name
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)

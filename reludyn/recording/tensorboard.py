@@ -25,13 +25,14 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 
 from reludyn.errors import ConfigError
 from reludyn.recording import hparams
-from reludyn.recording.event_file import NAME, EventFile
+from reludyn.recording.event_file import NAME, EventFile, events_of
 from reludyn.recording.look import Look
 from reludyn.recording.observables import FULL, WIDEST
 from reludyn.recording.tags import PAIRS, QUANTILES, SINGLY, SPECTRUM, describe
 from reludyn.settings import Config, Trainer
 from reludyn.training.schedule import look_steps
 
+Earlier = tuple[Mapping[str, Sequence[Any]], Path]  # what `saved` said, and where they are
 MOST = 1000  # points of a tag: TensorBoard's server picks as many at random
 Array = NDArray[Any]
 Scalars = Iterator[tuple[str, float]]
@@ -41,14 +42,20 @@ class TensorBoard:
     """Writes looks as scalars, so many that no tag has more than MOST points, the last one
     always."""
 
-    def __init__(self, folder: Path, config: Config, looks: Sequence[int], predicted: int) -> None:
-        """looks: the iterations of all of them; predicted: of how many replicas theory speaks."""
-        self.folder, several = folder, config.replicas > 1
+    def __init__(
+        self, folder: Path, config: Config, looks: Sequence[int], predicted: int,
+        earlier: Earlier | None = None,
+    ) -> None:  # fmt: skip
+        """looks: the iterations of all of them; predicted: of how many replicas theory speaks;
+        earlier: what the files begin with. Raises ConfigError where that is not there any more."""
+        several, known = config.replicas > 1, {} if earlier is None else _read(*earlier)
         shown = min(config.replicas, config.logger.replicas) if several else 0
         singly = [f"seed_{config.seed + j}" for j in range(shown)] if several else ["."]
         theory = [str(Path(name, "theory")) for name in singly[:predicted]]
         names = dict.fromkeys([".", *singly, *theory])
-        self.files = {name: EventFile(folder / name, describe) for name in names}
+        self.files = {
+            name: EventFile(folder / name, describe, known.get(name, ())) for name in names
+        }
         self.main = self.files["."]
         self.ensemble = self.main if several else None
         self.replicas = [self.files[name] for name in singly]
@@ -72,21 +79,6 @@ class TensorBoard:
         for file in self.files.values():
             file.sync()
         return {name: [file.path.name, self.sizes[name]] for name, file in self.files.items()}
-
-    def restore(self, saved: Mapping[str, Sequence[Any]], folder: Path) -> None:
-        """Begin with what had been saved below a folder. Raises ConfigError where it is not there
-        any more."""
-        for run, (name, size) in saved.items():
-            if run in self.files:
-                earlier = folder / run / name
-                try:
-                    self.files[run].take_over(earlier, size)
-                except (OSError, ValueError) as error:
-                    raise ConfigError(
-                        "resume", earlier, f"the run's curves cannot go on from here: {error}",
-                        f"To begin them anew, move {folder} away",
-                    ) from error  # fmt: skip
-        self.mark()
 
     def replace(self) -> None:
         """No other event files shall be where these are."""
@@ -130,6 +122,21 @@ def shown_looks(looks: Sequence[int], trainer: Trainer) -> Sequence[int]:
     spacing: Any = trainer.spacing
     wanted = look_steps(looks[-1], MOST - 3, spacing)
     return sorted({looks[bisect_left(looks, step)] for step in wanted})
+
+
+def _read(saved: Mapping[str, Sequence[Any]], folder: Path) -> dict[str, list[bytes]]:
+    """The events of each run below a folder that had been saved."""
+    events = {}
+    for run, (name, size) in saved.items():
+        path = folder / run / name
+        try:
+            events[run] = events_of(path, size)
+        except (OSError, ValueError) as error:
+            raise ConfigError(
+                "resume", path, f"the run's curves cannot go on from here: {error}",
+                f"To begin them anew, move {folder} away",
+            ) from error  # fmt: skip
+    return events
 
 
 def finish(

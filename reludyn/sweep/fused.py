@@ -82,7 +82,7 @@ class Fused:
             self._log_to(job)
             try:
                 record = together.record(place, job.folder)
-                origin = Origin(job.digest, job.overrides)
+                origin = Origin(_config(job), job.digest, job.overrides)
                 leave(record, origin, job.folder, time.perf_counter() - share)
                 returns[job.number] = _return(job, JobStatus.COMPLETED, record.reason)
             except Exception as error:

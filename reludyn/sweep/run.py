@@ -3,7 +3,6 @@ named."""
 
 from __future__ import annotations
 
-import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,7 +19,7 @@ from reludyn.errors import FAILED, ConfigError
 from reludyn.files import claim, lock
 from reludyn.messages import explain, quoted
 from reludyn.recording.report import relative
-from reludyn.recording.run_files import LEAVES
+from reludyn.recording.run_files import LEAVES, clear
 from reludyn.settings import Config
 from reludyn.sweep.jobs import SUBDIR, SweepJob, prepare
 from reludyn.sweep.results import Part, finish
@@ -83,7 +82,7 @@ def _run(
     complete = {job.number for job in jobs if _is_complete(job)}
     for job in jobs:
         if job.number not in complete:
-            _clear(job.folder)
+            clear(job.folder)
     if complete:
         print(f"{len(complete):,} of {len(jobs):,} jobs are complete, the others run now")
     ends: dict[int, JobReturn] = {}
@@ -169,16 +168,6 @@ def _check_content(job: SweepJob) -> None:
 
 def _is_complete(job: SweepJob) -> bool:
     return (job.folder / "DONE").is_file()  # with this config: that has been checked
-
-
-def _clear(folder: Path) -> None:
-    """Take away what an interrupted attempt left; its log stays, and goes on."""
-    for name in LEAVES:
-        path = folder / name
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)
 
 
 def _subdir(job: SweepJob, sweep: Path) -> str:
