@@ -10,6 +10,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -25,7 +26,7 @@ from reludyn.arguments import resumed
 from reludyn.combinations import check_shared
 from reludyn.config import conf_directory, config_hash, parse, prepare_hydra
 from reludyn.errors import BAD_INPUT, DIVERGED, ConfigError
-from reludyn.files import claim
+from reludyn.files import claim, lock
 from reludyn.help import help_text
 from reludyn.launch import launched
 from reludyn.launchers import prepare, refuse_alone
@@ -33,6 +34,7 @@ from reludyn.messages import FOR_THE_USER, check_overrides, explain
 from reludyn.signals import exit_code, heeded
 
 log = logging.getLogger(__name__)
+_holding = ExitStack()  # the folder of the run, while the command goes on
 _WANTS_TRACE = os.environ.get("HYDRA_FULL_ERROR") == "1"
 
 
@@ -51,7 +53,7 @@ def task(composed: DictConfig) -> str:
         stopped_because = run(Origin(config, digest, job.overrides.task), folder, alone)
     except FOR_THE_USER as error:
         if alone and not _WANTS_TRACE:
-            _fail(error)
+            _fail(error, folder)
         log.error("job %s: %s", job.job.num, explain(error, ["-m", *job.overrides.task]))
         raise  # one job of a sweep: the others go on
     except KeyboardInterrupt:  # before training, or while files are written
@@ -91,12 +93,15 @@ def _command() -> None:
     prepare_hydra()
     app = hydra.main(version_base="1.3", config_path=str(conf_directory()), config_name="config")
     if _WANTS_TRACE:
-        app(task)()
+        with _holding:
+            app(task)()
         return
+    logging.raiseExceptions = False  # a log on a full disk
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors reach us instead of Hydra's own printer
     try:
         check_overrides(sys.argv[1:])
-        app(task)()
+        with _holding:
+            app(task)()
     except FOR_THE_USER as error:
         _fail(error)
     except KeyboardInterrupt:
@@ -123,6 +128,7 @@ class Folders(Callback):
 
     def _claim(self, config: DictConfig) -> None:
         folder, goes_on = Path(OmegaConf.select(config, "hydra.run.dir")), False
+        _holding.enter_context(lock(folder, "hydra.run.dir"))
         if (path := OmegaConf.select(config, "resume")) is not None:
             from reludyn.recording.run_files import clear
             from reludyn.resume import goes_on_in  # imports torch
@@ -144,7 +150,7 @@ class Folders(Callback):
             _fail(error)  # SystemExit: Hydra swallows any Exception of a callback
 
 
-def _fail(error: Exception) -> NoReturn:
+def _fail(error: Exception, folder: Path | None = None) -> NoReturn:
     if isinstance(error, BrokenPipeError):  # the reader of our output has gone: nobody to tell
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
@@ -152,4 +158,8 @@ def _fail(error: Exception) -> NoReturn:
         raise error  # not about a file
     print(f"reludyn: error: {explain(error, sys.argv[1:])}", file=sys.stderr)
     print("Keys and options: reludyn --help. Stack trace: HYDRA_FULL_ERROR=1", file=sys.stderr)
+    if isinstance(error, OSError) and folder is not None and (folder / "checkpoints").is_dir():
+        from reludyn.recording import interruption  # imports rich
+
+        print(*interruption.left(folder), sep="\n", file=sys.stderr)
     sys.exit(BAD_INPUT)

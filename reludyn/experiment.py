@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from numpy.typing import NDArray
 from rich.console import Console
 
 from reludyn import __version__, stability, survey
@@ -21,43 +20,26 @@ from reludyn.assembly import Experiment, build, own
 from reludyn.combinations import has_theory
 from reludyn.desk import Desk, Instrument, Looks, steps_of
 from reludyn.files import claim
-from reludyn.initialization import replica_scales
-from reludyn.notation import Loss, of_replicas
-from reludyn.pairing import PAIRED, Pairs, pair_neurons
-from reludyn.phases import classify, contraction_rate
-from reludyn.recording import bounds, events, interruption, results, run_files
+from reludyn.memory import explained
+from reludyn.notation import of_replicas
+from reludyn.record import Record, measure
+from reludyn.recording import bounds, interruption, results, run_files
 from reludyn.recording.look import Observer, kept_replicas
 from reludyn.recording.progress import ProgressReport
 from reludyn.recording.report import PLAIN, print_report
 from reludyn.recording.system import describe
 from reludyn.recording.theory import Checked, TheoryObserver
 from reludyn.resume import LAST, Begin, Change, Origin, begin, check_fits, goes_on_in, shared
-from reludyn.risk import EmpiricalRisk
 from reludyn.settings import Config
 from reludyn.signals import held
 from reludyn.student import ReLUStudent
 from reludyn.theory.predictions import Prediction, forecast, predict
-from reludyn.theory.rays import MINIMUM, Outcome
 from reludyn.training.checkpoint import Checkpoint, Checkpoints, save_checkpoint
 from reludyn.training.distributed import ranks
 from reludyn.training.engine import State
-from reludyn.training.trainer import StoppedBecause, reason_of, stopped_because, train
+from reludyn.training.trainer import StoppedBecause, reason_of, train
 
 log = logging.getLogger(__name__)
-Arrays = dict[str, NDArray[Any]]
-
-
-@dataclass(frozen=True)
-class Record:
-    """What came out of a run, before it is written."""
-
-    parts: Experiment
-    state: State
-    reason: StoppedBecause
-    arrays: Arrays  # trajectory.npz
-    rows: list[results.Row]  # replicas.csv
-    bounds: bounds.BoundsTable | None
-    summary: dict[str, object]
 
 
 def run(origin: Origin, folder: Path, alone: bool = True) -> StoppedBecause:
@@ -73,7 +55,20 @@ def run(origin: Origin, folder: Path, alone: bool = True) -> StoppedBecause:
     print_report(console, folder, summary, record.rows, pictures)
     if record.reason == "interrupted":
         console.print("\n".join(interruption.left(folder, alone)), **PLAIN)
+    if record.reason == "diverged":
+        log.error("%s", _diverged(record))
     return record.reason
+
+
+def _diverged(record: Record) -> str:
+    """What is said of a run in which every replica has diverged."""
+    lr, bound = record.parts.config.optimizer.lr, stability.bound(record.parts)
+    steps = record.state.steps.min()
+    known = "" if bound is None else f": a balanced minimum is stable below {bound:.3g}"
+    return (
+        f"every replica diverged, the first at step {steps:,}. Use a smaller optimizer.lr "
+        f"than {lr:g}{known} (2/sharpness)"
+    )
 
 
 def leave(
@@ -109,6 +104,14 @@ def experiment(
 ) -> Record:  # fmt: skip
     """Train and measure, from a checkpoint on if there is one; with a folder, checkpoints and
     TensorBoard's events go there."""
+    with explained(config):
+        return _experiment(config, console, folder, origin, start)
+
+
+def _experiment(
+    config: Config, console: Console, folder: Path | None, origin: Origin | None,
+    start: Begin | None,
+) -> Record:  # fmt: skip
     if config.resume is not None:
         start = shared(start)
     parts = build(config, since=(0, 0.0) if start is None else start.since)
@@ -173,46 +176,6 @@ def train_together(configs: Sequence[Config], console: Console) -> Together:
     return Together(parts, state, reason, looks, prediction)
 
 
-def measure(
-    parts: Experiment, state: State, reason: StoppedBecause, desk: Desk,
-    prediction: Prediction | None,
-) -> Record:  # fmt: skip
-    """What came out of one job."""
-    config = parts.config
-    log.info("stopped after %d steps: %s", int(state.steps.max()), reason)
-    arrays = desk.arrays()
-    if prediction is not None:
-        half = prediction.T_direction.double()
-        arrays["predicted_T_direction"] = half.where(half >= 0, math.nan).numpy()
-    pairs = None
-    if config.data.outputs > 1 and 1 < config.model.width <= PAIRED:
-        pairs = pair_neurons(state.student)
-        arrays["partner"] = pairs.partner.cpu().numpy()
-    rows = replica_rows(parts, state, reason, arrays, prediction, pairs)
-    for line in events.of_rows(rows):
-        log.info(line)
-    summary: dict[str, object] = {
-        "version": __version__,
-        "experiment": config.name,
-        "device": str(parts.device),
-        "precision": config.precision,
-        "wall_seconds": desk.seconds,
-        "steps": int(state.steps.max()),
-        "replicas": config.replicas,
-        "stopped_because": reason,
-        **results.summarise(rows),
-        "loss_resolution": parts.objective.risk.resolution,
-    }
-    if desk.checks is not None:
-        summary["bounds"] = {name: tally.as_json() for name, tally in desk.checks.tallies.items()}
-        for name, tally in desk.checks.violated.items():
-            log.warning(
-                "%s is violated by %d replicas, first at step %d",
-                name, len(tally.replicas), tally.first_violation,
-            )  # fmt: skip
-    return Record(parts, state, reason, arrays, rows, desk.checks, summary)
-
-
 def follow(
     parts: Experiment, console: Console, instrument: Instrument, folder: Path | None = None,
     checkpoints: Checkpoints | None = None, start: Begin | None = None,
@@ -264,51 +227,6 @@ def follow(
             ranks().note()
         look(state)  # of one that was interrupted, or ran out of time
     return state, reason, prediction
-
-
-def replica_rows(
-    parts: Experiment, state: State, reason: StoppedBecause, arrays: Arrays,
-    prediction: Prediction | None, pairs: Pairs | None,
-) -> list[results.Row]:  # fmt: skip
-    """The rows of replicas.csv."""
-    objective, config = parts.objective, parts.config
-    loss = objective.risk.loss(state.student)
-    rate = contraction_rate(
-        arrays["step"], arrays["loss"], state.steps.cpu().numpy(), 2 * objective.zero_loss
-    )
-    given: dict[str, Sequence[object]] = {
-        "seed": parts.seeds,
-        "init_scale": replica_scales(config.init, config.replicas).tolist(),
-        "stopped_because": stopped_because(state, reason),
-    }
-    if objective.beside is not None:
-        given["loss_population"] = objective.beside.loss(state.student).total.tolist()
-    if prediction is not None:
-        given |= results.predicted_columns(prediction)
-        if len(parts.A) == 1:
-            given |= results.rule_columns(parts.student, parts.A)
-    return results.replica_rows(
-        state.student, parts.A, objective.risk.activation, loss, state.clocks,
-        outcomes(parts, state, loss), rate, pairs, given,
-    )  # fmt: skip
-
-
-def outcomes(parts: Experiment, state: State, loss: Loss) -> list[Outcome]:
-    """What each replica arrived at (`reludyn.phases.classify`)."""
-    objective = parts.objective
-    below = max(MINIMUM * objective.zero_loss, parts.config.trainer.tolerance)
-    converged = (state.clocks.converged >= 0) | (loss.total < below)
-    sampling, risk = 0.0, objective.risk
-    if isinstance(risk, EmpiricalRisk):
-        sampling = 3 * math.sqrt(parts.teacher.inputs / risk.n)
-    evaluation = state.evaluation
-    if objective.batches is not None:  # that of the last batch
-        evaluation = risk.evaluate(state.student)
-    return classify(
-        state.student, evaluation, loss, converged, state.diverged,
-        parts.A, objective.zero_loss, 1e-3 + sampling,
-        objective.risk.activation,
-    )  # fmt: skip
 
 
 def draw(folder: Path, picture: str) -> list[Path]:

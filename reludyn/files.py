@@ -25,6 +25,9 @@ def atomic(path: Path) -> Iterator[IO[bytes]]:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
+    except OSError as error:
+        error.filename = error.filename or str(path)  # write() does not know it
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -43,20 +46,36 @@ def csv_file(path: Path, columns: Sequence[str]) -> Iterator[Callable[[Sequence[
 
 @contextmanager
 def lock(folder: Path, key: str) -> Iterator[None]:
-    """Hold a folder against other processes, as far as the system knows locks (not on Windows);
-    raises ConfigError where another one holds it."""
+    """Hold a folder, made where there is none, against other processes, as far as the system knows
+    locks (not on Windows); raises ConfigError where another one holds it."""
+    folder.mkdir(parents=True, exist_ok=True)
     if sys.platform == "win32":
         yield
         return
     import fcntl
 
-    with (folder / ".lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            allowed = "must be a folder in which no other process is at work"
-            raise ConfigError(key, folder, allowed, "Wait for it, or choose another") from error
-        yield
+    path = folder / ".lock"
+    while True:
+        with path.open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                allowed = "must be a folder in which no other process is at work"
+                raise ConfigError(key, folder, allowed, "Wait for it, or choose another") from error
+            if not _is(path, file):
+                continue  # the one that held it has just taken it away
+            try:
+                yield
+            finally:
+                path.unlink(missing_ok=True)
+            return
+
+
+def _is(path: Path, file: IO[str]) -> bool:
+    try:
+        return os.path.samestat(path.stat(), os.fstat(file.fileno()))
+    except FileNotFoundError:
+        return False
 
 
 def claim(folder: Path, key: str = "hydra.run.dir", goes_on: bool = False) -> None:

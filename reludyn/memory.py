@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ctypes
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -109,18 +111,37 @@ def check_memory(config: Config, available: int | None = None, place: Launch = A
         available = _physical()
     needed = estimate(config, place)
     if needed > available:
-        data, width = config.data, config.model.width
-        size = {
-            "replicas": config.replicas,
-            "data.samples": data.samples or 0,
-            "data.dim": data.dim or 0,
-            "model.width": width,
-        }
-        key = max(size, key=lambda name: size[name])
-        raise ConfigError(
-            key, size[key],
+        raise _too_large(
+            config,
             f"the run needs about {needed / 2**30:,.0f} GiB, this machine has "
             f"{available / 2**30:,.0f} GiB",
-            "Reduce replicas, data.samples, data.dim or model.width"
-            + ("; data=stream holds no samples" if data.name == "gaussian" else ""),
-        )  # fmt: skip
+        )
+
+
+@contextmanager
+def explained(config: Config) -> Iterator[None]:
+    """Raise ConfigError where memory that the machine should have is refused."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        said = str(error)
+        if isinstance(error, MemoryError) or "allocate memory" in said or "out of memory" in said:
+            needed = max(estimate(config), 2**20)
+            allowed = f"there is no memory left; the run needs about {needed / 2**30:,.2g} GiB"
+            raise _too_large(config, allowed) from error
+        raise
+
+
+def _too_large(config: Config, allowed: str) -> ConfigError:
+    """Naming the largest of the sizes."""
+    data = config.data
+    size = {
+        "replicas": config.replicas,
+        "data.samples": data.samples or 0,
+        "data.dim": data.dim or 0,
+        "model.width": config.model.width,
+    }
+    key = max(size, key=lambda name: size[name])
+    remedy = "Reduce replicas, data.samples, data.dim or model.width"
+    remedy += "; data=stream holds no samples" if data.name == "gaussian" else ""
+    return ConfigError(key, size[key], allowed, remedy)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import errno
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import is_dataclass
@@ -70,8 +71,11 @@ def explain(error: BaseException, arguments: Sequence[str]) -> str:
         return _unknown_option(error)
     if isinstance(error, OSError) and not isinstance(error, HydraException):
         reason = f"{error.strerror}: {error.filename}" if error.filename else str(error.strerror)
+        remedy = "Choose a folder that can be written"
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            remedy = "Make some room, or choose another folder"
         folder = "hydra.sweep.dir" if {"-m", "--multirun"} & {*arguments} else "hydra.run.dir"
-        return str(ConfigError(folder, ..., reason, "Choose a folder that can be written"))
+        return str(ConfigError(folder, ..., reason, remedy))
     if isinstance(error, OverrideParseException):
         return f"cannot read {error.override!r}: an override reads KEY=VALUE"
     cause: Any = error.__cause__ or error.__context__ or error

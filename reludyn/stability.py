@@ -12,6 +12,7 @@ from torch import Tensor
 from reludyn.assembly import Experiment
 from reludyn.memory import DENSE, hessian_size
 from reludyn.recording.results import numbers
+from reludyn.student import ReLUStudent
 from reludyn.theory.spectrum import spectrum
 from reludyn.training.engine import State
 
@@ -58,6 +59,24 @@ def largest_stable(parts: Experiment, state: State) -> list[Row]:
         rounds += 1
     log.info("%d rounds of bisection of %d step sizes", rounds, len(some))
     return _rows(parts, state, some, (low.exp(), high.exp(), loss), diverged)
+
+
+def bound(parts: Experiment) -> float | None:
+    """2/lambda at a balanced minimum of 2r neurons, the largest eigenvalue of whose Hessian is
+    lambda: above this step size gradient descent is not stable there. None where the population
+    risk has no closed form, or is too large.
+
+    With A = sum_j s_j u_j x_j^T, w = +-sqrt(s_j / (1 + slope)) x_j and v = +-sqrt(...) u_j.
+    """
+    risk, A = parts.objective.population, parts.teacher.A
+    if risk is None or 2 * len(A) * sum(A.shape) > DENSE:
+        return None
+    U, s, Xt = torch.linalg.svd(parts.A if parts.A.ndim == 2 else parts.A[0], full_matrices=False)
+    size = (s / (1 + risk.activation.negative_slope)).sqrt().unsqueeze(-1)
+    W, V = size * Xt, (U * size.mT)
+    minimum = ReLUStudent(torch.cat([W, -W]).unsqueeze(0), torch.cat([V, -V], 1).unsqueeze(0))
+    sharpness = float(spectrum(risk.hessian(minimum), parts.teacher.inputs).sharpness)
+    return 2 / sharpness if math.isfinite(sharpness) and sharpness > 0 else None
 
 
 def _descend(parts: Experiment, replicas: Tensor, lr: Tensor) -> tuple[Tensor, Tensor, Tensor]:

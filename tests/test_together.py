@@ -16,11 +16,12 @@ from rich.console import Console
 from reludyn.api import configure
 from reludyn.combinations import own_keys
 from reludyn.config import check
-from reludyn.experiment import Record, experiment, train_together
+from reludyn.experiment import experiment, train_together
 from reludyn.notation import Own
 from reludyn.optim import StepSizes
 from reludyn.optim.gradient_descent import GradientDescent
 from reludyn.phases import PhaseRule
+from reludyn.record import Record
 from reludyn.risk import PopulationRisk
 from reludyn.settings import Config
 from reludyn.student import InvariantSubspace, stacked

@@ -42,7 +42,7 @@ class EventFile:
         folder.mkdir(parents=True, exist_ok=True)
         parts = (f"{time.time():.0f}", socket.gethostname(), str(os.getpid()), str(next(_numbers)))
         self.path = folder / ".".join([NAME, *parts])
-        self._file = self.path.open("wb")
+        self._file = self.path.open("wb", buffering=0)
         self._write(Event(wall_time=time.time(), file_version="brain.Event:2"))
         if earlier:
             start = SessionLog(status=SessionLog.START)
@@ -62,7 +62,7 @@ class EventFile:
         file = cls.__new__(cls)
         file.describe, file.described = describe, set[str]()
         file.path = earlier[-1]
-        file._file = file.path.open("ab")
+        file._file = file.path.open("ab", buffering=0)
         return file
 
     @property
@@ -118,8 +118,13 @@ class EventFile:
 
     def _put(self, data: bytes) -> None:
         length = struct.pack("<Q", len(data))
-        self._file.write(length + _checksum(length) + data + _checksum(data))
-        self._file.flush()
+        left = memoryview(length + _checksum(length) + data + _checksum(data))
+        try:
+            while left:  # of a full disk a part is taken first
+                left = left[self._file.write(left) :]
+        except OSError as error:
+            error.filename = str(self.path)
+            raise
 
 
 def events_of(path: Path, size: int) -> list[bytes]:
