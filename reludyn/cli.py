@@ -144,7 +144,7 @@ class Folders(Callback):
                 check(config)
         except OmegaConfBaseException:
             return  # the folder has no name yet: composing the job says why
-        except ConfigError as error:
+        except (ConfigError, OSError) as error:
             if _WANTS_TRACE:
                 traceback.print_exc()
             _fail(error)  # SystemExit: Hydra swallows any Exception of a callback

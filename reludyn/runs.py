@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import zipfile
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -258,8 +260,12 @@ def latest(folder: str | Path = "outputs") -> Path:
 
 
 def _arrays(path: Path) -> dict[str, Array]:
-    with np.load(path, allow_pickle=False) as file:
-        return {name: file[name] for name in file.files}
+    """Raises ValueError where the file is damaged: each member has a checksum."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return {name: file[name] for name in file.files}
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, ValueError) as error:
+        raise ValueError(f"{path} is damaged: {error}") from error
 
 
 def _config(folder: Path) -> dict[str, Any]:

@@ -13,12 +13,13 @@ PACKAGE = Path(__file__).parent.parent / "reludyn"
 
 # in the order of design.md, with the small rooms that everyone uses on top
 ROOMS = [
-    "errors", "signals", "statistics", "launch", "compiler", "settings", "differences", "combinations", "files",
-    "arrays", "memory", "randomness", "notation", "activation", "kernels", "compensated", "teacher",
-    "student", "initialization", "data", "risk", "optim", "order_parameters", "pairing", "theory",
-    "phases", "training", "recording", "runs", "figures", "cost", "objective", "assembly", "survey",
-    "stability", "resume", "live", "desk", "record", "experiment", "launchers", "config", "messages",
-    "arguments", "sweep", "api", "benchmark", "paper", "redraw", "help", "reference", "torchrun", "cli", "__main__",
+    "errors", "signals", "statistics", "launch", "compiler", "settings", "differences",
+    "combinations", "files", "arrays", "memory", "randomness", "notation", "activation",
+    "kernels", "compensated", "teacher", "student", "initialization", "data", "risk", "optim",
+    "order_parameters", "pairing", "theory", "phases", "training", "recording", "runs",
+    "figures", "cost", "objective", "assembly", "survey", "stability", "resume", "live", "desk",
+    "record", "experiment", "launchers", "config", "messages", "arguments", "sweep", "api",
+    "benchmark", "paper", "redraw", "help", "reference", "torchrun", "cli", "__main__",
 ]  # fmt: skip
 SCIENCE = ROOMS[: ROOMS.index("training")]
 INSTRUMENTS = {"hydra", "omegaconf", "tensorboard", "matplotlib", "rich"}

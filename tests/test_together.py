@@ -135,11 +135,12 @@ def test_a_job_that_diverges_leaves_the_others_alone() -> None:
 def test_checkpoints_hold_one_job(tmp_path: Path) -> None:
     """Weights, basis and the memory of the update rule, of the same size as alone."""
     from reludyn.experiment import leave
+    from reludyn.resume import Origin
 
     configs = jobs(SETTINGS["momentum"])
     together, saved = train_together(configs, QUIET), []
     for name, record in (("alone", experiment(configs[1], QUIET)), ("one", together.record(1))):
-        leave(record, "digest", tmp_path / name, 0.0)
+        leave(record, Origin(configs[1], "digest"), tmp_path / name, 0.0)
         file = tmp_path / name / "checkpoints" / "last.pt"
         saved.append((torch.load(file, weights_only=True), file.stat().st_size))
     (alone, size), (one, its_size) = saved
