@@ -16,7 +16,7 @@ SIZE_LIMIT = 2**28  # bytes of the trajectory kept: above it looks or replicas a
 DENSE = 512  # looks for which neurons and weights must have room
 
 _LOSSES = ("loss", "loss_linear", "loss_rectification", "loss_population")
-_PLAN = ("seen", "stride", "last_step", "left_out", "replicas", "weights", "row_bytes")
+_PLAN = ("whole", "seen", "stride", "last_step", "left_out", "replicas", "weights", "row_bytes")
 _NEURONS = ("w_norm", "v_norm", "angle_to_target", "imbalance", "angle_between")
 
 
@@ -45,6 +45,49 @@ def parts_of(look: Look) -> Parts:
     )
 
 
+class Rows:
+    """Rows of the same names, each name in one piece of memory, of which only what has been filled
+    is used; not a number where a row has no such quantity."""
+
+    def __init__(self) -> None:
+        self.held: Columns = {}
+        self.count = 0
+
+    @property
+    def columns(self) -> Columns:
+        """(T, ...) each: views."""
+        return {name: x[: self.count] for name, x in self.held.items()}
+
+    def fill(self, columns: Columns) -> None:
+        """All rows at once."""
+        self.held, self.count = dict(columns), len(columns["step"])
+
+    def put(self, place: int, row: Columns, room: int) -> None:
+        """The last row from now on, with room for so many from the first one on."""
+        for name, x in row.items():
+            if name not in self.held:
+                self.held[name] = np.empty((room, *x.shape), x.dtype)
+                if place:
+                    self.held[name][:place] = np.nan
+        for name, x in self.held.items():
+            if place == len(x):
+                x = np.concatenate([x, np.empty_like(x, shape=(room, *x.shape[1:]))])
+                self.held[name] = x
+            x[place] = row.get(name, np.nan)
+        self.count = place + 1
+
+    def halve(self) -> int:
+        """Every second row stays, and the last one; how many are left without it, if it is not one
+        of them."""
+        left = -(-self.count // 2)
+        for x in self.held.values():
+            last = x[self.count - 1].copy()
+            x[:left] = x[: self.count : 2]
+            x[left] = last
+        self.count = left + (self.count % 2 == 0)
+        return left
+
+
 class Trajectory:
     """Keeps the looks of a run within a size limit.
 
@@ -55,9 +98,8 @@ class Trajectory:
 
     def __init__(self, looks: int, inputs: int, limit: int = SIZE_LIMIT) -> None:
         self.expected, self.inputs, self.limit = looks, inputs, limit
-        self.rows: list[Columns] = []
-        self.pending: Columns | None = None  # the latest look, if thinned away
-        self.filled: Columns | None = None  # all looks, if they came at once
+        self.rows = Rows()
+        self.whole = 0  # rows that stay; a further one is the latest look, if it is thinned away
         self.seen, self.stride, self.last_step = 0, 1, -1
         self.replicas, self.weights, self.row_bytes = 0, 0, 0.0  # what there is room for
         self.left_out: list[str] = []
@@ -68,18 +110,12 @@ class Trajectory:
         if self.seen == 0:
             self._plan(parts)
         step, time = np.array(look.step), np.array(look.time)
-        row = {name: x.copy() for name, x in self._cut(step, time, parts).items()}
-        if self.seen % self.stride == 0:
-            self.rows.append(row)
-            self.pending = None
-        else:
-            self.pending = row
+        self.rows.put(self.whole, self._cut(step, time, parts), self._room)
+        self.whole += self.seen % self.stride == 0
         self.seen, self.last_step = self.seen + 1, look.step
-        if self._too_many(len(self.rows)):
+        if self._too_many(self.whole):
             self.stride *= 2
-            kept = self.rows[::2]
-            self.pending = None if kept[-1] is row else row
-            self.rows = kept
+            self.whole = self.rows.halve()
 
     def fill(self, steps: Array, times: Array, parts: Parts) -> None:
         """All looks at once: steps and times (T,), and what was seen."""
@@ -91,26 +127,18 @@ class Trajectory:
         if self.stride > 1:
             at = sorted({*range(0, self.seen, self.stride), self.seen - 1})
             columns = {name: x[at] for name, x in columns.items()}
-        self.filled = columns
+        self.rows.fill(columns)
 
     def saved(self) -> dict[str, Any]:
         """All that it has kept and needs to go on, in plain values and arrays."""
-        return {name: getattr(self, name) for name in _PLAN} | {
-            "whole": len(self.rows),
-            "columns": _stacked(self._all_rows),
-        }
+        plan = {name: getattr(self, name) for name in _PLAN}
+        return plan | {"columns": self.rows.columns}
 
     def restore(self, saved: Mapping[str, Any]) -> None:
         """Go on from there."""
         for name in _PLAN:
             setattr(self, name, saved[name])
-        columns, whole = saved["columns"], saved["whole"]
-        rows = [{name: x[i] for name, x in columns.items()} for i in range(len(columns["step"]))]
-        self.rows, self.pending = rows[:whole], rows[-1] if len(rows) > whole else None
-
-    @property
-    def _all_rows(self) -> list[Columns]:
-        return self.rows if self.pending is None else [*self.rows, self.pending]
+        self.rows.fill(saved["columns"])
 
     @property
     def thinned(self) -> str:
@@ -120,10 +148,13 @@ class Trajectory:
 
     def arrays(self, lift: Callable[[Array], Array], A: Array) -> Columns:
         """The arrays of trajectory.npz; `lift` maps W (T, R', k, m) to (T, R', k, d)."""
-        arrays = self.filled
-        if arrays is None:
-            arrays = _stacked(self._all_rows)
+        arrays = self.rows.columns
         return arrays | {"W": lift(arrays["W"]), "A": A, "thinned": np.array(self.thinned)}
+
+    @property
+    def _room(self) -> int:
+        """Rows that there will be at once, at most."""
+        return int(min(self.expected, max(2, self.limit // self.row_bytes))) + 1
 
     def _too_many(self, rows: int) -> bool:
         return rows > 2 and rows * self.row_bytes > self.limit
@@ -155,17 +186,6 @@ class Trajectory:
             **{name: x[neurons] for name, x in parts.neurons.items()},
             **{name: x[kept] for name, x in parts.kept.items()},
         }
-
-
-def _stacked(rows: Sequence[Columns]) -> Columns:
-    """(T, ...) each; not a number where a look has no such quantity."""
-    shapes = {name: x for row in rows for name, x in row.items()}
-    return {
-        name: np.stack(
-            [row[name] if name in row else np.full_like(x, np.nan, float) for row in rows]
-        )
-        for name, x in shapes.items()
-    }
 
 
 def _present(look: Look, names: Sequence[str]) -> Columns:
