@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 
 import torch
 from hydra import compose, initialize_config_dir
@@ -12,10 +13,12 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 
+from reludyn.arguments import resumed
 from reludyn.assembly import Experiment
 from reludyn.config import conf_directory, parse, prepare_hydra
 from reludyn.experiment import experiment
 from reludyn.messages import check_overrides, explain
+from reludyn.resume import begin
 from reludyn.runs import Layers, Run, Table
 from reludyn.settings import Config
 from reludyn.student import ReLUStudent
@@ -26,8 +29,12 @@ def train(*overrides: str) -> Run:
 
     Raises ValueError (ConfigError is one) with the line that the command would print.
     """
-    config = configure(*overrides)
-    record = experiment(config, Console(quiet=True))
+    try:
+        words = [word for word in resumed(overrides) if not word.startswith("hydra.run.dir=")]
+    except HydraException as error:
+        raise ValueError(explain(error, overrides)) from error
+    config = configure(*words)
+    record = experiment(config, Console(quiet=True), start=begin(config, Path()))
     columns = {name: [row[name] for row in record.rows] for name in record.rows[0]}
     parts = record.parts
     ends = _layers(parts, parts.student), _layers(parts, record.state.student)

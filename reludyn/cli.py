@@ -11,6 +11,7 @@ import sys
 import traceback
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -46,10 +47,13 @@ def task(composed: DictConfig) -> str:
         config, digest = parse(composed), config_hash(composed)
         check_shared(config, launched().size)
         from reludyn.experiment import run  # imports torch
+        from reludyn.recording.run_files import LAST
         from reludyn.resume import Origin
         from reludyn.training.distributed import ranks
 
         ranks().tell(OmegaConf.to_container(composed, resolve=True))
+        if not alone and (folder / LAST).exists():  # the sweep has left it, to go on from there
+            config = replace(config, resume="auto")
         stopped_because = run(Origin(config, digest, job.overrides.task), folder, alone)
     except FOR_THE_USER as error:
         if alone and not _WANTS_TRACE:

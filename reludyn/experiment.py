@@ -27,9 +27,19 @@ from reludyn.recording import bounds, interruption, results, run_files
 from reludyn.recording.look import Observer, kept_replicas
 from reludyn.recording.progress import ProgressReport
 from reludyn.recording.report import PLAIN, print_report
+from reludyn.recording.run_files import LAST
 from reludyn.recording.system import describe
 from reludyn.recording.theory import Checked, TheoryObserver
-from reludyn.resume import LAST, Begin, Change, Origin, begin, check_fits, goes_on_in, shared
+from reludyn.resume import (
+    Begin,
+    Change,
+    Origin,
+    begin,
+    check_fits,
+    compare_makers,
+    goes_on_in,
+    shared,
+)
 from reludyn.settings import Config
 from reludyn.signals import held
 from reludyn.student import ReLUStudent
@@ -128,7 +138,9 @@ def _experiment(
                 trainer.checkpoint_steps or math.inf,
                 60 * (trainer.checkpoint_minutes or math.inf),
             )
-            if start is not None:  # before the files that it speaks of are replaced
+            if start is not None:
+                compare_makers(start, origin.described(parts.device))
+                # before the files that it speaks of are replaced
                 checkpoints.begin(start.checkpoint.state)
                 checkpoints.save()
                 desk.replace()

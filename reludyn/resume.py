@@ -16,6 +16,7 @@ from reludyn import __version__
 from reludyn.combinations import RESUME, is_constant_descent
 from reludyn.differences import differences, flat, named
 from reludyn.errors import ConfigError
+from reludyn.recording.run_files import LAST
 from reludyn.risk import Risk
 from reludyn.settings import Config
 from reludyn.student import InvariantSubspace, ReLUStudent
@@ -24,7 +25,6 @@ from reludyn.training.distributed import ranks
 from reludyn.training.engine import State
 
 log = logging.getLogger(__name__)
-LAST = Path("checkpoints", "last.pt")  # below the folder of a run
 OUTPUTS = Path("outputs")  # where `latest` is looked for
 NAMED = 5  # differences that a message names
 # keys that may change on the way; a group stands for all of its keys
@@ -170,6 +170,13 @@ def shared(start: Begin | None) -> Begin | None:
         return start
     checkpoint = loaded(content)
     return Begin(checkpoint, None, checkpoint.origin["changes"])
+
+
+def compare_makers(start: Begin, described: Mapping[str, Any]) -> None:
+    """Warn where the run goes on under other conditions than it had (`Origin.described`)."""
+    found = differences(start.checkpoint.origin["made_by"], described["made_by"])
+    if found:
+        log.warning("the run goes on to rounding, not to the bit: %s", named(found, len(found)))
 
 
 def check_fits(

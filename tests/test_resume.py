@@ -20,7 +20,7 @@ from conftest import Finished, contents, run_command
 from test_distributed import STREAM, on_ranks
 from test_interruption import interrupt
 
-from reludyn import cost, load_run
+from reludyn import cost, load_run, train
 from reludyn.errors import ConfigError
 from reludyn.training import checkpoint as checkpoint_file
 from reludyn.training.checkpoint import (
@@ -33,6 +33,7 @@ from reludyn.training.checkpoint import (
 )
 from reludyn.training.compiled import CompiledEngine
 from reludyn.training.engine import Engine
+from reludyn.training.schedule import look_steps, stretch_ends
 
 Command = Callable[..., Finished]
 FEW = ("figures=false", "trainer.looks=12", "trainer.tolerance=0", "init.scale=0.1")
@@ -465,3 +466,53 @@ def test_a_run_of_ranks_goes_on_to_the_last_bit(tmp_path: Path) -> None:
     again = on_ranks(2, tmp_path, "resume=run")
     assert (again.code, again.errors) == (0, [])
     same(Finished(0, "", "", wholes), tmp_path / "run")
+
+
+# --- Sweeps, and in Python --------------------------------------------------------------------
+
+
+def test_a_job_of_a_sweep_goes_on_from_its_checkpoint(
+    reludyn: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    words = ["-m", *SHORT, "trainer.checkpoint_steps=12", "seed=3,4"]
+    whole = reludyn(*words, "hydra.sweep.dir=whole")
+    calls = len([*stretch_ends(look_steps(90, 12), 4, 0)])
+    with monkeypatch.context() as patch:
+        interrupt(patch, Engine, "advance", calls + 15, KeyboardInterrupt())
+        assert reludyn(*words, "hydra.sweep.dir=parts").code == 130
+    begun: list[int] = []
+    original = Engine.go_on
+    monkeypatch.setattr(
+        Engine, "go_on", lambda self, state: begun.append(state.step) or original(self, state)
+    )
+    assert reludyn(*words, "hydra.sweep.dir=parts").code == whole.code == 0
+    assert len(begun) == 1
+    assert 12 < begun[0] < 90
+    for job in "01":
+        same(Finished(0, "", "", tmp_path / "whole" / job), tmp_path / "parts" / job)
+
+
+def test_a_run_goes_on_in_python(
+    reludyn: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    crashed(reludyn, monkeypatch, "one")
+    monkeypatch.chdir(tmp_path)
+    before = contents(tmp_path)
+    run = train("resume=one")
+    assert contents(tmp_path) == before
+    whole = whole_run(reludyn)
+    for name, x in whole.arrays.items():
+        np.testing.assert_array_equal(run.arrays[name], x, err_msg=name)
+    with pytest.raises(ValueError, match=r"optimizer\.lr is 0\.1 there, 0\.2 here"):
+        train("resume=one", "optimizer.lr=0.2")
+
+
+def test_other_conditions_are_said(
+    reludyn: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    crashed(reludyn, monkeypatch, "one")
+    threads = torch.get_num_threads()
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads + 1)
+    assert reludyn("resume=one").code == 0
+    log = (tmp_path / "one/reludyn.log").read_text()
+    assert f"to rounding, not to the bit: threads is {threads} there, {threads + 1} here" in log

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from reludyn.files import atomic, csv_file
 
 Array = NDArray[Any]
+LAST = Path("checkpoints", "last.pt")
 # all that a run may leave beside its log
 LEAVES = (
     "DONE", "summary.json", "replicas.csv", "trajectory.npz", "bounds.csv", "plane.npz",

@@ -14,12 +14,13 @@ from hydra.plugins.launcher import Launcher
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
+from reludyn.combinations import RESUME
 from reludyn.differences import differences, named
 from reludyn.errors import FAILED, ConfigError
 from reludyn.files import claim, lock
 from reludyn.messages import explain, quoted
 from reludyn.recording.report import relative
-from reludyn.recording.run_files import LEAVES, clear
+from reludyn.recording.run_files import LAST, LEAVES, clear
 from reludyn.settings import Config
 from reludyn.sweep.jobs import SUBDIR, SweepJob, prepare
 from reludyn.sweep.results import Part, finish
@@ -80,8 +81,9 @@ def _run(
     """Launch the jobs that are not complete; what the launcher returned, and of each job by its
     number. Where it is interrupted it says how to go on."""
     complete = {job.number for job in jobs if _is_complete(job)}
+    goes_on = not hasattr(launcher, "launch_prepared")  # from its checkpoint, where it has one
     for job in jobs:
-        if job.number not in complete:
+        if job.number not in complete and not (goes_on and (job.folder / LAST).exists()):
             clear(job.folder)
     if complete:
         print(f"{len(complete):,} of {len(jobs):,} jobs are complete, the others run now")
@@ -150,14 +152,17 @@ def _check_content(job: SweepJob) -> None:
     done, config = job.folder / "DONE", job.folder / ".hydra" / "config.yaml"
     if done.is_file() and done.read_text().strip() == job.digest:
         return
-    begun = config.is_file() and config.read_text(encoding="utf-8") == job.files["config.yaml"]
+    begun, found = config.is_file(), {}
+    if begun and config.read_text(encoding="utf-8") != job.files["config.yaml"]:
+        texts = OmegaConf.load(config), OmegaConf.create(job.files["config.yaml"])
+        there, here = (cast("dict[str, Any]", OmegaConf.to_container(text)) for text in texts)
+        found = differences(there, here)
+        begun = {*found} <= {*RESUME}  # it went on alone
     if (begun and not done.is_file()) or not any((job.folder / name).exists() for name in LEAVES):
         return
     what = "files of another run"
     if config.is_file():
-        texts = OmegaConf.load(config), OmegaConf.create(job.files["config.yaml"])
-        there, here = (cast("dict[str, Any]", OmegaConf.to_container(text)) for text in texts)
-        said = named(differences(there, here), NAMED)
+        said = named(found, NAMED)
         what = f"a run of another config ({said or 'of another version'})"
     raise ConfigError(
         "hydra.sweep.dir", job.folder.parent,
