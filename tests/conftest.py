@@ -23,6 +23,7 @@ import torch
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
+from hypothesis import settings
 from numpy.typing import NDArray
 from omegaconf import DictConfig
 from torch import Tensor
@@ -44,6 +45,8 @@ from reludyn.settings import Init
 from reludyn.student import ReLUStudent
 from reludyn.teacher import LinearTeacher, axis_teacher
 
+settings.register_profile("patient", deadline=None)  # time belongs in benchmarks
+settings.load_profile("patient")
 COMMAND = str(Path(sys.executable).with_name("reludyn"))
 QUICK = ("trainer.steps=5", "figures=false", "logger=none")  # a run of a few milliseconds
 
