@@ -17,8 +17,8 @@ ROOMS = [
     "memory", "randomness", "notation", "activation", "kernels", "compensated", "teacher",
     "student", "initialization", "data", "risk", "optim", "order_parameters", "pairing", "theory",
     "phases", "training", "recording", "runs", "figures", "cost", "objective", "assembly", "survey",
-    "stability", "live", "desk", "experiment", "launchers", "config", "messages", "sweep", "api",
-    "benchmark", "paper", "redraw", "help", "reference", "torchrun", "cli", "__main__",
+    "stability", "live", "desk", "experiment", "launchers", "config", "messages", "config_files",
+    "allowed", "sweep", "api", "benchmark", "paper", "redraw", "help", "reference", "torchrun", "cli", "__main__",
 ]  # fmt: skip
 SCIENCE = ROOMS[: ROOMS.index("training")]
 INSTRUMENTS = {"hydra", "omegaconf", "tensorboard", "matplotlib", "rich"}
