@@ -16,9 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reludyn.errors import ConfigError
+from reludyn.launch import physical_memory
 
 Array = NDArray[np.float64]
 Arrays = dict[str, NDArray[Any]]
+COPIES = 3  # of what is read, until it is checked
 TABLE = ""  # the name of the only array of a table
 
 
@@ -55,6 +57,12 @@ def read_arrays(path: str, key: str) -> tuple[Arrays, list[str] | None]:
         raise ConfigError(key, path, f"cannot be read: {reason}") from error
 
 
+def _fits(size: int) -> None:
+    """Refuse what would hold more bytes in memory than the machine has, before it is read."""
+    if (most := physical_memory()) < COPIES * size:
+        raise ValueError(f"it holds {size / 2**30:,.1f} GiB, for a machine of {most / 2**30:,.1f}")
+
+
 def listed(names: Iterable[str]) -> str:
     """Names of arrays for a message, in one line."""
     return ", ".join(sorted(" ".join(name.split()) for name in names)) or "nothing"
@@ -63,6 +71,7 @@ def listed(names: Iterable[str]) -> str:
 def _read_npz(path: Path) -> tuple[Arrays, None]:
     arrays: Arrays = {}
     with ZipFile(path) as archive:
+        _fits(sum(member.file_size for member in archive.infolist()))
         for member in archive.infolist():
             name = member.filename.removesuffix(".npy")
             if name == TABLE:
@@ -80,6 +89,7 @@ def _read_safetensors(path: Path) -> tuple[Arrays, None]:
 
     foreign = "its numbers are of a type that NumPy lacks, such as bfloat16; store float32"
     try:
+        _fits(path.stat().st_size)
         arrays = load_file(path)
     except SafetensorError as error:
         raise ValueError(str(error)) from error
@@ -94,10 +104,12 @@ def _read_safetensors(path: Path) -> tuple[Arrays, None]:
 
 def _read_npy(path: Path) -> tuple[Arrays, None]:
     # mapped: a header cannot claim what is not there
+    _fits(path.stat().st_size)
     return {TABLE: np.array(np.lib.format.open_memmap(path, mode="r"))}, None
 
 
 def _read_csv(path: Path) -> tuple[Arrays, list[str] | None]:
+    _fits(path.stat().st_size)
     with path.open(encoding="utf-8-sig") as file:
         lines = [(i, line) for i, line in enumerate(file, 1) if line.strip()]
     first, line = lines[0] if lines else (1, "")
@@ -142,6 +154,8 @@ def _read_parquet(path: Path) -> tuple[Arrays, list[str]]:
     from pyarrow import parquet
 
     try:
+        with parquet.ParquetFile(path) as file:
+            _fits(8 * file.metadata.num_rows * file.metadata.num_columns)
         table = parquet.read_table(path)
     except pyarrow.ArrowException as error:
         raise ValueError(str(error)) from error

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import torch
 from conftest import COMMAND, QUICK, Finished, process, refused
 from omegaconf import OmegaConf
 
@@ -17,6 +16,7 @@ from reludyn.allowed import LOGGING, TARGETS
 
 Command = Callable[..., Finished]
 GLOBAL = "# @package _global_\n"
+MORE = ("trainer.steps=7", "resume_allow=[trainer.steps]")
 HARM = "harm"  # what an attempt would make in the working directory
 MKDIR = f"{{_target_: os.mkdir, path: {HARM}}}"
 CALL = f"{{_target_: reludyn.cli.os.mkdir, path: {HARM}}}"  # through a module of the package
@@ -32,7 +32,7 @@ def stranger(reludyn: Command, tmp_path: Path) -> Command:
         file = tmp_path / "theirs" / "experiment" / "x.yaml"
         file.parent.mkdir(parents=True)
         file.write_text(GLOBAL + text)
-        return reludyn("--config-dir", "theirs", "experiment=x", *QUICK, *arguments)
+        return reludyn("--config-dir", "theirs", *arguments, "experiment=x", *QUICK)
 
     return run
 
@@ -53,13 +53,13 @@ CODE = {
     "hydra: {callbacks: {x: {_target_: torch.optim.adam.torch.save, obj: 1, f: harm}}}": "_target_",
     f"hydra: {{callbacks: {{x: {{_target_: torch.optim.Adam, params: {MKDIR}}}}}}}": "params._targ",
     "hydra: {callbacks: {x: '${oc.create:\"{_target_: os.mkdir, path: harm}\"}'}}": "interpolation",
-    f"hydra: {{verbose: {MKDIR}, callbacks: {{x: '${{hydra.verbose}}'}}}}": "hydra.verbose._target_",
+    f"hydra: {{verbose: {MKDIR}, callbacks: {{x: '${{hydra.verbose}}'}}}}": "x=${hydra.verbose}",
     "hydra: {callbacks: {x: {_target_: '${oc.env:EVIL}', path: harm}}}": "_target_=${oc.env:EVIL}",
     "hydra: {callbacks: {x: {_target_: [os.mkdir]}}}": "hydra.callbacks.x._target_",
     "hydra: {callbacks: {x: 3}}": "hydra.callbacks.x=3: must have a _target_",
     "hydra: {callbacks: {folders: null}}": "hydra.callbacks.folders=null",
-    f"hydra: {{launcher: {MKDIR}}}": "hydra.launcher._target_=os.mkdir",
-    f"hydra: {{sweeper: {MKDIR}}}": "hydra.sweeper._target_=os.mkdir",
+    "hydra: {launcher: {_target_: os.getcwd}}": "hydra.launcher._target_=os.getcwd",
+    "hydra: {sweeper: {_target_: os.getcwd}}": "hydra.sweeper._target_=os.getcwd",
     f"hydra: {{sweeper: {{params: {MKDIR}}}}}": "hydra.sweeper.params._target_",
     f"hydra: {{job_logging: {LOG % HANDLER}}}": "hydra.job_logging.handlers.h.()=os.mkdir",
     f"hydra: {{hydra_logging: {LOG % HANDLER}}}": "hydra.hydra_logging.handlers.h.()=os.mkdir",
@@ -99,7 +99,6 @@ def test_a_file_of_a_stranger_runs_no_code(
         (["hydra.job_logging.handlers.console.class=os.mkdir"], "console.class"),
         (["hydra.launcher=null"], "hydra.launcher=null: must be a group of keys"),
         (["~hydra.callbacks.folders"], "hydra.callbacks.folders: cannot be left out"),
-        (["~hydra.launcher._target_"], "hydra.launcher._target_=???"),
         (["hydra.searchpath=[pkg://antigravity]"], "must be a folder, not a package"),
         (["--config-path", "pkg://antigravity"], "must be a folder, not a package"),
     ],
@@ -173,7 +172,7 @@ def test_overrides_of_hydra_in_a_checkpoint_are_left_out(reludyn: Command, tmp_p
     checkpoint = load_checkpoint(file)
     checkpoint.origin["overrides"] = [*QUICK, "+hydra.job.env_set.EVIL=1", "hydra.mode=MULTIRUN"]
     save_checkpoint(file, checkpoint)
-    again = reludyn("resume=run", "trainer.steps=7", "hydra.run.dir=on")
+    again = reludyn("resume=run", *MORE, "hydra.run.dir=on")
     assert again.code == 0
     hydra = OmegaConf.load(tmp_path / "on" / ".hydra" / "hydra.yaml").hydra
     assert (hydra.job.env_set, str(hydra.mode)) == ({}, "RUN")
@@ -204,12 +203,12 @@ def test_in_python_the_same_is_refused() -> None:
 
 
 def test_the_guard_is_for_reludyn_s_own_configs(tmp_path: Path) -> None:
-    """A Hydra application of the user's, which trains within its own configs, may name its code."""
+    """A Hydra application of the user's, which also trains, may name its own code."""
     from hydra import compose, initialize_config_dir
 
     (tmp_path / "config.yaml").write_text("part: {_target_: my.code}\n")
+    package.train(*QUICK)
     with initialize_config_dir(str(tmp_path), version_base="1.3"):
-        package.train(*QUICK)
         assert compose("config").part._target_ == "my.code"
 
 
@@ -296,7 +295,7 @@ CHAIN = "\n".join(["c0: &c0 [1]"] + [f"c{i}: &c{i} [*c{i - 1}]" for i in range(1
         ("# " + "x" * 2**20, "a config file has at most 1 MiB"),
         ("a: \x00", "must be text in UTF-8"),
         ("a: !!python/object/apply:os.mkdir [harm]", "this is not YAML"),
-        ("seed: 2001-99-99", "Hydra cannot use this"),
+        ("seed: " + "1" * 5000, "Hydra cannot use this: ValueError: Exceeds the limit"),
     ],
 )  # fmt: skip
 def test_a_file_that_stands_for_too_much_is_refused(
@@ -327,4 +326,3 @@ def test_in_a_process_of_its_own(tmp_path: Path) -> None:
     assert finished.returncode == 2
     assert len(finished.stderr.splitlines()) == 2
     assert os.listdir(tmp_path) == []
-    assert torch.is_tensor(torch.zeros(1))
