@@ -8,6 +8,7 @@ import yaml
 from hydra._internal.config_repository import ConfigRepository
 from hydra.plugins.config_source import ConfigResult
 
+from reludyn.config import conf_directory
 from reludyn.errors import ConfigError
 
 LARGEST = 2**20  # bytes of a config file
@@ -21,7 +22,8 @@ class Files(ConfigRepository):
     def load_config(self, config_path: str) -> ConfigResult | None:
         for source in self.get_sources():
             if source.scheme() == "file" and source.is_config(config_path):
-                check_file(Path(source.path, source._normalize_file_name(config_path)))
+                if Path(source.path) != conf_directory():  # ours
+                    check_file(Path(source.path, source._normalize_file_name(config_path)))
                 break
         result: ConfigResult | None = super().load_config(config_path)
         return result

@@ -87,6 +87,10 @@ def estimate(config: Config, place: Launch = ALONE) -> int:
             numbers += TEST_SAMPLES * (d + r)
     if data.covariance == "file":
         numbers += 3 * d**2
+    if config.theory.spectrum:  # of all replicas that are kept; across their subspace k^2 more
+        kept, size = min(R, config.trainer.keep_weights), hessian_size(config)
+        across = k * k * (m + 1) if m < d else 0
+        numbers += 3 * kept * ((size**2 if size <= DENSE else 0) + across)
     if config.theory.plane != "none":  # a line of it at once
         numbers += COPIES * config.theory.grid * hessian_size(config)
     numbers += COPIES * (R * k * (m + r) + pairs)
