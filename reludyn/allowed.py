@@ -100,7 +100,10 @@ class Loader(ConfigLoaderImpl):
         return composed
 
     def _process_config_searchpath(
-        self, config_name: str | None, parsed_overrides: list[Override], repo: CachingConfigRepository
+        self,
+        config_name: str | None,
+        parsed_overrides: list[Override],
+        repo: CachingConfigRepository,
     ) -> None:
         """Hydra's own imports the packages that it is to look in."""
         if config_name is not None and (loaded := repo.load_config(config_name)) is not None:

@@ -79,6 +79,8 @@ def _read_npz(path: Path) -> tuple[Arrays, None]:
             if name in arrays:
                 raise ValueError(f"two arrays are called {name}")
             with archive.open(member) as file:
+                _check_header(file, member.file_size)
+            with archive.open(member) as file:
                 arrays[name] = np.lib.format.read_array(file, allow_pickle=False)
     return arrays, None
 

@@ -74,7 +74,7 @@ def one_line(error: Exception) -> None:
 
 def ended(finished: Finished) -> None:
     """With files, or with one line that says what is wrong."""
-    assert "Traceback" not in finished.out + finished.err
+    assert "Traceback" not in finished.out + finished.err, finished.err
     assert finished.code in (0, 2, 3)
     assert len(finished.errors) == (finished.code == 2) or "usage:" in finished.err
     assert finished.claims_success() == (finished.code != 2)
@@ -141,9 +141,7 @@ keys = st.one_of(
     st.text(max_size=8),
 )  # fmt: skip
 prefixes = st.sampled_from(["", "", "", "", "", "+", "++", "~"])
-assignments = st.builds(
-    lambda prefix, key, value: f"{prefix}{key}={value}", prefixes, keys, values
-)
+assignments = st.builds(lambda prefix, key, value: f"{prefix}{key}={value}", prefixes, keys, values)
 overrides = st.lists(
     assignments | assignments | assignments | groups | st.text(max_size=20) | prefixes,
     min_size=1, max_size=6,
@@ -180,7 +178,7 @@ def test_a_command_line_ends_in_one_line(flags: list[str], words: list[str]) -> 
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch, soon():
         patch.setattr(reludyn.experiment, "run", lambda *_: "max_steps")
         finished = run_command(Path(folder), *flags, *words, "figures=false")
-    assert "Traceback" not in finished.out + finished.err
+    assert "Traceback" not in finished.out + finished.err, finished.err
     assert finished.code in (0, 1, 2)
     assert len(finished.errors) == 1 or finished.code != 2 or "usage:" in finished.err
 
@@ -288,7 +286,7 @@ def test_a_config_file_ends_in_one_line(text: str, header: str, group: str) -> N
         file.parent.mkdir(parents=True)
         file.write_bytes((header + text).encode(errors="surrogateescape"))
         finished = run_command(Path(folder), "--config-dir", "mine", f"{group}=x", "figures=false")
-    assert "Traceback" not in finished.out + finished.err
+    assert "Traceback" not in finished.out + finished.err, finished.err
     assert finished.code in (0, 1, 2)
     assert len(finished.errors) == 1 or finished.code != 2
 
