@@ -6,10 +6,11 @@ a ConfigError that names the file and what is wrong with it.
 
 from __future__ import annotations
 
+import math
 import textwrap
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 from zipfile import ZipFile
 
 import numpy as np
@@ -105,9 +106,20 @@ def _read_safetensors(path: Path) -> tuple[Arrays, None]:
 
 
 def _read_npy(path: Path) -> tuple[Arrays, None]:
-    # mapped: a header cannot claim what is not there
     _fits(path.stat().st_size)
+    with path.open("rb") as file:
+        _check_header(file, path.stat().st_size)
     return {TABLE: np.array(np.lib.format.open_memmap(path, mode="r"))}, None
+
+
+def _check_header(file: IO[bytes], size: int) -> None:
+    """Refuse an .npy file of `size` bytes that claims more: NumPy would make room for it."""
+    version = np.lib.format.read_magic(file)
+    if version not in _HEADERS:
+        raise ValueError(f"its format {version} is not one of numbers")
+    shape, _, dtype = _HEADERS[version](file)
+    if dtype.itemsize == 0 or math.prod(shape) * dtype.itemsize > size:
+        raise ValueError(f"its header claims {dtype} of shape {shape}, which is not there")
 
 
 def _read_csv(path: Path) -> tuple[Arrays, list[str] | None]:
@@ -171,6 +183,10 @@ def _read_parquet(path: Path) -> tuple[Arrays, list[str]]:
     return {TABLE: array}, list(table.column_names)
 
 
+_HEADERS = {
+    (1, 0): np.lib.format.read_array_header_1_0,
+    (2, 0): np.lib.format.read_array_header_2_0,
+}
 _READERS: dict[str, Callable[[Path], tuple[Arrays, list[str] | None]]] = {
     ".npz": _read_npz,
     ".npy": _read_npy,
