@@ -100,11 +100,9 @@ class Loader(ConfigLoaderImpl):
         return composed
 
     def _process_config_searchpath(
-        self,
-        config_name: str | None,
-        parsed_overrides: list[Override],
+        self, config_name: str | None, parsed_overrides: list[Override],
         repo: CachingConfigRepository,
-    ) -> None:
+    ) -> None:  # fmt: skip
         """Hydra's own imports the packages that it is to look in."""
         if config_name is not None and (loaded := repo.load_config(config_name)) is not None:
             _check_packages(OmegaConf.select(loaded.config, "hydra.searchpath") or ())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 # exit codes of the command; FAILED: some jobs of a sweep, or one of several ranks
 FAILED, BAD_INPUT, DIVERGED = 1, 2, 3
-LONGEST = 300  # characters of a value in a message
+LONGEST = 1000  # characters of a value in a message
 
 
 class ConfigError(ValueError):

@@ -65,7 +65,7 @@ CODE = {
     f"hydra: {{hydra_logging: {LOG % HANDLER}}}": "hydra.hydra_logging.handlers.h.()=os.mkdir",
     f"hydra: {{job_logging: {LOG % '{class: os.mkdir}'}}}": "handlers.h.class=os.mkdir",
     f"hydra: {{job_logging: {LOG % '{class: theirs.code.H}'}}}": "handlers.h.class=theirs.code.H",
-    "hydra: {job_logging: {formatters: {simple: {class: theirs.code}}}}": "simple.class=theirs.code",
+    "hydra: {job_logging: {formatters: {simple: {class: theirs.code}}}}": "class=theirs.code",
     "hydra: {job_logging: {formatters: {simple: {format: 'ext://theirs.code'}}}}": "ext://theirs",
     "hydra: {job_logging: {handlers: {console: {level: 'cfg://handlers'}}}}": "cfg://handlers",
     "hydra: {job_logging: {handlers: {console: {level: '${hydra.job.name}'}}}}": "as it is",
@@ -198,7 +198,7 @@ def test_hydra_s_own_options_are_allowed(reludyn: Command, name: str) -> None:
 
 
 def test_in_python_the_same_is_refused() -> None:
-    with pytest.raises(ValueError, match="_target_=os.mkdir: must be"):
+    with pytest.raises(ValueError, match=r"_target_=os\.mkdir: must be"):
         package.train("+hydra.callbacks.x._target_=os.mkdir")
 
 
@@ -315,7 +315,7 @@ def test_what_is_not_text_is_refused(reludyn: Command, tmp_path: Path) -> None:
 def test_a_message_is_one_short_line(reludyn: Command) -> None:
     line = nothing_happened(reludyn("name='a\nb\x1b[31m'"))
     assert line.startswith(r"name=a\nb\x1b[31m: must be")
-    assert len(nothing_happened(reludyn(f"name='{'/' * 10_000}'"))) < 500
+    assert len(nothing_happened(reludyn(f"name='{'/' * 10_000}'"))) < 1500
 
 
 def test_in_a_process_of_its_own(tmp_path: Path) -> None:

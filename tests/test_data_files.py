@@ -310,7 +310,7 @@ def test_a_file_that_memory_does_not_hold_is_not_read(
     elif suffix in NAMED:
         NAMED[suffix](path, X=np.zeros((1000, 1000)), Y=np.zeros((1000, 1)))
     else:
-        TABLES[suffix](path, np.zeros((1000, 500)), [str(i) for i in range(500)])
+        TABLES[suffix](path, np.zeros((1000, 500)), [f"x{i}" for i in range(500)])
     monkeypatch.setattr("reludyn.arrays.physical_memory", lambda: 10**6)
     assert "cannot be read: it holds 0.0 GiB, for a machine of 0.0" in refusal(path)
     monkeypatch.setattr("reludyn.arrays.physical_memory", lambda: 10**9)

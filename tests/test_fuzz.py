@@ -246,7 +246,7 @@ scalars = st.one_of(
 names = st.one_of(
     st.sampled_from([*OPTIONS, "hydra", "defaults", "seed", "name", "init", "scale", "lr", "dim"]),
     st.sampled_from([key.rpartition(".")[2] for key in KEYS]),
-    st.sampled_from(["_target_", "callbacks", "job_logging", "launcher", "handlers", "job", "mode"]),
+    st.sampled_from(["_target_", "callbacks", "job_logging", "launcher", "handlers", "job"]),
     st.text(max_size=5), st.integers(), st.booleans(), st.none(),
 )  # fmt: skip
 trees = st.recursive(

@@ -18,7 +18,8 @@ ROOMS = [
     "student", "initialization", "data", "risk", "optim", "order_parameters", "pairing", "theory",
     "phases", "training", "recording", "runs", "figures", "cost", "objective", "assembly", "survey",
     "stability", "live", "desk", "experiment", "launchers", "config", "messages", "config_files",
-    "allowed", "sweep", "api", "benchmark", "paper", "redraw", "help", "reference", "torchrun", "cli", "__main__",
+    "allowed", "sweep", "api", "benchmark", "paper", "redraw", "help", "reference", "torchrun",
+    "cli", "__main__",
 ]  # fmt: skip
 SCIENCE = ROOMS[: ROOMS.index("training")]
 INSTRUMENTS = {"hydra", "omegaconf", "tensorboard", "matplotlib", "rich"}

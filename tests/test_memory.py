@@ -40,7 +40,7 @@ def config(*overrides: str) -> Config:
             "data.dim",
         ),
         (["theory.plane=random", "theory.grid=2000", "model.width=100000"], "model.width"),
-        (["theory.spectrum=true", "model.width=100000"], "model.width"),
+        (["theory.spectrum=true", "model.width=3000", "data.dim=5000"], "data.dim"),
         (
             [
                 "theory.spectrum=true",
@@ -50,7 +50,7 @@ def config(*overrides: str) -> Config:
             ],
             "replicas",
         ),
-        (["data=digits", "init.signs=random", "model.width=1000000"], "model.width"),
+        (["data=digits", "init.signs=random", "model.width=1000000", "replicas=9"], "model.width"),
     ],
 )
 def test_what_does_not_fit_is_refused_with_the_estimate(overrides: list[str], key: str) -> None:
