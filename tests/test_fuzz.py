@@ -149,7 +149,7 @@ overrides = st.lists(
 
 
 @given(words=overrides)
-@cases(250)
+@cases(100)
 def test_overrides_give_settings_or_one_line(words: list[str]) -> None:
     with soon():
         try:
@@ -171,7 +171,7 @@ FLAGS = [
 
 
 @given(flags=st.sampled_from(FLAGS), words=overrides)
-@cases(25)
+@cases(12)
 def test_a_command_line_ends_in_one_line(flags: list[str], words: list[str]) -> None:
     """Without training."""
     words = [word for word in words if "\x00" not in word]  # no process can be given one
@@ -230,7 +230,7 @@ def runs(draw: st.DrawFn) -> list[str]:
 
 
 @given(words=runs())
-@cases(12)
+@cases(6)
 def test_a_run_ends_with_its_files_or_in_one_line(words: list[str]) -> None:
     with tempfile.TemporaryDirectory() as folder, soon():
         finished = run_command(Path(folder), *words, *QUICK[:2])
@@ -277,7 +277,7 @@ def as_yaml(tree: object) -> str:
     header=st.sampled_from(["# @package _global_\n"] * 4 + ["", "# @package x\n", "# @package"]),
     group=st.sampled_from(["experiment"] * 4 + ["init", "data", "hydra/launcher"]),
 )  # fmt: skip
-@cases(30)
+@cases(15)
 def test_a_config_file_ends_in_one_line(text: str, header: str, group: str) -> None:
     """Without training."""
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch, soon():
@@ -384,7 +384,7 @@ def data_files(draw: st.DrawFn) -> tuple[str, bytes]:
 
 
 @given(file=data_files(), outputs=st.sampled_from([None, None, 1, 2, 10**9]))
-@cases(250)
+@cases(200)
 def test_a_data_file_is_read_or_refused_in_one_line(
     file: tuple[str, bytes], outputs: int | None
 ) -> None:
@@ -406,7 +406,7 @@ def test_a_data_file_is_read_or_refused_in_one_line(
 
 
 @given(file=data_files(), few=st.booleans())
-@cases(5)
+@cases(3)
 def test_a_run_on_a_data_file_ends_with_its_files_or_in_one_line(
     file: tuple[str, bytes], few: bool
 ) -> None:
