@@ -223,6 +223,13 @@ def test_csv_files_that_are_no_tables_are_refused(tmp_path: Path, text: str, rea
     assert re.search(reason, refusal(tmp_path / "data.csv"))
 
 
+def test_more_outputs_than_memory_holds_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "data.csv").write_text("1,2\n")
+    assert "its 2 columns leave no inputs" in refusal(tmp_path / "data.csv", 10**15)
+    (tmp_path / "data.csv").write_text("y,y2\n1,2\n")
+    assert "its 2 columns leave no inputs" in refusal(tmp_path / "data.csv")
+
+
 def test_a_parquet_file_of_words_or_gaps_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "data.parquet"
     parquet.write_table(pyarrow.table({"a": ["x", "z"], "y": [1.0, 2.0]}), path)

@@ -383,7 +383,7 @@ def data_files(draw: st.DrawFn) -> tuple[str, bytes]:
     return suffix, content
 
 
-@given(file=data_files(), outputs=st.sampled_from([None, None, 1, 2, 10**9]))
+@given(file=data_files(), outputs=st.sampled_from([None, None, 1, 2, 10**15]))
 @cases(200)
 def test_a_data_file_is_read_or_refused_in_one_line(
     file: tuple[str, bytes], outputs: int | None
