@@ -8,16 +8,16 @@ from pathlib import Path
 
 import torch
 from hydra import compose, initialize_config_dir
-from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 
+from reludyn.allowed import guarded
 from reludyn.arguments import resumed
 from reludyn.assembly import Experiment
 from reludyn.config import conf_directory, parse, prepare_hydra
+from reludyn.errors import ConfigError
 from reludyn.experiment import experiment
-from reludyn.messages import check_overrides, explain
+from reludyn.messages import check_overrides, explain, is_for_the_user
 from reludyn.resume import begin
 from reludyn.runs import Layers, Run, Table
 from reludyn.settings import Config
@@ -29,10 +29,7 @@ def train(*overrides: str) -> Run:
 
     Raises ValueError (ConfigError is one) with the line that the command would print.
     """
-    try:
-        words = [word for word in resumed(overrides) if not word.startswith("hydra.run.dir=")]
-    except HydraException as error:
-        raise ValueError(explain(error, overrides)) from error
+    words = [word for word in resumed(overrides) if not word.startswith("hydra.run.dir=")]
     config = configure(*words)
     record = experiment(config, Console(quiet=True), start=begin(config, Path()))
     columns = {name: [row[name] for row in record.rows] for name in record.rows[0]}
@@ -46,14 +43,17 @@ def configure(*overrides: str) -> Config:
     try:
         check_overrides(overrides)
         return parse(_composed(overrides))
-    except (HydraException, OmegaConfBaseException) as error:
+    except Exception as error:
+        if isinstance(error, ConfigError) or not is_for_the_user(error):
+            raise
         raise ValueError(explain(error, overrides)) from error
 
 
 def _composed(overrides: Sequence[str]) -> DictConfig:
     """What Hydra makes of overrides, without its own part."""
     prepare_hydra()
-    with initialize_config_dir(str(conf_directory()), version_base="1.3"):
+    directory = str(conf_directory())
+    with guarded(overrides), initialize_config_dir(directory, version_base="1.3"):
         whole = compose("config", overrides=list(overrides), return_hydra_config=True)
     name = whole.name  # resolved while Hydra's part is there
     ours = OmegaConf.masked_copy(whole, list(Config.__dataclass_fields__))

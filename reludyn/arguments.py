@@ -32,7 +32,10 @@ def resumed(arguments: Sequence[str]) -> list[str]:
     if file is None:
         return [*arguments]
     earlier = load_checkpoint(file).origin.get("overrides", [])
-    kept = [str(o.input_line) for o in overrides_of(earlier) if o.key_or_group not in given]
+    kept = [
+        str(o.input_line) for o in overrides_of(earlier)
+        if o.key_or_group not in given and not o.is_hydra_override()  # those of the task alone
+    ]  # fmt: skip
     own = [a for a in arguments if not a.startswith("resume=")]
     run = run_of(file)
     place = [] if FOLDER in given or (run / "DONE").exists() else [f"{FOLDER}={quoted(str(run))}"]

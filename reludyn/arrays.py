@@ -6,19 +6,22 @@ a ConfigError that names the file and what is wrong with it.
 
 from __future__ import annotations
 
+import math
 import textwrap
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 from zipfile import ZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
 from reludyn.errors import ConfigError
+from reludyn.launch import physical_memory
 
 Array = NDArray[np.float64]
 Arrays = dict[str, NDArray[Any]]
+COPIES = 3  # of what is read, until it is checked
 TABLE = ""  # the name of the only array of a table
 
 
@@ -55,6 +58,12 @@ def read_arrays(path: str, key: str) -> tuple[Arrays, list[str] | None]:
         raise ConfigError(key, path, f"cannot be read: {reason}") from error
 
 
+def _fits(size: int) -> None:
+    """Refuse what would hold more bytes in memory than the machine has, before it is read."""
+    if (most := physical_memory()) < COPIES * size:
+        raise ValueError(f"it holds {size / 2**30:,.1f} GiB, for a machine of {most / 2**30:,.1f}")
+
+
 def listed(names: Iterable[str]) -> str:
     """Names of arrays for a message, in one line."""
     return ", ".join(sorted(" ".join(name.split()) for name in names)) or "nothing"
@@ -63,12 +72,15 @@ def listed(names: Iterable[str]) -> str:
 def _read_npz(path: Path) -> tuple[Arrays, None]:
     arrays: Arrays = {}
     with ZipFile(path) as archive:
+        _fits(sum(member.file_size for member in archive.infolist()))
         for member in archive.infolist():
             name = member.filename.removesuffix(".npy")
             if name == TABLE:
                 raise ValueError("an array has no name")
             if name in arrays:
                 raise ValueError(f"two arrays are called {name}")
+            with archive.open(member) as file:
+                _check_header(file, member.file_size)
             with archive.open(member) as file:
                 arrays[name] = np.lib.format.read_array(file, allow_pickle=False)
     return arrays, None
@@ -80,6 +92,7 @@ def _read_safetensors(path: Path) -> tuple[Arrays, None]:
 
     foreign = "its numbers are of a type that NumPy lacks, such as bfloat16; store float32"
     try:
+        _fits(path.stat().st_size)
         arrays = load_file(path)
     except SafetensorError as error:
         raise ValueError(str(error)) from error
@@ -93,11 +106,24 @@ def _read_safetensors(path: Path) -> tuple[Arrays, None]:
 
 
 def _read_npy(path: Path) -> tuple[Arrays, None]:
-    # mapped: a header cannot claim what is not there
+    _fits(path.stat().st_size)
+    with path.open("rb") as file:
+        _check_header(file, path.stat().st_size)
     return {TABLE: np.array(np.lib.format.open_memmap(path, mode="r"))}, None
 
 
+def _check_header(file: IO[bytes], size: int) -> None:
+    """Refuse an .npy file of `size` bytes that claims more: NumPy would make room for it."""
+    version = np.lib.format.read_magic(file)
+    if version not in _HEADERS:
+        raise ValueError(f"its format {version} is not one of numbers")
+    shape, _, dtype = _HEADERS[version](file)
+    if dtype.itemsize == 0 or math.prod(shape) * dtype.itemsize > size:
+        raise ValueError(f"its header claims {dtype} of shape {shape}, which is not there")
+
+
 def _read_csv(path: Path) -> tuple[Arrays, list[str] | None]:
+    _fits(path.stat().st_size)
     with path.open(encoding="utf-8-sig") as file:
         lines = [(i, line) for i, line in enumerate(file, 1) if line.strip()]
     first, line = lines[0] if lines else (1, "")
@@ -142,6 +168,8 @@ def _read_parquet(path: Path) -> tuple[Arrays, list[str]]:
     from pyarrow import parquet
 
     try:
+        with parquet.ParquetFile(path) as file:
+            _fits(8 * file.metadata.num_rows * file.metadata.num_columns)
         table = parquet.read_table(path)
     except pyarrow.ArrowException as error:
         raise ValueError(str(error)) from error
@@ -155,6 +183,10 @@ def _read_parquet(path: Path) -> tuple[Arrays, list[str]]:
     return {TABLE: array}, list(table.column_names)
 
 
+_HEADERS = {
+    (1, 0): np.lib.format.read_array_header_1_0,
+    (2, 0): np.lib.format.read_array_header_2_0,
+}
 _READERS: dict[str, Callable[[Path], tuple[Arrays, list[str] | None]]] = {
     ".npz": _read_npz,
     ".npy": _read_npy,

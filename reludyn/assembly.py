@@ -27,7 +27,14 @@ from reludyn.optim.torch_descent import Make, TorchDescent, schedule
 from reludyn.phases import PhaseRule
 from reludyn.recording.look import Share, shares_of
 from reludyn.risk import EmpiricalRisk, Risk
-from reludyn.settings import AdamOptimizer, Config, FlowOptimizer, MomentumOptimizer, Optimizer
+from reludyn.settings import (
+    AdamOptimizer,
+    Config,
+    FlowOptimizer,
+    GivenData,
+    MomentumOptimizer,
+    Optimizer,
+)
 from reludyn.student import InvariantSubspace, ReLUStudent, stacked
 from reludyn.teacher import LinearTeacher
 from reludyn.training.compiled import CompiledEngine
@@ -111,6 +118,8 @@ def build(*configs: Config, since: tuple[int, Own] = (0, 0.0)) -> Experiment:
             allowed = f"needs a Hessian of at most {DENSE:,} rows; this model has {size:,} weights"
             raise ConfigError(f"theory.{key}", value, allowed, "Reduce model.width")
     config, target = make_target(config)
+    if isinstance(config.data, GivenData):  # whose sizes are known now
+        check_memory(config, place=ranks().place)
     jobs = _jobs(configs, config, target)
     drawn = stacked(
         [draw_students(j.config.init, j.seeds, config.model.width, j.teacher) for j in jobs]

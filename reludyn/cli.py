@@ -9,7 +9,7 @@ import logging
 import os
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +23,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from reludyn.allowed import guarded
 from reludyn.arguments import resumed
 from reludyn.combinations import check_shared
 from reludyn.config import conf_directory, config_hash, parse, prepare_hydra
@@ -31,7 +32,7 @@ from reludyn.files import claim, lock
 from reludyn.help import help_text
 from reludyn.launch import launched
 from reludyn.launchers import prepare, refuse_alone
-from reludyn.messages import FOR_THE_USER, check_overrides, explain
+from reludyn.messages import FOR_THE_USER, check_overrides, explain, is_for_the_user
 from reludyn.signals import exit_code, heeded
 
 log = logging.getLogger(__name__)
@@ -91,26 +92,36 @@ def _command() -> None:
         print(help_text(), end="")
         return
     try:
+        _refuse_pickles(sys.argv[1:])
         sys.argv[1:] = resumed(sys.argv[1:])
     except (ConfigError, HydraException) as error:
         _fail(error)
     prepare_hydra()
     app = hydra.main(version_base="1.3", config_path=str(conf_directory()), config_name="config")
-    if _WANTS_TRACE:
-        with _holding:
+    with guarded(sys.argv[1:]), _holding:
+        if _WANTS_TRACE:
             app(task)()
-        return
-    logging.raiseExceptions = False  # a log on a full disk
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # errors reach us instead of Hydra's own printer
-    try:
-        check_overrides(sys.argv[1:])
-        with _holding:
+            return
+        logging.raiseExceptions = False  # a log on a full disk
+        os.environ["HYDRA_FULL_ERROR"] = "1"  # errors reach us instead of Hydra's own printer
+        try:
+            check_overrides(sys.argv[1:])
             app(task)()
-    except FOR_THE_USER as error:
-        _fail(error)
-    except KeyboardInterrupt:
-        print("reludyn: interrupted", file=sys.stderr)
-        sys.exit(exit_code())
+        except KeyboardInterrupt:
+            print("reludyn: interrupted", file=sys.stderr)
+            sys.exit(exit_code())
+        except Exception as error:
+            if not is_for_the_user(error):
+                raise
+            _fail(error)
+
+
+def _refuse_pickles(arguments: Sequence[str]) -> None:
+    """Hydra's --experimental-rerun, which may be shortened, would unpickle a file."""
+    for argument in arguments:
+        option = argument.partition("=")[0]
+        if len(option) > 2 and "--experimental-rerun".startswith(option):
+            raise ConfigError(option, ..., "reads a pickle, which may run code", "Use resume=PATH")
 
 
 class Folders(Callback):

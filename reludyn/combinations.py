@@ -25,10 +25,7 @@ RESIDENT = ("gaussian", "file", "digits")  # sources that hold their samples in 
 
 def check_combinations(config: Config) -> None:
     """Raise ConfigError for values that are each allowed, but not together."""
-    if not re.fullmatch(r"[\w-][\w.-]*(/[\w-][\w.-]*)*", config.name):
-        raise ConfigError(
-            "name", config.name, "must be letters, digits, - _ . and / within: it names a folder"
-        )
+    check_name(config.name)
     _check_model(config)
     if not isinstance(config.data, GivenData):
         _check_data(config.data)
@@ -40,6 +37,14 @@ def check_combinations(config: Config) -> None:
         raise ConfigError("trainer.engine", "compiled", reason, "Use trainer.engine=auto")
     if config.precision == "float32":
         _check_single(config)
+
+
+def check_name(name: str) -> None:
+    """Raise ConfigError for the name of an experiment that is no folder below outputs/."""
+    if not re.fullmatch(r"[\w-][\w.-]*(/[\w-][\w.-]*)*", name):
+        raise ConfigError(
+            "name", name, "must be letters, digits, - _ . and / within: it names a folder"
+        )
 
 
 # what each replica of a batch may have of its own, with a value that stands for all of them

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 # exit codes of the command; FAILED: some jobs of a sweep, or one of several ranks
 FAILED, BAD_INPUT, DIVERGED = 1, 2, 3
+LONGEST = 1000  # characters of a value in a message
 
 
 class ConfigError(ValueError):
@@ -16,7 +17,7 @@ class ConfigError(ValueError):
     def __init__(self, key: str, value: object, allowed: str, remedy: str = "") -> None:
         self.key, self.value, self.allowed, self.remedy = key, value, allowed, remedy
         setting = key if value is ... else f"{key}={show(value)}"
-        super().__init__(f"{setting}: {allowed}" + (f". {remedy}" if remedy else ""))
+        super().__init__(one_line(f"{setting}: {allowed}" + (f". {remedy}" if remedy else "")))
 
     def __reduce__(self) -> tuple[type[ConfigError], tuple[object, ...]]:
         """Pickled by what it was made from: it may come from another process."""
@@ -28,7 +29,13 @@ class StuckError(ConfigError):
 
 
 def show(value: object) -> str:
-    """A value as one would type it in an override."""
+    """A value as one would type it in an override; of a long one the beginning."""
     if value is None:
         return "null"
-    return str(value).lower() if isinstance(value, bool) else str(value)
+    text = str(value).lower() if isinstance(value, bool) else str(value)
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]} ..."
+
+
+def one_line(text: str) -> str:
+    """With what a terminal would not print as it is, such as a new line, in escapes."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)

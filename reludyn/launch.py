@@ -25,3 +25,8 @@ def launched() -> Launch:
         return Launch()
     local = int(known.get("LOCAL_RANK", "0")), int(known.get("LOCAL_WORLD_SIZE", "1"))
     return Launch(int(known["RANK"]), int(known["WORLD_SIZE"]), *local)
+
+
+def physical_memory() -> int:
+    """Bytes of the machine."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

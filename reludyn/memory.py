@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -12,8 +11,15 @@ from pathlib import Path
 
 from reludyn.combinations import stays_in_subspace
 from reludyn.errors import ConfigError
-from reludyn.launch import Launch
-from reludyn.settings import Config, FileData, GaussianData, GivenData, SGDOptimizer
+from reludyn.launch import Launch, physical_memory
+from reludyn.settings import (
+    Config,
+    DigitsData,
+    FileData,
+    GaussianData,
+    GivenData,
+    SGDOptimizer,
+)
 
 COPIES = 10  # temporaries of a step that live at once
 CHUNK = 2**22  # numbers that a chunk of samples and what is made of it hold at once
@@ -60,10 +66,11 @@ def estimate(config: Config, place: Launch = ALONE) -> int:
     if isinstance(data, GivenData):  # its sizes may not be known yet
         path = Path(data.path) if isinstance(data, FileData) else None
         size = path.stat().st_size if path is not None and path.is_file() else 0
-        numbers = R * k * ((data.dim or 0) + (data.outputs or 0))
+        pixels = 64 if isinstance(data, DigitsData) else 0
+        numbers = R * k * ((data.dim or pixels) + (data.outputs or pixels))
         return place.local_size * (8 * (COPIES * (pairs + numbers) + CHUNK) + 3 * size)
     d, r = data.dim, data.outputs
-    m, numbers = d, R * k * d
+    m, numbers = d, R * k * d + 4 * r * d  # A, and what its singular values are made of
     if stays_in_subspace(config):
         m = min(d, k + r)
         numbers += 4 * R * d * m  # making the basis
@@ -82,6 +89,12 @@ def estimate(config: Config, place: Launch = ALONE) -> int:
             numbers += TEST_SAMPLES * (d + r)
     if data.covariance == "file":
         numbers += 3 * d**2
+    if config.theory.spectrum:  # of all replicas that are kept; across their subspace k^2 more
+        kept, size = min(R, config.trainer.keep_weights), hessian_size(config)
+        across = k * k * (m + 1) if m < d else 0
+        numbers += 3 * kept * ((size**2 if size <= DENSE else 0) + across)
+    if config.theory.plane != "none":  # a line of it at once
+        numbers += COPIES * config.theory.grid * hessian_size(config)
     numbers += COPIES * (R * k * (m + r) + pairs)
     return 8 * int(numbers) * place.local_size
 
@@ -96,19 +109,15 @@ def replicas_that_fit(config: Config) -> int:
     numbers = 10 + 6 * k + 2 * pairs + k * (m + r)
     looks = min(config.trainer.looks, config.trainer.steps) + 1
     most = max(1, LOOKS // (16 * numbers * looks))  # as they are seen, and stacked
-    while most > 1 and estimate(replace(config, replicas=most)) > _physical() // 2:
+    while most > 1 and estimate(replace(config, replicas=most)) > physical_memory() // 2:
         most //= 2
     return int(most)
-
-
-def _physical() -> int:
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def check_memory(config: Config, available: int | None = None, place: Launch = ALONE) -> None:
     """Raise ConfigError, with the estimate, for a run that this machine cannot hold."""
     if available is None:
-        available = _physical()
+        available = physical_memory()
     needed = estimate(config, place)
     if needed > available:
         raise _too_large(

@@ -5,13 +5,21 @@ from __future__ import annotations
 import contextlib
 import difflib
 import errno
+import math
 import re
+import textwrap
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import is_dataclass
 from typing import Any, get_type_hints
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import ChoiceSweep, Override, QuotedString
+from hydra.core.override_parser.types import (
+    ChoiceSweep,
+    Override,
+    QuotedString,
+    RangeSweep,
+)
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf.errors import (
     ConfigAttributeError,
@@ -23,11 +31,14 @@ from omegaconf.errors import (
 from yaml import MarkedYAMLError
 
 from reludyn.config import OPTIONS, unknown_key
-from reludyn.errors import ConfigError
+from reludyn.errors import LONGEST, ConfigError, one_line
 from reludyn.settings import Config
 
 # errors that are explained in one line; others are faults of the program
 FOR_THE_USER = (ConfigError, HydraException, OmegaConfBaseException, MarkedYAMLError, OSError)
+# packages that read a config, and those whose faults are ours
+HYDRA_S, OURS = ("hydra", "omegaconf", "antlr4", "yaml", "logging"), ("reludyn", "torch")
+MOST_JOBS = 100_000  # of a sweep
 _KINDS: dict[Any, str] = {
     int: "an integer",
     float: "a number",
@@ -60,10 +71,50 @@ def check_overrides(arguments: Sequence[str]) -> None:
                 raise ConfigError(key, text, f"must be {_KINDS[bool]}")
 
 
+def check_count(overrides: Sequence[Override]) -> None:
+    """Refuse a sweep of more jobs than can be listed, before they are."""
+    jobs, largest = 1.0, ("", 0.0)
+    for override in overrides:
+        values = _count(override) if override.is_sweep_override() else 1.0
+        largest = max(largest, (override.key_or_group, values), key=lambda one: one[1])
+        jobs *= values
+    if jobs > MOST_JOBS:
+        allowed = f"gives {largest[1]:,.0f} values, the sweep {jobs:,.0f} jobs; it may have "
+        allowed += f"{MOST_JOBS:,}"
+        raise ConfigError(largest[0], ..., allowed, "Seeds go as one batch with replicas=N")
+
+
+def _count(override: Override) -> float:
+    value: Any = override.value()
+    if not isinstance(value, RangeSweep):
+        return sum(1.0 for _ in override.sweep_iterator())
+    start, stop, step = (float(x or 0) for x in (value.start, value.stop, value.step))
+    if step == 0 or not all(map(math.isfinite, (start, stop, step))):
+        raise ConfigError(override.key_or_group, text_of(override), "needs finite steps that move")
+    return max(0.0, math.ceil((stop - start) / step))
+
+
+def is_for_the_user(error: BaseException) -> bool:
+    """Whether an error is explained in one line: one of those kinds, or of any kind where Hydra
+    reads a config, or makes of it what the config names."""
+    if isinstance(error, FOR_THE_USER):
+        return True
+    frames = reversed([frame for frame, _ in traceback.walk_tb(error.__traceback__)])
+    roots = (str(frame.f_globals.get("__name__")).partition(".")[0] for frame in frames)
+    return next((root for root in roots if root in (*HYDRA_S, *OURS)), "") in HYDRA_S
+
+
 def explain(error: BaseException, arguments: Sequence[str]) -> str:
     """One line for the error of a run started with these command line arguments."""
+    return one_line(_explained(error, arguments))
+
+
+def _explained(error: BaseException, arguments: Sequence[str]) -> str:
     if isinstance(error, ConfigError):
         return str(error)
+    if not isinstance(error, FOR_THE_USER):
+        reason = textwrap.shorten(str(error), LONGEST, placeholder=" ...")
+        return f"Hydra cannot use this: {type(error).__name__}" + (f": {reason}" if reason else "")
     if isinstance(error, MarkedYAMLError) and error.problem_mark is not None:
         mark = error.problem_mark
         return f"{mark.name}, line {mark.line + 1}: this is not YAML: {error.problem}"

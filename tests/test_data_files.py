@@ -223,6 +223,13 @@ def test_csv_files_that_are_no_tables_are_refused(tmp_path: Path, text: str, rea
     assert re.search(reason, refusal(tmp_path / "data.csv"))
 
 
+def test_more_outputs_than_memory_holds_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "data.csv").write_text("1,2\n")
+    assert "its 2 columns leave no inputs" in refusal(tmp_path / "data.csv", 10**15)
+    (tmp_path / "data.csv").write_text("y,y2\n1,2\n")
+    assert "its 2 columns leave no inputs" in refusal(tmp_path / "data.csv")
+
+
 def test_a_parquet_file_of_words_or_gaps_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "data.parquet"
     parquet.write_table(pyarrow.table({"a": ["x", "z"], "y": [1.0, 2.0]}), path)
@@ -284,6 +291,8 @@ def header(text: str) -> bytes:
         "'''",
         "-" * 5000 + "1",
         "{'descr': '<f8', 'fortran_order': False, 'shape': (99999999999999999999, 3)}",
+        "{'descr': '<f8', 'fortran_order': False, 'shape': (300000000, 3)}",
+        "{'descr': '|S0', 'fortran_order': False, 'shape': (300000000, 9)}",
     ],
 )
 def test_headers_that_are_no_headers_are_refused(tmp_path: Path, text: str) -> None:
@@ -291,7 +300,28 @@ def test_headers_that_are_no_headers_are_refused(tmp_path: Path, text: str) -> N
     with zipfile.ZipFile(tmp_path / "data.npz", "w") as archive:
         archive.writestr("X.npy", header(text))
     for name in ("data.npy", "data.npz"):
-        assert "cannot be read: " in refusal(tmp_path / name)
+        said = refusal(tmp_path / name)
+        assert "cannot be read: " in said
+        assert "llocate" not in said
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".npz", ".csv", ".parquet", ".safetensors"])
+def test_a_file_that_memory_does_not_hold_is_not_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str
+) -> None:
+    """Deflated zeros, or the same page of a table again and again, are small on disk."""
+    path = tmp_path / f"data{suffix}"
+    if suffix == ".npz":
+        np.savez_compressed(path, X=np.zeros((1000, 1000)), Y=np.zeros((1000, 1)))
+        assert path.stat().st_size < 10**5
+    elif suffix in NAMED:
+        NAMED[suffix](path, X=np.zeros((1000, 1000)), Y=np.zeros((1000, 1)))
+    else:
+        TABLES[suffix](path, np.zeros((1000, 500)), [f"x{i}" for i in range(500)])
+    monkeypatch.setattr("reludyn.arrays.physical_memory", lambda: 10**6)
+    assert "cannot be read: it holds 0.0 GiB, for a machine of 0.0" in refusal(path)
+    monkeypatch.setattr("reludyn.arrays.physical_memory", lambda: 10**9)
+    assert len(read_samples(str(path), None)[0]) == 1000
 
 
 @pytest.mark.filterwarnings("ignore:Duplicate name")

@@ -5,9 +5,11 @@ import sys
 from functools import cache
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hydra import compose, initialize_config_dir
 
+from reludyn.assembly import build
 from reludyn.config import conf_directory, parse, prepare_hydra
 from reludyn.errors import ConfigError
 from reludyn.memory import check_memory, estimate
@@ -27,12 +29,45 @@ def config(*overrides: str) -> Config:
         (["replicas=1000000000"], "replicas"),
         (["model.width=1000000", "data.dim=10000"], "model.width"),
         (["data.dim=1000000000", "replicas=1000"], "data.dim"),
+        (
+            [
+                "data=gaussian",
+                "data.samples=9",
+                "data.dim=90000",
+                "data.outputs=90000",
+                "init.signs=random",
+            ],
+            "data.dim",
+        ),
+        (["theory.plane=random", "theory.grid=2000", "model.width=100000"], "model.width"),
+        (["theory.spectrum=true", "model.width=3000", "data.dim=5000"], "data.dim"),
+        (
+            [
+                "theory.spectrum=true",
+                "model.width=350",
+                "replicas=9999",
+                "trainer.keep_weights=9999",
+            ],
+            "replicas",
+        ),
+        (["data=digits", "init.signs=random", "model.width=1000000", "replicas=9"], "model.width"),
     ],
 )
 def test_what_does_not_fit_is_refused_with_the_estimate(overrides: list[str], key: str) -> None:
     with pytest.raises(ConfigError, match=rf"^{key}=\d+: the run needs about [\d,]+ GiB") as error:
         check_memory(config(*overrides), available=24 * 2**30)
     assert error.value.remedy
+
+
+def test_a_file_s_sizes_count_once_they_are_known(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    np.savez(tmp_path / "x.npz", X=np.ones((2, 3000)), Y=np.ones(2))
+    overrides = ["data=file", f"data.path={tmp_path}/x.npz", "model.width=10000"]
+    monkeypatch.setattr("reludyn.memory.physical_memory", lambda: 2 * 10**9)
+    check_memory(config(*overrides))
+    with pytest.raises(ConfigError, match=r"^model.width=10000: the run needs about"):
+        build(config(*overrides))
 
 
 def test_what_fits_is_let_through() -> None:

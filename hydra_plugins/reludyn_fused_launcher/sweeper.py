@@ -9,6 +9,8 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import JobReturn
 
+from reludyn.messages import check_count
+
 
 @dataclass
 class SweeperConf:
@@ -32,6 +34,7 @@ class Sweeper(BasicSweeper):
         loader = self.hydra_context.config_loader
         texts = [*self._parse_config(), *arguments]
         parsed = OverridesParser.create(config_loader=loader).parse_overrides(texts)
+        check_count(parsed)
         batches: Any = self.split_arguments(parsed, self.max_batch_size)
         return run(loader, self.config, self.launcher, batches)
 

@@ -51,10 +51,10 @@ def _split(table: Array, names: list[str], outputs: int | None, path: str) -> tu
         allowed = f"must be null or {len(labels)}, the columns y of {path}"
         raise ConfigError("data.outputs", outputs, allowed)
     width = table.shape[1]
+    if (len(labels) or outputs or 1) >= width:  # before so many are listed
+        raise ConfigError(KEY, path, f"its {width} columns leave no inputs beside the outputs")
     labels = labels or list(range(width - (outputs or 1), width))
     inputs = [i for i in range(width) if i not in labels]
-    if not inputs or labels[0] < 0:
-        raise ConfigError(KEY, path, f"its {width} columns leave no inputs beside the outputs")
     return table[:, inputs], table[:, labels]
 
 

@@ -3,6 +3,7 @@ named."""
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -67,11 +68,18 @@ def _below(
     """The overrides and the jobs, all of them below the sweep's folder: its name may depend on a
     value that is swept, like the name of the experiment."""
     jobs = prepare(loader, master, [texts for batch in batches for texts in batch])
-    if all(job.folder.is_relative_to(folder) for job in jobs):
-        return batches, jobs
-    here = f"hydra.sweep.dir={quoted(str(master.hydra.sweep.dir))}"
-    batches = [[[*texts, here] for texts in batch] for batch in batches]
-    return batches, prepare(loader, master, [texts for batch in batches for texts in batch])
+    if not all(_is_below(folder, job) for job in jobs):
+        here = f"hydra.sweep.dir={quoted(str(master.hydra.sweep.dir))}"
+        batches = [[[*texts, here] for texts in batch] for batch in batches]
+        jobs = prepare(loader, master, [texts for batch in batches for texts in batch])
+    for job in jobs:
+        if not _is_below(folder, job):
+            _refuse_subdir(job, f"must lie inside the folder of the sweep; job {job.number} has")
+    return batches, jobs
+
+
+def _is_below(folder: Path, job: SweepJob) -> bool:
+    return Path(os.path.normpath(job.folder)).is_relative_to(os.path.normpath(folder))
 
 
 def _run(
@@ -177,8 +185,7 @@ def _is_complete(job: SweepJob) -> bool:
 
 def _subdir(job: SweepJob, sweep: Path) -> str:
     """The override that gives a job its folder where those before it are not launched."""
-    inside = job.folder.is_relative_to(sweep)
-    return f"{SUBDIR}={quoted(str(job.folder.relative_to(sweep) if inside else job.folder))}"
+    return f"{SUBDIR}={quoted(str(job.folder.relative_to(sweep)))}"
 
 
 def _finish(folder: Path, jobs: Sequence[SweepJob], picture: str | None) -> None:

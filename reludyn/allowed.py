@@ -1,0 +1,249 @@
+"""What a composed config may name: a config file from a stranger must not run code.
+
+Hydra makes callbacks, launchers, sweepers and log handlers of whatever a config names. Every config
+comes from Hydra's loader before anything is made of it: that of a run, of a sweep, of each of its
+jobs, in the processes of a launcher too. `Loader` checks it there. A callback would come too late:
+it is itself made of the config.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import PurePath
+from typing import Any
+from unittest.mock import patch
+
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.config_repository import CachingConfigRepository
+from hydra.core.config_search_path import ConfigSearchPath
+from hydra.core.override_parser.types import Override
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from reludyn.combinations import check_name
+from reludyn.config_files import Files
+from reludyn.errors import ConfigError
+from reludyn.messages import overrides_of
+
+# exact names: `reludyn.` as a prefix would let in reludyn.cli.os.system
+TARGETS = (
+    "reludyn.cli.Folders",
+    "hydra_plugins.reludyn_fused_launcher.fused_launcher.FusedLauncher",
+    "hydra_plugins.reludyn_fused_launcher.sweeper.Sweeper",
+    "hydra_plugins.reludyn_local_launcher.launcher.FewAtOnce",
+    "hydra_plugins.hydra_joblib_launcher.joblib_launcher.JoblibLauncher",
+    "hydra_plugins.hydra_submitit_launcher.submitit_launcher.LocalLauncher",
+    "hydra_plugins.hydra_submitit_launcher.submitit_launcher.SlurmLauncher",
+    "hydra_plugins.hydra_ray_launcher.ray_launcher.RayLauncher",
+    "hydra._internal.core_plugins.basic_launcher.BasicLauncher",
+    "hydra._internal.core_plugins.basic_sweeper.BasicSweeper",
+)
+OPTIMIZER = re.compile(r"torch\.optim\.[A-Z]\w*", re.ASCII)
+LOGGING = (
+    "logging.StreamHandler",
+    "logging.FileHandler",
+    "logging.NullHandler",
+    "logging.Formatter",
+    "logging.handlers.RotatingFileHandler",
+    "logging.handlers.TimedRotatingFileHandler",
+    "reludyn.recording.console.Spoken",
+)
+STREAMS = ("ext://sys.stdout", "ext://sys.stderr")
+LOG_FILE = re.compile(r"\$\{hydra\.runtime\.output_dir\}/([\w.-]|\$\{hydra\.job\.(name|num)\})+")
+LOGS = ("hydra.job_logging", "hydra.hydra_logging")
+MADE = ("hydra.callbacks", "hydra.launcher", "hydra.sweeper", *LOGS)  # Hydra makes objects of them
+# what may stand in their texts: keys whose values are words
+REFERENCES = re.compile(
+    r"\$\{hydra\.(runtime\.output_dir|runtime\.cwd|job\.name|job\.num|run\.dir|sweep\.dir)\}"
+)
+# keys of launchers that neither a shell, nor another machine, nor a path depends on
+LAUNCHER = re.compile(
+    r"_target_|max_replicas|"
+    r"n_jobs|backend|prefer|require|verbose|timeout|pre_dispatch|batch_size|max_nbytes|mmap_mode|"
+    r"timeout_min|cpus_per_(task|gpu)|gpus_per_(node|task)|tasks_per_node|nodes|name|"
+    r"mem_(gb|per_gpu|per_cpu)|stderr_to_stdout|partition|qos|comment|constraint|exclude|gres|"
+    r"account|signal_delay_s|max_num_timeout|array_parallelism|"
+    r"ray\.init\.(num_cpus|num_gpus|object_store_memory|include_dashboard)|"
+    r"ray\.remote\.(num_cpus|num_gpus|memory)"
+)
+HARMLESS = {"ray.init.address": "auto", "submitit_folder": "${hydra.sweep.dir}/.submitit/%j"}
+
+
+@contextmanager
+def guarded(arguments: Sequence[str]) -> Iterator[None]:
+    """Inside, Hydra's configs come from a `Loader` that knows the command line."""
+    loader = partial(Loader, typed=_typed(arguments))
+    with patch("hydra._internal.hydra.ConfigLoaderImpl", loader):
+        yield
+
+
+class Loader(ConfigLoaderImpl):
+    """Hydra's loader, of files and configs that are checked; raises ConfigError."""
+
+    def __init__(self, config_search_path: ConfigSearchPath, typed: Mapping[str, str]) -> None:
+        _check_packages([str(element.path) for element in config_search_path.get_path()])
+        super().__init__(config_search_path)
+        self.repository, self.typed = Files(config_search_path), typed
+
+    def load_configuration(
+        self, config_name: str | None, overrides: list[str], run_mode: RunMode,
+        from_shell: bool = True, validate_sweep_overrides: bool = True,
+    ) -> DictConfig:  # fmt: skip
+        composed = super().load_configuration(
+            config_name, overrides, run_mode, from_shell, validate_sweep_overrides
+        )
+        check_allowed(composed, self.typed)
+        return composed
+
+    def _process_config_searchpath(
+        self, config_name: str | None, parsed_overrides: list[Override],
+        repo: CachingConfigRepository,
+    ) -> None:  # fmt: skip
+        """Hydra's own imports the packages that it is to look in."""
+        if config_name is not None and (loaded := repo.load_config(config_name)) is not None:
+            _check_packages(OmegaConf.select(loaded.config, "hydra.searchpath") or ())
+        for override in parsed_overrides:
+            if override.key_or_group == "hydra.searchpath":
+                _check_packages(override.value())
+        super()._process_config_searchpath(config_name, parsed_overrides, repo)
+
+
+def check_allowed(composed: DictConfig, typed: Mapping[str, str]) -> None:
+    """Raise ConfigError for what could run code, or write outside the folder of the run.
+
+    typed: keys and values of the command line, whose words are the user's own.
+    """
+    raw = OmegaConf.to_container(composed)  # as written: nothing is resolved
+    assert isinstance(raw, dict)
+    values = dict(_walk(raw))
+    for key, value in values.items():
+        name = key.rpartition(".")[2]
+        if name == "_target_" and not (value in TARGETS or OPTIMIZER.fullmatch(str(value))):
+            allowed = "must be a launcher or sweeper that reludyn knows, or torch.optim.NAME"
+            raise ConfigError(key, value, allowed, "A config cannot name other code")
+        if key.startswith(tuple(f"{log}." for log in LOGS)):
+            _check_log(key, name, value)
+        if key in MADE or key.startswith(tuple(f"{made}." for made in MADE)):
+            _check_text(key, value)
+    _check_made(values)
+    _check_typed(values, typed)
+    _check_names(composed, values)
+
+
+def _check_made(values: Mapping[str, Any]) -> None:
+    for key in MADE:
+        if not isinstance(values.get(key), dict):
+            raise ConfigError(key, values.get(key), "must be a group of keys")
+    for key in ("hydra.launcher", "hydra.sweeper"):
+        if "_target_" not in values[key]:
+            raise ConfigError(f"{key}._target_", "???", "a value is needed")
+    for name, callback in values["hydra.callbacks"].items():
+        if not isinstance(callback, dict) or "_target_" not in callback:
+            raise ConfigError(f"hydra.callbacks.{name}", callback, "must have a _target_")
+    if "folders" not in values["hydra.callbacks"] and "theory" in values:
+        raise ConfigError("hydra.callbacks.folders", ..., "cannot be left out")
+    for key in LOGS:
+        if "root" not in values[key]:
+            raise ConfigError(f"{key}.root", "???", "a value is needed")
+
+
+def _check_log(key: str, name: str, value: object) -> None:
+    """Keys and texts by which dictConfig imports, sets attributes or opens files."""
+    if name in ("class", "()") and value not in LOGGING:
+        raise ConfigError(key, value, f"must be one of {', '.join(LOGGING)}")
+    if name == "." or key.endswith(".."):
+        raise ConfigError(key, value, "no such key: attributes cannot be set")
+    if isinstance(value, str) and re.match(r"\s*(ext|cfg)://", value) and value not in STREAMS:
+        raise ConfigError(key, value, f"must be one of {', '.join(STREAMS)}")
+    if name == "filename" and not LOG_FILE.fullmatch(str(value)):
+        allowed = "must be a file in the folder of the run: ${hydra.runtime.output_dir}/NAME"
+        raise ConfigError(key, value, allowed)
+    if name != "filename" and "${" in str(value) and isinstance(value, str):
+        raise ConfigError(key, value, "must be given as it is: interpolations are for filename")
+
+
+def _check_text(key: str, value: object) -> None:
+    if not isinstance(value, str):
+        return
+    if "${" in REFERENCES.sub("", value):  # it could bring a _target_ along
+        raise ConfigError(key, value, "must be given as it is, without interpolation")
+    if not value.isprintable():  # a new line would be one of a batch script
+        raise ConfigError(key, value, "must be one line of printable characters")
+
+
+def _check_typed(values: Mapping[str, Any], typed: Mapping[str, str]) -> None:
+    """Environment, shell commands, paths and machines are for the command line alone."""
+    copied = values.get("hydra.job.env_copy") or ()
+    for key, value in values.items():
+        prefix, name = next(
+            ((p, key.removeprefix(p)) for p in ("hydra.launcher.", "hydra.job.env_set.")
+             if key.startswith(p)), ("", ""),
+        )  # fmt: skip
+        if not prefix or isinstance(value, dict) or typed.get(key) == str(value):
+            continue
+        if prefix == "hydra.job.env_set.":
+            free = name in copied
+        else:
+            free = value in (None, []) or HARMLESS.get(name) == value
+            free = free or bool(LAUNCHER.fullmatch(name))
+        inside = isinstance(values.get(key.rpartition(".")[0]), list)  # the list itself is checked
+        if not free and not inside:
+            allowed = "is for the command line, not for a config file"
+            raise ConfigError(key, value, allowed, f"Add {key}=... to the command if you trust it")
+
+
+def _check_names(composed: DictConfig, values: Mapping[str, Any]) -> None:
+    """Names that become files or folders."""
+    if isinstance(name := _resolved(composed, "name"), str):
+        check_name(name)
+    job = _resolved(composed, "hydra.job.name")
+    if not isinstance(job, str) or not _is_inside(job) or len(PurePath(job).parts) != 1:
+        raise ConfigError("hydra.job.name", job, "must be a word: it names the log file")
+    for key in ("hydra.output_subdir", "hydra.sweep.subdir"):
+        value = values[key] if key == "hydra.sweep.subdir" else _resolved(composed, key)
+        if isinstance(value, str) and not _is_inside(value):
+            raise ConfigError(key, value, "must be a folder inside that of the run")
+    verbose = values.get("hydra.verbose")
+    words = verbose if isinstance(verbose, list) else [verbose]
+    if not all(isinstance(word, str) for word in words) and not isinstance(verbose, bool):
+        raise ConfigError("hydra.verbose", verbose, "must be true, false, or names of loggers")
+
+
+def _check_packages(places: Any) -> None:
+    """Hydra imports a package to look into it."""
+    for place in [places] if isinstance(places, str) else places or ():
+        if str(place).startswith("pkg://") and not re.match(r"pkg://hydra(_plugins)?\.", place):
+            raise ConfigError("hydra.searchpath", place, "must be a folder, not a package")
+
+
+def _is_inside(text: str) -> bool:
+    path = PurePath(text)
+    return text.isprintable() and not path.is_absolute() and ".." not in path.parts
+
+
+def _resolved(composed: DictConfig, key: str) -> Any:
+    """The value of a key; None where it depends on what is not known yet."""
+    try:
+        return OmegaConf.select(composed, key)
+    except OmegaConfBaseException:
+        return None
+
+
+def _typed(arguments: Sequence[str]) -> dict[str, str]:
+    """The overrides of a command line that give a value."""
+    found = (o for o in overrides_of(arguments) if not o.is_delete())
+    return {o.key_or_group: str(o.value()) for o in found}
+
+
+def _walk(node: object, key: str = "") -> Iterator[tuple[str, object]]:
+    """Every part of nested settings by its key, the whole before its parts."""
+    if key:
+        yield key, node
+    if isinstance(node, (dict, list)):
+        parts = node.items() if isinstance(node, dict) else enumerate(node)
+        for name, part in parts:
+            yield from _walk(part, f"{key}.{name}" if key else str(name))
