@@ -31,7 +31,7 @@ def resumed(arguments: Sequence[str]) -> list[str]:
     file = locate(path, Path(_text(given.get(FOLDER)) or "."))
     if file is None:
         return [*arguments]
-    earlier = load_checkpoint(file).origin.get("overrides", [])
+    earlier = load_checkpoint(file).origin["overrides"]
     kept = [
         str(o.input_line) for o in overrides_of(earlier)
         if o.key_or_group not in given and not o.is_hydra_override()  # those of the task alone

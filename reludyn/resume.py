@@ -129,7 +129,7 @@ def begin(config: Config, folder: Path) -> Begin | None:
     if config.resume is None or (file := locate(config.resume, folder)) is None:
         return None
     checkpoint = load_checkpoint(file)
-    there = checkpoint.origin.get("config", {})
+    there = checkpoint.origin["config"]
     found = differences(there, _settings(config))
     _check(config, found, checkpoint)
     for key, digest in _files(config).items():

@@ -18,8 +18,9 @@ ROOMS = [
     "kernels", "compensated", "teacher", "student", "initialization", "data", "risk", "optim",
     "order_parameters", "pairing", "theory", "phases", "training", "recording", "runs",
     "figures", "cost", "objective", "assembly", "survey", "stability", "resume", "live", "desk",
-    "record", "experiment", "launchers", "config", "messages", "arguments",
-    "config_files", "allowed", "sweep", "api", "benchmark", "paper", "redraw", "help", "reference", "torchrun", "cli", "__main__",
+    "record", "experiment", "launchers", "config", "messages", "arguments", "config_files",
+    "allowed", "sweep", "api", "benchmark", "paper", "redraw", "help", "reference", "torchrun",
+    "cli", "__main__",
 ]  # fmt: skip
 SCIENCE = ROOMS[: ROOMS.index("training")]
 INSTRUMENTS = {"hydra", "omegaconf", "tensorboard", "matplotlib", "rich"}

@@ -24,6 +24,10 @@ from reludyn.student import ReLUStudent
 from reludyn.training.engine import State
 
 VERSION = 2
+ORIGIN = {
+    "config_hash": str, "config": dict, "overrides": list, "files": dict, "changes": list,
+    "made_by": dict,
+}  # fmt: skip
 SHARE = 0.05  # of the time, at most, that writing checkpoints takes at a cadence
 
 
@@ -32,7 +36,7 @@ class Checkpoint:
     """A state, where it comes from, and what the instruments had recorded.
 
     basis: the weights in R^d are W basis^T, with basis (R, d, m); W itself where it is None.
-    origin, seen: mappings of plain values and tensors; `origin` has at least config_hash.
+    origin, seen: mappings of plain values and tensors; `origin` has the entries of ORIGIN.
     """
 
     state: State
@@ -184,6 +188,11 @@ def _checkpoint(values: dict[str, Any]) -> Checkpoint:
             **{name: values.pop(name) for name in names},
         )
         basis, seen, _ = (values.pop(name) for name in ("basis", "seen", "version"))
+        for name, kind in ORIGIN.items():
+            if not isinstance(values[name], kind):
+                raise TypeError(f"{name} of the right type")
+        if not all(isinstance(x, str) for x in values["overrides"]):
+            raise TypeError("overrides that are text")
     except (KeyError, TypeError, ValueError) as error:
         raise Unreadable(f"the checkpoint lacks {error}") from error
     return Checkpoint(state, basis, values, seen)
