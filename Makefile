@@ -11,13 +11,14 @@ export PIP_CONSTRAINT := $(PINS)
 export PIP_BUILD_CONSTRAINT := $(PINS)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: train test test-ray test-browser screenshots gallery paper bench lint reference docs clean help
+.PHONY: train test test-ray test-browser golden screenshots gallery paper bench lint reference docs clean help
 
 help:
 	@echo "make train   run the main experiment      ARGS='init.scale=1e-8 seed=7' changes it"
 	@echo "make test    run the tests                ARGS='-k kernels' chooses some, ARGS='-m \"\"' all"
 	@echo "make test-ray   run the tests that need Ray, which is large"
 	@echo "make test-browser   run the tests that look at TensorBoard in Chromium"
+	@echo "make golden   write tests/golden/ anew, from the oracle"
 	@echo "make screenshots   take the README's pictures of TensorBoard anew"
 	@echo "make gallery   draw the pictures of docs/gallery.md anew"
 	@echo "make paper   every picture and claim of the paper, as a report   ARGS='rows=[fig3]'"
@@ -39,6 +40,9 @@ test-ray: $(VENV)/.ready-ray
 
 test-browser: $(VENV)/.ready-browser
 	$(BIN)/python -m pytest -m browser $(ARGS)
+
+golden: $(VENV)/.ready-test
+	@$(BIN)/python scripts/golden.py
 
 screenshots: $(VENV)/.ready-browser
 	@$(BIN)/python scripts/screenshots.py
