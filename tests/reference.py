@@ -119,7 +119,7 @@ def population_loss_mp(
         return total, linear, even**2 / 2 * folded
 
 
-def _gradient_mp(w: Rows, v: Rows, a: Rows, s: mpf) -> tuple[Rows, Rows]:
+def _gradient_mp(w: Rows, v: Rows, a: Rows, s: mpf | int = 0) -> tuple[Rows, Rows]:
     """Population gradients at the current precision; w rows w_i, v rows v_i, a rows of A."""
     odd, bent = (1 + s) / 2, (1 - s) ** 2
     k, r, d = len(w), len(a), len(a[0])
@@ -145,7 +145,7 @@ def _gradient_mp(w: Rows, v: Rows, a: Rows, s: mpf) -> tuple[Rows, Rows]:
 def population_gradient_mp(W: Array, V: Array, A: Array, dps: int = 60) -> tuple[Array, Array]:
     """`population_gradient` evaluated with `dps` digits and rounded once: gW (k,d), gV (r,k)."""
     with mp.workdps(dps):
-        gw, gv = _gradient_mp(_exact(W), _exact(V.T), _exact(A), mpf(0))
+        gw, gv = _gradient_mp(_exact(W), _exact(V.T), _exact(A))
         return np.array(gw, dtype=np.float64), np.array(gv, dtype=np.float64).T.copy()
 
 
