@@ -1,5 +1,5 @@
-"""The same seed gives the same bits, in fresh processes, with one thread and with two; and where two
-threads add in another order than one, to rounding. docs/limits.md says so."""
+"""The same seed gives the same bits, in fresh processes, with one thread and with two; where two
+threads add in another order than one, it gives the same to rounding. docs/limits.md says so."""
 
 from __future__ import annotations
 
