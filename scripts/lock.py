@@ -1,11 +1,13 @@
 """Write requirements-ci.txt anew: constraints.txt with the hashes of every file of a release.
 
-Releases and hashes are those of the package index. Of PyTorch the build for CPUs alone may come
-from elsewhere: the file that pip takes here is named with its own hash, too.
+Releases and hashes are those of the package index. Where pip takes PyTorch from elsewhere (its build
+for CPUs alone), the hash of that file stands in their place: were the others there, too, pip would
+take the file of the index, which wants CUDA.
 """
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import tempfile
@@ -54,7 +56,12 @@ def main() -> None:
         text = hashed(pins, Path(name))
         own = f"--hash=sha256:{taken_here(torch, Path(name))}"
     if own not in text:
-        text = text.replace(f"{torch} \\\n", f"{torch} \\\n    {own} \\\n")
+        text = re.sub(
+            rf"^{re.escape(torch)} (\\\n +--hash=\S+ ?)+",
+            f"{torch} \\\n    {own}",
+            text,
+            flags=re.M,
+        )
     LOCK.write_text(HEADER + text)
     print(LOCK)
 
