@@ -1,6 +1,6 @@
 """Write requirements-ci.txt anew: constraints.txt with the hashes of every file of a release.
 
-Releases and hashes are those of the package index. Where pip takes PyTorch from elsewhere (its build
+Releases and hashes are those of the package index. Where pip takes PyTorch from elsewhere (a build
 for CPUs alone), the hash of that file stands in their place: were the others there, too, pip would
 take the file of the index, which wants CUDA.
 """
