@@ -45,7 +45,7 @@ COMPILED = {
 }
 # one number from more than 32,768 (r n residuals, k^2 pairs): two threads each add a half
 LOSSES = {"loss", "loss_linear", "loss_rectification"}
-SPLIT = {"wide", "tall"}
+SPLIT = {"wide", "tall", "compiled, samples"}
 Left = dict[str, tuple[dict[str, NDArray[np.float64]], bytes]]
 
 CHILD = """
