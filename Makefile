@@ -6,22 +6,40 @@ BIN := $(VENV)/bin
 # the same pins in this environment and in the ones that builds make for themselves
 # (a URL, since pip splits the value at blanks)
 empty :=
+comma := ,
 PINS := file://$(subst $(empty) $(empty),%20,$(CURDIR))/constraints.txt
 export PIP_CONSTRAINT := $(PINS)
 export PIP_BUILD_CONSTRAINT := $(PINS)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: train test test-ray test-browser screenshots gallery paper bench lint reference docs clean help
+# LOCKED=1, as continuous integration has it: everything but JAX at once, and only files whose hashes
+# are in requirements-ci.txt; else what $(1) names
+ifdef LOCKED
+install = $(BIN)/python -m pip install --quiet --require-hashes --requirement requirements-ci.txt && \
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+else
+install = $(BIN)/python -m pip install --quiet --editable '.$(1)'
+endif
+
+# the tests of the science rooms
+SCIENCE := activation bounds compiled data data_files digits empirical golden hessian initialization \
+	kernels observables optim pairing phases population predictions samples sampling_error \
+	stationary student training
+
+.PHONY: train test test-ray test-browser golden screenshots gallery paper bench coverage lock lint reference docs clean help
 
 help:
 	@echo "make train   run the main experiment      ARGS='init.scale=1e-8 seed=7' changes it"
 	@echo "make test    run the tests                ARGS='-k kernels' chooses some, ARGS='-m \"\"' all"
 	@echo "make test-ray   run the tests that need Ray, which is large"
 	@echo "make test-browser   run the tests that look at TensorBoard in Chromium"
+	@echo "make golden   write tests/golden/ anew, from the oracle"
 	@echo "make screenshots   take the README's pictures of TensorBoard anew"
 	@echo "make gallery   draw the pictures of docs/gallery.md anew"
 	@echo "make paper   every picture and claim of the paper, as a report   ARGS='rows=[fig3]'"
 	@echo "make bench   this project against plain PyTorch and JAX   ARGS='--quick'"
+	@echo "make coverage   branches of the science rooms that their tests take"
+	@echo "make lock    write requirements-ci.txt anew, from constraints.txt"
 	@echo "make lint    ruff, mypy"
 	@echo "make reference   write docs/reference.md anew"
 	@echo "make docs    build the documentation site, strictly, into site/"
@@ -40,6 +58,9 @@ test-ray: $(VENV)/.ready-ray
 test-browser: $(VENV)/.ready-browser
 	$(BIN)/python -m pytest -m browser $(ARGS)
 
+golden: $(VENV)/.ready-test
+	@$(BIN)/python scripts/golden.py
+
 screenshots: $(VENV)/.ready-browser
 	@$(BIN)/python scripts/screenshots.py
 
@@ -51,6 +72,14 @@ paper: $(VENV)/.ready
 
 bench: $(VENV)/.ready-bench
 	@$(BIN)/python scripts/benchmark.py $(ARGS)
+
+coverage: $(VENV)/.ready-test
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest -m "not faults and not long and not browser" $(SCIENCE:%=tests/test_%.py) $(ARGS)
+	$(BIN)/coverage report
+
+lock: $(VENV)/.ready-lock
+	@$(BIN)/python scripts/lock.py
 
 lint: $(VENV)/.ready-test
 	$(BIN)/ruff check .
@@ -73,29 +102,34 @@ $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo "reludyn needs Python 3.10 or later; $(PYTHON) is $$($(PYTHON) --version). Try: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
 	@$(PYTHON) -m venv $(VENV) || { echo "$(PYTHON) cannot make virtual environments (on Debian and Ubuntu: apt install python3-venv)"; rm -rf $(VENV); exit 1; }
 
-$(VENV)/.ready: pyproject.toml constraints.txt | $(VENV)/bin/python
+$(VENV)/.ready: pyproject.toml constraints.txt $(if $(LOCKED),requirements-ci.txt) | $(VENV)/bin/python
 	@echo "installing reludyn and its dependencies into $(VENV) (once; PyTorch is large)"
-	@$(BIN)/python -m pip install --quiet --editable .
+	@$(call install,)
 	@touch $@
 
 $(VENV)/.ready-test: $(VENV)/.ready
 	@echo "installing the test and lint tools into $(VENV) (once)"
-	@$(BIN)/python -m pip install --quiet --editable '.[test,lint]'
+	@$(call install,[test$(comma)lint])
 	@touch $@
 
 $(VENV)/.ready-ray: $(VENV)/.ready-test
 	@echo "installing Ray into $(VENV) (once)"
-	@$(BIN)/python -m pip install --quiet --editable '.[test,ray]'
+	@$(call install,[test$(comma)ray])
 	@touch $@
 
 $(VENV)/.ready-docs: $(VENV)/.ready
 	@echo "installing MkDocs into $(VENV) (once)"
-	@$(BIN)/python -m pip install --quiet --editable '.[docs]'
+	@$(call install,[docs])
 	@touch $@
 
 $(VENV)/.ready-browser: $(VENV)/.ready-test
 	@echo "installing Playwright into $(VENV) (once)"
-	@$(BIN)/python -m pip install --quiet --editable '.[test,browser]'
+	@$(call install,[test$(comma)browser])
+	@touch $@
+
+$(VENV)/.ready-lock: $(VENV)/.ready
+	@echo "installing uv into $(VENV) (once)"
+	@$(BIN)/python -m pip install --quiet --editable '.[lock]'
 	@touch $@
 
 $(VENV)/.ready-bench: $(VENV)/.ready

@@ -6,6 +6,8 @@ L = 1/2 E|f(x) - A x|^2.  Written from the formulas alone: nothing here imports 
 Notation used for shapes: k width, d inputs, r outputs, n samples.
 W (k, d) has rows w_i, V (r, k) has columns v_i, A is (r, d).
 Functions ending in `_mp` treat their float64 arguments as exact and work in `dps` digits.
+Those with a `slope` s are of leaky ReLU, phi(z) = z for z > 0, s z otherwise; s = 0 is ReLU.
+For it E[phi(p.x) phi(q.x)] = (1 - s)^2 F(p, q) + s p.q and E[phi(p.x) x] = (1 + s)/2 p.
 """
 
 import math
@@ -17,13 +19,14 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 Vector = Sequence[mpf]
+Rows = list[list[mpf]]
 Gradient = Callable[[Array, Array], tuple[Array, Array]]
 
 
 # --- Kernels in high precision ----------------------------------------------------------------
 
 
-def _exact(vectors: Array) -> list[list[mpf]]:
+def _exact(vectors: Array) -> Rows:
     """Rows of a float64 matrix as lists of mpf, without any rounding."""
     return [[mpf(float(entry)) for entry in row] for row in vectors]
 
@@ -79,52 +82,61 @@ def abs_kernel_mp(p: Array, q: Array, dps: int = 60) -> mpf:
 # --- Population risk --------------------------------------------------------------------------
 
 
-def population_loss_mp(W: Array, V: Array, A: Array, dps: int = 60) -> tuple[mpf, mpf, mpf]:
+def population_loss_mp(
+    W: Array, V: Array, A: Array, dps: int = 60, slope: float = 0.0
+) -> tuple[mpf, mpf, mpf]:
     """(total, linear, rectification) of the population risk; W (k,d), V (r,k), A (r,d).
 
     total         = 1/2 sum_ij (v_i.v_j) F(w_i, w_j) - 1/2 sum_i v_i^T A w_i + 1/2 |A|_F^2
     linear        = 1/2 |A - V W/2|_F^2
     rectification = 1/8 sum_ij (v_i.v_j) E|w_i.x||w_j.x|
 
-    The total does not use the parts, so total = linear + rectification is a check.
+    for ReLU. The total does not use the parts, so total = linear + rectification is a check.
     """
     with mp.workdps(dps):
+        s = mpf(slope)
+        odd, even = (1 + s) / 2, (1 - s) / 2
         w, v, a = _exact(W), _exact(V.T), _exact(A)
         k, r, d = len(w), len(a), len(a[0])
         outputs, inputs, pairs = range(r), range(d), [(i, j) for i in range(k) for j in range(k)]
 
-        quadratic = mp.fsum(mp.fdot(v[i], v[j]) * _relu_kernel(w[i], w[j]) for i, j in pairs)
+        quadratic = mp.fsum(
+            mp.fdot(v[i], v[j])
+            * ((1 - s) ** 2 * _relu_kernel(w[i], w[j]) + s * mp.fdot(w[i], w[j]))
+            for i, j in pairs
+        )
         cross = mp.fsum(v[i][c] * mp.fdot(a[c], w[i]) for i in range(k) for c in outputs)
         target = mp.fsum(mp.fdot(row, row) for row in a)
-        total = quadratic / 2 - cross / 2 + target / 2
+        total = quadratic / 2 - odd * cross + target / 2
 
         residual = [
-            a[c][e] - mp.fsum(v[i][c] * w[i][e] for i in range(k)) / 2
+            a[c][e] - odd * mp.fsum(v[i][c] * w[i][e] for i in range(k))
             for c in outputs
             for e in inputs
         ]
         linear = mp.fdot(residual, residual) / 2
-        rectification = mp.fsum(mp.fdot(v[i], v[j]) * _abs_kernel(w[i], w[j]) for i, j in pairs) / 8
-        return total, linear, rectification
+        folded = mp.fsum(mp.fdot(v[i], v[j]) * _abs_kernel(w[i], w[j]) for i, j in pairs)
+        return total, linear, even**2 / 2 * folded
 
 
-def _gradient_mp(
-    w: list[list[mpf]], v: list[list[mpf]], a: list[list[mpf]]
-) -> tuple[list[list[mpf]], list[list[mpf]]]:
+def _gradient_mp(w: Rows, v: Rows, a: Rows, s: mpf | int = 0) -> tuple[Rows, Rows]:
     """Population gradients at the current precision; w rows w_i, v rows v_i, a rows of A."""
+    odd, bent = (1 + s) / 2, (1 - s) ** 2
     k, r, d = len(w), len(a), len(a[0])
     norm = [_norm_mp(p) for p in w]
     u = [_unit_mp(p) for p in w]
-    gw = [[-mp.fsum(a[c][e] * v[i][c] for c in range(r)) / 2 for e in range(d)] for i in range(k)]
-    gv = [[-mp.fdot(a[c], w[i]) / 2 for c in range(r)] for i in range(k)]
+    gw = [[-odd * mp.fsum(a[c][e] * v[i][c] for c in range(r)) for e in range(d)] for i in range(k)]
+    gv = [[-odd * mp.fdot(a[c], w[i]) for c in range(r)] for i in range(k)]
     for i in range(k):
         for j in range(k):
             t = _angle_mp(w[i], w[j])
-            sin_t, overlap = mp.sin(t), mp.fdot(v[i], v[j]) / (2 * mp.pi)
-            along_u, along_w = overlap * norm[j] * sin_t, overlap * (mp.pi - t)
+            sin_t, overlap = mp.sin(t), mp.fdot(v[i], v[j])
+            along_u = bent * overlap * norm[j] * sin_t / (2 * mp.pi)
+            along_w = overlap * (bent * (mp.pi - t) / (2 * mp.pi) + s)
             for e in range(d):
                 gw[i][e] += along_u * u[i][e] + along_w * w[j][e]
             kernel = norm[i] * norm[j] * (sin_t + (mp.pi - t) * mp.cos(t)) / (2 * mp.pi)
+            kernel = bent * kernel + s * mp.fdot(w[i], w[j])
             for c in range(r):
                 gv[i][c] += kernel * v[j][c]
     return gw, gv
@@ -249,24 +261,60 @@ def descend(
 
 
 def population_descent_mp(
-    W: Array, V: Array, A: Array, lr: float, steps: int, dps: int = 50
-) -> tuple[Array, Array]:
+    W: Array, V: Array, A: Array, lr: float, steps: int, dps: int = 50, slope: float = 0.0,
+    train_output: bool = True,
+) -> tuple[Array, Array]:  # fmt: skip
     """`descend` on the population risk with `dps` digits throughout, each iterate rounded once.
 
     `lr` is taken as the exact float64 given.  Returns Ws (steps+1,k,d) and Vs (steps+1,r,k).
     """
     with mp.workdps(dps):
-        w, v, a, rate = _exact(W), _exact(V.T), _exact(A), mpf(float(lr))
-        Ws, Vs = [np.array(w, dtype=np.float64)], [np.array(v, dtype=np.float64).T]
-        for _ in range(steps):
-            gw, gv = _gradient_mp(w, v, a)
-            w, v = _step_mp(w, gw, rate), _step_mp(v, gv, rate)
-            Ws.append(np.array(w, dtype=np.float64))
-            Vs.append(np.array(v, dtype=np.float64).T)
+        a, s = _exact(A), mpf(slope)
+        return _descend_mp(W, V, lambda w, v: _gradient_mp(w, v, a, s), lr, steps, train_output)
+
+
+def empirical_descent_mp(
+    W: Array, V: Array, X: Array, Y: Array, lr: float, steps: int, dps: int = 50
+) -> tuple[Array, Array]:
+    """`population_descent_mp` on the empirical risk (ReLU) of X (n,d), Y (n,r)."""
+    with mp.workdps(dps):
+        x, y = _exact(X), _exact(Y)
+        return _descend_mp(W, V, lambda w, v: _empirical_mp(w, v, x, y), lr, steps, True)
+
+
+def _empirical_mp(w: Rows, v: Rows, x: Rows, y: Rows) -> tuple[Rows, Rows]:
+    """`empirical_gradient` at the current precision; w rows w_i, v rows v_i."""
+    gw, gv = ([[mpf(0)] * len(row) for row in rows] for rows in (w, v))
+    for one, label in zip(x, y, strict=True):
+        hidden = [max(mp.fdot(p, one), mpf(0)) for p in w]
+        error = [
+            mp.fdot(hidden, column) - t
+            for column, t in zip(zip(*v, strict=True), label, strict=True)
+        ]
+        for i, h in enumerate(hidden):
+            if h > 0:
+                back = mp.fdot(v[i], error) / len(x)
+                gw[i] = [g + back * entry for g, entry in zip(gw[i], one, strict=True)]
+                gv[i] = [g + h * e / len(x) for g, e in zip(gv[i], error, strict=True)]
+    return gw, gv
+
+
+def _descend_mp(
+    W: Array, V: Array, gradient: Callable[[Rows, Rows], tuple[Rows, Rows]], lr: float, steps: int,
+    train_output: bool,
+) -> tuple[Array, Array]:  # fmt: skip
+    """`descend` at the current precision; the gradient takes and gives rows w_i and v_i."""
+    w, v, rate = _exact(W), _exact(V.T), mpf(float(lr))
+    Ws, Vs = [W.astype(np.float64)], [V.astype(np.float64)]
+    for _ in range(steps):
+        gw, gv = gradient(w, v)
+        w, v = _step_mp(w, gw, rate), _step_mp(v, gv, rate) if train_output else v
+        Ws.append(np.array(w, dtype=np.float64))
+        Vs.append(np.array(v, dtype=np.float64).T)
     return np.stack(Ws), np.stack(Vs)
 
 
-def _step_mp(rows: list[list[mpf]], gradient: list[list[mpf]], rate: mpf) -> list[list[mpf]]:
+def _step_mp(rows: Rows, gradient: Rows, rate: mpf) -> Rows:
     """rows - rate * gradient, entry by entry."""
     return [
         [x - rate * g for x, g in zip(row, slope, strict=True)]

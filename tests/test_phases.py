@@ -161,6 +161,16 @@ def test_several_outputs_have_no_saddle_verdict() -> None:
     no = torch.tensor([False])
     names = classify(student, risk.evaluate(student), risk.loss(student), no, no, two, 1.0, 1e-3)
     assert names == ["unconverged"]
+    # not even all neurons in the ray of the first row, without gradient, at half the loss of zero
+    student = ReLUStudent(two[:1].expand(1, 4, 3), torch.ones(1, 2, 4).double())
+    evaluation, loss = risk.evaluate(student), risk.loss(student)
+    still = evaluation._replace(gradient=type(evaluation.gradient)(*(
+        0 * g for g in evaluation.gradient
+    )))  # fmt: skip
+    zero_loss = 2 * float(loss.total)
+    assert classify(student, still, loss, no, no, two, zero_loss, 1e-3) == ["unconverged"]
+    one = two[:1]
+    assert classify(student, still, loss, no, no, one, zero_loss, 1e-3) == ["non_strict_saddle"]
 
 
 @pytest.mark.parametrize("rate", [0.5, 0.9, 0.99])
@@ -196,6 +206,9 @@ def test_the_rate_is_that_of_the_last_two_decades() -> None:
 def test_the_rate_needs_two_looks() -> None:
     measured = contraction_rate(np.array([0, 9]), np.array([[1.0], [1e-9]]), np.array([9]), 1.0)
     assert np.isnan(measured).all()
+    two = np.array([[1.0, 1e-4, 1e-6]]).T
+    measured = contraction_rate(np.array([0, 10, 20]), two, np.array([20]), 1.0)
+    assert measured[0] == pytest.approx(10**-0.1, rel=1e-12)
 
 
 def test_the_slowest_direction_contracts_by_one_minus_half_mu() -> None:
@@ -265,6 +278,21 @@ def test_growth_waits_for_alignment_and_keeps_the_first_time() -> None:
         (0, 1, -1, -1), (1, 1, 1, -1), (2, 1, 1, 2), (3, 1, 1, 2), (4, 1, 1, 2),
         (0, 2, 1, -1), (2, 3, 1, 2), (0, 5, 1, 2),
     ]  # fmt: skip
+
+
+def test_rules_of_replicas_with_teachers_of_their_own() -> None:
+    """Some of them are those of their teachers."""
+    norms = [0.25, 4.0, 9.0]
+    rules = [PhaseRule(axis_teacher(1, 2, a), a * torch.eye(1, 2).double()) for a in norms]
+    A = torch.stack([rule.A for rule in rules])
+    joined = PhaseRule.joined(rules, A)
+    for chosen in ([0, 1, 2], [2, 0], [1]):
+        part = joined.take(torch.tensor(chosen))
+        assert torch.equal(part.A, A[chosen])
+        assert part.grown.tolist() == [math.sqrt(norms[j]) / 4 for j in chosen]
+        assert part.zero_loss.tolist() == [norms[j] ** 2 / 2 for j in chosen]
+    assert rules[1].take(torch.tensor([0])) is rules[1]
+    assert joined.A is A  # as it was
 
 
 def test_group_sums_and_effective_weights() -> None:
