@@ -22,7 +22,7 @@ install = $(BIN)/python -m pip install --quiet --editable '.$(1)'
 endif
 
 # the tests of the science rooms
-SCIENCE := activation bounds compiled data data_files digits empirical golden hessian initialization \
+SCIENCE := activation bounds compiled data data_files digits distributed empirical golden hessian initialization \
 	kernels observables optim pairing phases population predictions samples sampling_error \
 	stationary student training
 

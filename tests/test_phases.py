@@ -121,6 +121,30 @@ def test_saddles_need_all_neurons_close_to_the_ray(theta: float, expected: bool)
     assert (names == ["non_strict_saddle"]) is expected
 
 
+@pytest.mark.parametrize(
+    ("v", "w", "theta", "expected"),
+    [(1e3, 1.0, 3.0, False), (1e3, 1.0, 1.0, False), (1e3, 1.0, 0.1, True),
+     (0.11, 4.0, 0.1, True), (0.1, 4.0, 0.1, False)],
+)  # fmt: skip
+@pytest.mark.parametrize("sign", [1, -1])
+def test_saddles_need_neurons_in_the_ray_or_on_their_way(
+    v: float, w: float, theta: float, expected: bool, sign: int
+) -> None:
+    """To a or to -a: theta below pi/20, however large v, and v^2 above c |w|^2 theta^2/3, here with
+    c = 4.26/20.26: v = 0.106. Loss and gradient are those of a saddle."""
+    a = torch.tensor([[1.0, 0.0]], dtype=torch.float64)
+    turned = [w * math.cos(theta), w * math.sin(theta)]
+    W = sign * torch.tensor([[[2.0, 0.0], turned]], dtype=torch.float64)
+    student = ReLUStudent(W, torch.tensor([[[0.5, v]]], dtype=torch.float64))
+    evaluation, no = PopulationRisk(a).evaluate(student), torch.tensor([False])
+    still = evaluation._replace(gradient=type(evaluation.gradient)(*(
+        0 * g for g in evaluation.gradient
+    )))  # fmt: skip
+    loss = Loss(*(torch.tensor([x], dtype=torch.float64) for x in (0.25, 0.125, 0.125)))
+    names = classify(student, still, loss, no, no, a, 0.5, 1e-3)
+    assert (names == ["non_strict_saddle"]) is expected
+
+
 @pytest.mark.parametrize(("size", "expected"), [(0.9e-3 * 8, True), (1.1e-3 * 8, False)])
 def test_saddles_need_a_small_gradient(size: float, expected: bool) -> None:
     """1e-3 |a|^{3/2} with |a| = 4."""

@@ -260,3 +260,15 @@ def test_blocks_of_neurons_do_not_change_value_and_gradient(
     )
     np.testing.assert_allclose(blocks.gradient.W[0], gW, rtol=1e-9, atol=1e-11)
     np.testing.assert_allclose(blocks.gradient.V[0], gV, rtol=1e-9, atol=1e-11)
+
+
+@pytest.mark.parametrize("size", [0.1, 1.0, 30.0])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_rounding_rules_below_the_resolution(size: float, dtype: torch.dtype) -> None:
+    """16 eps^2 |A|_F^2, that of the weights; with several outputs 4 eps r^2 |A|_2^2 more."""
+    eps = torch.finfo(dtype).eps
+    one = size * torch.tensor([[0.6, 0.8]], dtype=dtype)
+    assert PopulationRisk(one).resolution == pytest.approx(16 * eps**2 * size**2, rel=1e-6)
+    two = size * torch.tensor([[3.0, 0.0, 0.0], [0.0, 4.0, 0.0]], dtype=dtype)
+    expected = 16 * eps**2 * 25 * size**2 + 4 * eps * 4 * 16 * size**2
+    assert PopulationRisk(two).resolution == pytest.approx(expected, rel=1e-6)
