@@ -114,6 +114,8 @@ def _explained(error: BaseException, arguments: Sequence[str]) -> str:
         return str(error)
     if not isinstance(error, FOR_THE_USER):
         reason = textwrap.shorten(str(error), LONGEST, placeholder=" ...")
+        if not is_for_the_user(error):  # a fault of the program
+            return reason or type(error).__name__
         return f"Hydra cannot use this: {type(error).__name__}" + (f": {reason}" if reason else "")
     if isinstance(error, MarkedYAMLError) and error.problem_mark is not None:
         mark = error.problem_mark

@@ -115,8 +115,9 @@ def test_an_interruption_while_files_are_written_says_which_there_are(
     finished = reludyn(*QUICK)
     assert finished.code == 130
     assert not finished.claims_success()
-    first, saved, _ = finished.err.splitlines()
+    first, saved, resume, _ = finished.err.splitlines()
     assert first == "reludyn: interrupted"
+    assert resume.startswith("resume   reludyn resume=")
     names = "checkpoints/last.pt, trajectory.npz, replicas.csv"
     assert saved == f"saved    {names} (no DONE: the run is not complete)"
 

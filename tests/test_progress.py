@@ -273,13 +273,13 @@ def test_the_prediction_is_made_once_before_training(
 def loggers() -> Iterator[None]:
     """Hydra leaves them at DEBUG."""
     yield
-    for name in ("reludyn.theory", "reludyn.experiment"):
+    for name in ("reludyn.theory", "reludyn.record"):
         logging.getLogger(name).setLevel(logging.NOTSET)
 
 
 @pytest.mark.parametrize(
     ("verbose", "heard"),
-    [("false", False), ("true", True), ("[reludyn.experiment]", True), ("reludyn.theory", False)],
+    [("false", False), ("true", True), ("[reludyn.record]", True), ("reludyn.theory", False)],
 )
 def test_verbose_is_respected(reludyn: Command, loggers: None, verbose: str, heard: bool) -> None:
     finished = reludyn(*QUICK, f"hydra.verbose={verbose}")

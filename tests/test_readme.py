@@ -64,7 +64,9 @@ def test_a_make_target_exists(command: str) -> None:
         pytest.skip("make is not installed")
     planned = shell(f"{command} --dry-run", ROOT)
     assert planned.returncode == 0, planned.stderr
-    assert re.search(r"bin/(reludyn|python -m pytest|python scripts|ruff|mkdocs)", planned.stdout)
+    assert re.search(
+        r"bin/(reludyn|python -m pytest|python scripts|ruff|mkdocs|coverage)", planned.stdout
+    )
 
 
 def test_the_other_commands_of_the_readme_are_known() -> None:

@@ -35,7 +35,7 @@ COLUMNS_OF_CSV = [
     "effective_weight_error", "group_sum_error", "saddle_c",
     "init_scale", "stopped_because", "loss_population", "signs", "predicted_signs", "basin_rule",
     "sign_rule", "predicted_saddle_c", "predicted_rate", "pair_residual", "pair_cosine_hidden",
-    "pair_cosine_output",
+    "pair_cosine_output", "steps", "last_finite_loss",
 ]  # fmt: skip
 KEYS_OF_SUMMARY = {
     "version", "experiment", "device", "precision", "wall_seconds", "steps", "replicas",
