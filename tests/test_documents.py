@@ -30,7 +30,10 @@ SHOWN = {  # texts that the snippets of a page print, in order
 
 
 def short(command: str, **others: str) -> list[str]:
-    """The words of a command, its sizes replaced."""
+    """The words of a command, its sizes replaced; one that goes on has those it began with."""
+    if "resume=" in command:
+        longer = "trainer.steps=30"
+        return [re.sub(r"^trainer.steps=.*", longer, word) for word in shlex.split(command)[1:]]
     sizes = SMALL | others
     words = [re.sub(r"^seed=range.*", "seed=0,1", word) for word in shlex.split(command)[1:]]
     kept = [word for word in words if word.partition("=")[0] not in sizes]
