@@ -33,6 +33,7 @@ def check_file(path: Path) -> None:
     """Raise ConfigError for a file that is too large, too deep, or not text."""
     if (size := path.stat().st_size) > LARGEST:
         raise ConfigError(str(path), ..., f"has {size:,} bytes; a config file has at most 1 MiB")
+    root = None
     try:
         with path.open(encoding="utf-8") as file:  # its name is in YAML's own errors
             root = yaml.compose(file, yaml.SafeLoader)
@@ -41,6 +42,9 @@ def check_file(path: Path) -> None:
         raise ConfigError(str(path), ..., f"must be text in UTF-8: {error.reason}") from error
     except RecursionError:
         values, levels = 0, DEEPEST + 1
+    empty = root is None or root.tag == "tag:yaml.org,2002:null"
+    if not (empty or isinstance(root, yaml.MappingNode)):
+        raise ConfigError(str(path), ..., "must hold keys and their values")
     if levels > DEEPEST:
         raise ConfigError(str(path), ..., f"is nested deeper than {DEEPEST} levels")
     if values > MOST:
