@@ -22,7 +22,7 @@ from reludyn.memory import DENSE, check_memory, hessian_size, keep_freed_memory
 from reludyn.notation import Own
 from reludyn.objective import Objective, Target, make_objective, make_target
 from reludyn.optim import StepSizes, UpdateRule
-from reludyn.optim.gradient_descent import GradientDescent
+from reludyn.optim.gradient_descent import BEGINNING, GradientDescent
 from reludyn.optim.torch_descent import Make, TorchDescent, schedule
 from reludyn.phases import PhaseRule
 from reludyn.recording.look import Share, shares_of
@@ -100,7 +100,7 @@ class Experiment:
         return Experiment([alone], student, subspace, A, objective, engine, self.stretch)
 
 
-def build(*configs: Config, since: tuple[int, Own] = (0, 0.0)) -> Experiment:
+def build(*configs: Config, since: tuple[int, Own] = BEGINNING) -> Experiment:
     """The parts that configs name, of one batch; raises ConfigError where they cannot be made.
 
     Several configs may differ in the keys of `reludyn.combinations.own_keys` alone. since: the
@@ -193,7 +193,7 @@ def pick_device(name: str) -> torch.device:
 
 
 def make_update_rule(
-    config: Config, risk: Risk, student: ReLUStudent, lr: Own, since: tuple[int, Own] = (0, 0.0)
+    config: Config, risk: Risk, student: ReLUStudent, lr: Own, since: tuple[int, Own] = BEGINNING
 ) -> UpdateRule:
     """The update rule of config.optimizer, for the layers that config.model trains."""
     settings, model = config.optimizer, config.model

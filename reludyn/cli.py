@@ -94,7 +94,7 @@ def _command() -> None:
     try:
         _refuse_pickles(sys.argv[1:])
         sys.argv[1:] = resumed(sys.argv[1:])
-    except (ConfigError, HydraException) as error:
+    except FOR_THE_USER as error:
         _fail(error)
     prepare_hydra()
     app = hydra.main(version_base="1.3", config_path=str(conf_directory()), config_name="config")

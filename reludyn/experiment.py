@@ -22,6 +22,7 @@ from reludyn.desk import Desk, Instrument, Looks, steps_of
 from reludyn.files import claim
 from reludyn.memory import explained
 from reludyn.notation import of_replicas
+from reludyn.optim.gradient_descent import BEGINNING
 from reludyn.record import Record, measure
 from reludyn.recording import bounds, interruption, results, run_files
 from reludyn.recording.look import Observer, kept_replicas
@@ -74,10 +75,10 @@ def _diverged(record: Record) -> str:
     """What is said of a run in which every replica has diverged."""
     lr, bound = record.parts.config.optimizer.lr, stability.bound(record.parts)
     steps = record.state.steps.min()
-    known = "" if bound is None else f": a balanced minimum is stable below {bound:.3g}"
+    known = f": a balanced minimum is stable below {bound:.3g} (2/sharpness)" if bound else ""
     return (
         f"every replica diverged, the first at step {steps:,}. Use a smaller optimizer.lr "
-        f"than {lr:g}{known} (2/sharpness)"
+        f"than {lr:g}{known}"
     )
 
 
@@ -124,7 +125,7 @@ def _experiment(
 ) -> Record:  # fmt: skip
     if config.resume is not None:
         start = shared(start)
-    parts = build(config, since=(0, 0.0) if start is None else start.since)
+    parts = build(config, since=BEGINNING if start is None else start.since)
     if start is not None:
         check_fits(start, parts.student, parts.subspace, parts.objective.risk)
     _say_where(parts)

@@ -6,7 +6,7 @@ import hashlib
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from reludyn import __version__
 from reludyn.combinations import RESUME, is_constant_descent
 from reludyn.differences import differences, flat, named
 from reludyn.errors import ConfigError
+from reludyn.optim.gradient_descent import BEGINNING
 from reludyn.recording.run_files import LAST
 from reludyn.risk import Risk
 from reludyn.settings import Config
@@ -73,7 +74,7 @@ class Begin:
     folder: Path | None  # of the run that left it; None: it lies somewhere else
     changes: Sequence[Change]  # of the config on the way, the last ones included
 
-    @property
+    @cached_property
     def seen(self) -> Mapping[str, Any]:
         """What the instruments had recorded, with NumPy arrays."""
         seen: Mapping[str, Any] = _arrays(self.checkpoint.seen)
@@ -83,12 +84,12 @@ class Begin:
     def since(self) -> tuple[int, Any]:
         """Iteration and time from which on the step size is what it is."""
         of_lr = [change for change in self.changes if "optimizer.lr" in change["keys"]]
-        return (of_lr[-1]["step"], of_lr[-1]["time"]) if of_lr else (0, 0.0)
+        return (of_lr[-1]["step"], of_lr[-1]["time"]) if of_lr else BEGINNING
 
     @property
     def has_theory(self) -> bool:
         """Whether theory can speak of the whole run: it knows one step size."""
-        return self.since == (0, 0.0)
+        return self.since == BEGINNING
 
 
 def locate(path: str, folder: Path) -> Path | None:

@@ -12,13 +12,15 @@ from reludyn.notation import Gradient, Own, against
 from reludyn.optim import Memory, StepSizes
 from reludyn.student import ReLUStudent
 
+BEGINNING: tuple[int, Own] = (0, 0.0)  # iteration and time
+
 
 @dataclass(frozen=True)
 class GradientDescent:
     """W <- W - mu grad_W L(W, V),  V <- V - mu' grad_V L(W, V), both from the same iterate."""
 
     sizes: StepSizes  # mu = lr, mu' = output_lr
-    since: tuple[int, Own] = (0, 0.0)  # an iteration and its time: from there on mu is the same
+    since: tuple[int, Own] = BEGINNING  # an iteration and its time: from there on mu is the same
     separable: ClassVar[bool] = True
 
     def time(self, step: int, before: Own) -> Own:

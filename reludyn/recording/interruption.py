@@ -6,8 +6,9 @@ from pathlib import Path
 from shlex import quote
 
 from reludyn.recording.report import relative
+from reludyn.recording.run_files import LAST
 
-SAVED = ("checkpoints/last.pt", "trajectory.npz", "replicas.csv", "summary.json")
+SAVED = (str(LAST), "trajectory.npz", "replicas.csv", "summary.json")
 
 
 def announced(step: int, jobs: int, folder: Path | None) -> str:
