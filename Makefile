@@ -22,9 +22,9 @@ install = $(BIN)/python -m pip install --quiet --editable '.$(1)'
 endif
 
 # the tests of the science rooms
-SCIENCE := activation bounds compiled data data_files digits distributed empirical golden hessian initialization \
-	kernels observables optim pairing phases population predictions samples sampling_error \
-	stationary student training
+SCIENCE := activation bounds compiled data data_files data_files_refused digits distributed \
+	empirical golden hessian initialization kernels observables optim pairing phases population \
+	predictions samples sampling_error stationary student training
 
 .PHONY: train test test-ray test-browser golden screenshots gallery paper bench coverage lock lint reference docs clean help
 

@@ -2,29 +2,52 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
+from typing import NoReturn
+from unittest.mock import patch
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
+from reludyn.allowed import guarded
 from reludyn.config import conf_directory
 from reludyn.errors import ConfigError
+from reludyn.messages import explain, is_for_the_user
 from reludyn.paper.reproduce import reproduce
 
 
-@hydra.main(version_base="1.3", config_path=str(conf_directory()), config_name="paper")
-def main(options: DictConfig) -> None:
+def report(composed: DictConfig) -> NoReturn:
+    """The whole report; ends with code 1 where a row failed."""
     folder = Path(HydraConfig.get().runtime.output_dir)
-    given = OmegaConf.to_container(options, resolve=True)
-    assert isinstance(given, dict)
+    options = OmegaConf.to_container(composed, resolve=True)
+    assert isinstance(options, dict)
     try:
-        complete = reproduce(folder, **{str(key): value for key, value in given.items()})
+        with patch.dict(os.environ):
+            del os.environ["HYDRA_FULL_ERROR"]  # of the commands that this starts
+            complete = reproduce(folder, **{str(key): value for key, value in options.items()})
     except ConfigError as error:
-        sys.exit(f"reproduce_paper: error: {error}")
+        refuse(error)
     print(f"report   {folder / 'report.html'}")
     sys.exit(not complete)
+
+
+def refuse(error: Exception) -> NoReturn:
+    sys.exit(f"reproduce_paper: error: {explain(error, sys.argv[1:])}")
+
+
+def main() -> None:
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # errors reach us instead of Hydra's own printer
+    app = hydra.main(version_base="1.3", config_path=str(conf_directory()), config_name="paper")
+    try:
+        with guarded(sys.argv[1:]):
+            app(report)()
+    except Exception as error:
+        if not is_for_the_user(error):
+            raise
+        refuse(error)
 
 
 if __name__ == "__main__":

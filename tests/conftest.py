@@ -180,13 +180,18 @@ def process(*arguments: str, where: Path, **environment: str) -> subprocess.Comp
     )
 
 
-def refused(finished: Finished) -> str:
-    """The one line with which a command ended that did nothing."""
+def complaint(finished: Finished) -> str:
+    """The one line with which a command ended that refused its input."""
     (line,) = finished.errors
     assert finished.code == 2
     assert "Traceback" not in finished.out + finished.err
-    assert not finished.claims_success()
     return line.removeprefix("reludyn: error: ")
+
+
+def refused(finished: Finished) -> str:
+    """The same, of a command that leaves nothing, where nothing was before."""
+    assert not finished.claims_success()
+    return complaint(finished)
 
 
 Composer = Callable[..., DictConfig]

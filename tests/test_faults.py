@@ -16,9 +16,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import COMMAND, Finished, reludyn_in
+from conftest import COMMAND, Finished, complaint, reludyn_in
+from resuming import FEW, SHORT, crashed, same, short_stretches, whole_run  # noqa: F401
 from test_interruption import endless, interrupt  # noqa: F401  # a fixture
-from test_resume import FEW, SHORT, crashed, refused, same, short_stretches, whole_run  # noqa: F401
 
 from reludyn import load_run, redraw
 from reludyn.training.checkpoint import load_checkpoint
@@ -141,7 +141,7 @@ def test_a_full_disk_is_explained_and_the_run_goes_on_when_there_is_room(
     if full.code == 0:
         assert left > 150
         return
-    assert "No space left on device" in refused(full)
+    assert "No space left on device" in complaint(full)
     assert "Make some room" in full.errors[0]
     assert not (folder / "DONE").exists()
     assert not list(folder.rglob(".*.part"))
@@ -163,7 +163,7 @@ def test_a_disk_that_cannot_be_written_is_explained(
     for words in ([*SHORT, f"hydra.run.dir={small_disk}/new"], [f"resume={folder}"]):
         finished = reludyn(*words)
         assert "Traceback" not in finished.out + finished.err
-        assert "Read-only file system" in refused(finished)
+        assert "Read-only file system" in complaint(finished)
 
 
 # --- Damaged files ----------------------------------------------------------------------------
@@ -229,7 +229,7 @@ def test_a_folder_that_is_held_is_left_alone(reludyn: Command, tmp_path: Path) -
     (tmp_path / "here").mkdir()
     with (tmp_path / "here" / ".lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        said = refused(reludyn_in(reludyn, "here"))
+        said = complaint(reludyn_in(reludyn, "here"))
     assert said.startswith("hydra.run.dir=here: must be a folder in which no other process is at")
     assert [path.name for path in (tmp_path / "here").iterdir()] == [".lock"]
     assert reludyn_in(reludyn, "here").code == 0
@@ -260,7 +260,7 @@ def test_memory_that_is_refused_is_explained(tmp_path: Path) -> None:
         [COMMAND, *words, "hydra.run.dir=run"], cwd=tmp_path, capture_output=True, text=True,
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (3 * 10**9, 3 * 10**9)),
     )  # fmt: skip
-    said = refused(Finished(ended.returncode, ended.stdout, ended.stderr, tmp_path))
+    said = complaint(Finished(ended.returncode, ended.stdout, ended.stderr, tmp_path))
     assert said.startswith("data.samples=400000: there is no memory left; the run needs about 3")
     assert not (tmp_path / "run" / "DONE").exists()
 

@@ -100,6 +100,25 @@ def test_the_report_for_machines(rehearsal: Path) -> None:
         assert (rehearsal / path).exists()
 
 
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("rows=[fig9]", "rows=fig9: must be among fig1a"),
+        ("wokers=2", "wokers=2: Could not override 'wokers'"),
+        ("hydra.sweeper._target_=os.system", "A config cannot name other code"),
+    ],
+)
+def test_what_the_script_cannot_use_is_one_line(tmp_path: Path, word: str, said: str) -> None:
+    done = subprocess.run(
+        [sys.executable, ROOT / "scripts" / "reproduce_paper.py", word], cwd=tmp_path,
+        capture_output=True, text=True,
+    )  # fmt: skip
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("reproduce_paper: error: ")
+    assert said in line
+    assert done.returncode == 1
+
+
 @pytest.mark.slow
 def test_a_row_that_fails_is_reported(tmp_path: Path) -> None:
     """The others go on; its claims are not run; the script ends with exit code 1."""

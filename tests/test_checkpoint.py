@@ -1,0 +1,118 @@
+"""Files of checkpoints: damaged ones are noticed; when they are written."""
+
+from __future__ import annotations
+
+import pickle
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import Finished, run_command
+from resuming import FEW, KINDS, SHORT, short_stretches  # noqa: F401
+
+from reludyn.errors import ConfigError
+from reludyn.training import checkpoint as checkpoint_file
+from reludyn.training.checkpoint import (
+    Checkpoint,
+    Checkpoints,
+    Unreadable,
+    dumped,
+    load_checkpoint,
+    loaded,
+)
+
+Command = Callable[..., Finished]
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    where = tmp_path_factory.mktemp("checkpoint")
+    run_command(where, *FEW, *KINDS["adam"].split(), "hydra.run.dir=run", "logger=none")
+    return (where / "run/checkpoints/last.pt").read_bytes()
+
+
+def test_a_checkpoint_that_was_cut_off_is_refused(checkpoint: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "cut.pt"
+    for size in {*range(0, len(checkpoint), 997), len(checkpoint) - 1}:
+        path.write_bytes(checkpoint[:size])
+        with pytest.raises(ConfigError, match="not a whole one"):
+            load_checkpoint(path)
+
+
+def test_a_flipped_bit_is_noticed_or_means_nothing(checkpoint: bytes) -> None:
+    """Of a name, a size, a number, a program of the pickle: never another state."""
+    rng, refused, whole = np.random.default_rng(0), 0, dumped(loaded(checkpoint))
+    for place in rng.integers(0, 8 * len(checkpoint), 300).tolist():
+        bits = bytearray(checkpoint)
+        bits[place // 8] ^= 1 << place % 8
+        try:
+            state = loaded(bytes(bits))
+        except Unreadable:
+            refused += 1
+        else:
+            assert dumped(state) == whole
+    assert refused > 200
+
+
+def test_a_file_of_something_else_is_refused(tmp_path: Path) -> None:
+    class Evil:
+        def __reduce__(self) -> tuple[Any, ...]:
+            return (Path.touch, (tmp_path / "was here",))
+
+    path = tmp_path / "evil.pt"
+    for content, said in (
+        ({"version": 2, "W": Evil()}, "not a checkpoint"),
+        ({"version": 1}, "version 1; this reludyn reads version 2"),
+        ({"version": 2}, "lacks"),
+        ([1, 2], "no version"),
+    ):
+        torch.save(content, path)
+        with pytest.raises(ConfigError, match=said):
+            load_checkpoint(path)
+    path.write_bytes(pickle.dumps(Evil()))
+    with pytest.raises(ConfigError, match="not a checkpoint"):
+        load_checkpoint(path)
+    assert not (tmp_path / "was here").exists()
+
+
+def test_checkpoints_are_written_at_their_cadence(
+    reludyn: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps: list[int] = []
+    original = checkpoint_file.save_checkpoint
+
+    def noted(path: Path, made: Checkpoint) -> None:
+        steps.append(made.state.step)
+        original(path, made)
+
+    monkeypatch.setattr(checkpoint_file, "save_checkpoint", noted)
+    reludyn(*SHORT, "trainer.looks=500", "trainer.checkpoint_steps=25")
+    assert steps == [25, 50, 75, 90]
+    steps.clear()
+    reludyn(*SHORT, "trainer.checkpoint_minutes=null", "hydra.run.dir=other")
+    assert steps == [90]
+
+
+def test_checkpoints_take_a_twentieth_of_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A step takes a second, a checkpoint ten: every 200 seconds, where every 60 were wanted."""
+    clock, saved = [0.0], []
+    state = SimpleNamespace(step=0)
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+
+    def save(path: Path, _: object) -> None:
+        clock[0] += 10
+        saved.append(state.step)
+
+    monkeypatch.setattr(checkpoint_file, "save_checkpoint", save)
+    checkpoints = Checkpoints(Path("last.pt"), lambda _: None, seconds=60.0)
+    checkpoints.begin(state)
+    for _ in range(700):
+        state.step += 1
+        clock[0] += 1
+        checkpoints.follow(state)
+    assert saved == [60, 260, 460, 660]
