@@ -40,7 +40,9 @@ def half_an_event(file: Any, data: bytes) -> None:
 
 
 def half_a_file(descriptor: int) -> None:
-    os.ftruncate(descriptor, os.fstat(descriptor).st_size // 2)
+    """Of a new one: what an event file has got already stays there."""
+    if os.readlink(f"/proc/self/fd/{descriptor}").endswith(".part"):
+        os.ftruncate(descriptor, os.fstat(descriptor).st_size // 2)
     die()
 
 
@@ -104,14 +106,17 @@ def reached(folder: Path) -> int:
 
 
 def runs(folder: Path, rng: random.Random, kills: int, words: list[str]) -> Iterator[list[Any]]:
+    """Until there were so many kills, or a run has ended otherwise."""
     number = 0
     while kills > 0:
-        here, history = folder / str(number), []
-        while not (here / "DONE").exists():
+        here, history, status = folder / str(number), [], -signal.SIGKILL
+        while status == -signal.SIGKILL:
             moment, status = attempt([*words, "resume=auto", f"hydra.run.dir={here}"], rng)
             kills -= status == -signal.SIGKILL
             history.append([moment, status, reached(here), (here / "DONE").exists()])
         yield history
+        if status != 0:
+            return
         number += 1
 
 
