@@ -16,6 +16,7 @@ import random
 import signal
 import sys
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,7 @@ from reludyn.training import checkpoint
 LONGEST = 2.0  # seconds: about what a run takes
 
 
-def die(*_: Any) -> None:
+def die(*_: Any, **__: Any) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -92,11 +93,10 @@ def run(arguments: list[str]) -> None:
         code = int(end.code or 0)
     except BaseException:
         code = 99
-        raise
-    finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
+        traceback.print_exc()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def reached(folder: Path) -> int:
@@ -110,12 +110,12 @@ def runs(folder: Path, rng: random.Random, kills: int, words: list[str]) -> Iter
     number = 0
     while kills > 0:
         here, history, status = folder / str(number), [], -signal.SIGKILL
-        while status == -signal.SIGKILL:
+        while status == -signal.SIGKILL and not (here / "DONE").exists():
             moment, status = attempt([*words, "resume=auto", f"hydra.run.dir={here}"], rng)
             kills -= status == -signal.SIGKILL
             history.append([moment, status, reached(here), (here / "DONE").exists()])
         yield history
-        if status != 0:
+        if not (here / "DONE").exists():
             return
         number += 1
 
