@@ -50,7 +50,7 @@ train: $(VENV)/.ready
 	@$(BIN)/reludyn $(ARGS)
 
 test: $(VENV)/.ready-test
-	$(BIN)/python -m pytest -n auto --dist loadfile -m "not faults and not long and not browser" $(ARGS)
+	$(BIN)/python -m pytest -n auto --dist loadfile -m "not slow and not faults and not browser" $(ARGS)
 
 test-ray: $(VENV)/.ready-ray
 	$(BIN)/python -m pytest tests/test_launchers.py -k ray $(ARGS)
@@ -75,7 +75,7 @@ bench: $(VENV)/.ready-bench
 
 coverage: $(VENV)/.ready-test
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest -m "not faults and not long and not browser" $(SCIENCE:%=tests/test_%.py) $(ARGS)
+	$(BIN)/coverage run -m pytest -m "not slow and not faults and not browser" $(SCIENCE:%=tests/test_%.py) $(ARGS)
 	$(BIN)/coverage report
 
 lock: $(VENV)/.ready-lock

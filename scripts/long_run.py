@@ -12,6 +12,7 @@ import re
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -29,11 +30,12 @@ def watch(folder: Path, words: list[str]) -> tuple[np.ndarray, np.ndarray]:
     samples = []
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as running:
         while running.poll() is None:
-            status = Path(f"/proc/{running.pid}/status").read_text()
-            resident = re.search(r"VmRSS:\s+(\d+)", status)
-            files = sum(p.stat().st_size for p in folder.rglob("*") if p.is_file())
-            if resident:
-                samples.append((time.time(), 1024 * int(resident[1]), files))
+            with suppress(FileNotFoundError):  # a temporary file has its name by now
+                status = Path(f"/proc/{running.pid}/status").read_text()
+                resident = re.search(r"VmRSS:\s+(\d+)", status)
+                files = sum(p.stat().st_size for p in folder.rglob("*") if p.is_file())
+                if resident:
+                    samples.append((time.time(), 1024 * int(resident[1]), files))
             time.sleep(EVERY)
     if running.returncode:
         sys.exit(f"the run ended with code {running.returncode}")

@@ -11,6 +11,7 @@ import os
 import subprocess
 import sys
 import warnings
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -49,6 +50,20 @@ settings.register_profile("patient", deadline=None)  # time belongs in benchmark
 settings.load_profile("patient")
 COMMAND = str(Path(sys.executable).with_name("reludyn"))
 QUICK = ("trainer.steps=5", "figures=false", "logger=none")  # a run of a few milliseconds
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Of a test marked quick(n) all cases but n, spread evenly, are slow."""
+    cases = defaultdict[str, list[pytest.Item]](list)
+    for item in items:
+        if item.get_closest_marker("quick"):
+            cases[item.nodeid.partition("[")[0]].append(item)
+    for test in cases.values():
+        (number,) = test[0].get_closest_marker("quick").args
+        kept = {i * len(test) // number for i in range(number)}
+        for i in set(range(len(test))) - kept:
+            test[i].add_marker("slow")
 
 
 @dataclass(frozen=True)

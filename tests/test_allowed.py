@@ -76,6 +76,7 @@ CODE = {
 }
 
 
+@pytest.mark.quick(12)
 @pytest.mark.parametrize("mode", [[], ["-m", "seed=0,1"]], ids=["run", "sweep"])
 @pytest.mark.parametrize("text", CODE)
 def test_a_file_of_a_stranger_runs_no_code(
@@ -89,6 +90,7 @@ def test_a_file_of_a_stranger_runs_no_code(
     assert CODE[text] in nothing_happened(finished)
 
 
+@pytest.mark.quick(8)
 @pytest.mark.parametrize(
     ("overrides", "named"),
     [
@@ -128,6 +130,7 @@ LAUNCH = {
 }
 
 
+@pytest.mark.quick(3)
 @pytest.mark.parametrize("name", LAUNCH)
 def test_a_launcher_of_a_stranger_reaches_no_shell_and_no_other_machine(
     stranger: Command, name: str
@@ -215,6 +218,7 @@ def test_the_guard_is_for_reludyn_s_own_configs(tmp_path: Path) -> None:
 # --- Places -----------------------------------------------------------------------------------
 
 
+@pytest.mark.quick(8)
 @pytest.mark.parametrize("mode", [[], ["-m", "seed=0,1"]], ids=["run", "sweep"])
 @pytest.mark.parametrize(
     ("override", "said"),
@@ -284,6 +288,7 @@ MERGED = "\n".join(
 CHAIN = "\n".join(["c0: &c0 [1]"] + [f"c{i}: &c{i} [*c{i - 1}]" for i in range(1, 500)])
 
 
+@pytest.mark.quick(3)
 @pytest.mark.parametrize(
     ("text", "said"),
     [

@@ -40,6 +40,7 @@ def test_nothing_is_left_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_predictions_against_a_measured_run() -> None:
     """The README's five lines, with more seeds."""
     run = package.train("init.scale=1e-3", "replicas=50")

@@ -62,6 +62,7 @@ def read(path: Path) -> list[dict[str, str]]:
 # --- Everyone trains the same thing -----------------------------------------------------------
 
 
+@pytest.mark.quick(5)
 @pytest.mark.parametrize(("case", "name"), EVERYONE, ids=lambda x: getattr(x, "name", x))
 def test_the_weights_agree(case: Case, name: str) -> None:
     """After 20 steps in which they have moved by half their size, and again from the start."""
@@ -204,6 +205,7 @@ def test_turns_are_taken() -> None:
 # --- Files ------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_short_form_writes_all_files(tmp_path: Path, command: Benchmark) -> None:
     command("--quick", "--output", str(tmp_path))
     names = {"table.md", "table.csv", "roofline.png", "roofline.pdf", "machine.json"}

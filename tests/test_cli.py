@@ -104,6 +104,7 @@ MISTAKES = {
 }
 
 
+@pytest.mark.quick(20)
 @pytest.mark.filterwarnings("error::UserWarning")  # of Hydra's: they are printed as well
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_a_mistake_is_explained_in_one_line(reludyn: Command, mistake: str) -> None:
@@ -143,6 +144,7 @@ def test_an_error_of_the_system_is_not_blamed_on_the_folder(
         assert "libcudart.so.12" in refused(reludyn(*QUICK))
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("arguments", [["--help"], ["--cfg", "job"], QUICK], ids=" ".join)
 def test_a_reader_that_goes_away_is_not_a_mistake(tmp_path: Path, arguments: list[str]) -> None:
     command = [COMMAND, *arguments]
@@ -153,6 +155,7 @@ def test_a_reader_that_goes_away_is_not_a_mistake(tmp_path: Path, arguments: lis
         assert "reludyn: error" not in running.stderr.read()
 
 
+@pytest.mark.quick(2)
 @pytest.mark.parametrize(
     "extreme",
     [
@@ -320,6 +323,7 @@ def test_a_user_s_option_can_build_on_another(with_file: Command) -> None:
     assert OmegaConf.load(finished.folder / ".hydra" / "config.yaml").data.samples == 30
 
 
+@pytest.mark.quick(3)
 @pytest.mark.parametrize(
     ("before", "after", "named"),
     [

@@ -104,6 +104,7 @@ def test_the_written_out_risk_is_the_risk(k: int, r: int, slope: float) -> None:
 CASES = [(1, 1, 0.3), (2, 1, 1e-4), (3, 1, 1.0), (4, 2, 0.1), (6, 3, 1.0), (23, 2, 0.5)]
 
 
+@pytest.mark.quick(5)
 @pytest.mark.usefixtures("uncompiled")
 @pytest.mark.parametrize(
     ("k", "r", "scale", "tolerance", "form"),

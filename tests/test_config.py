@@ -68,6 +68,7 @@ def test_a_file_holds_no_key_that_its_schema_lacks(group: str, option: str) -> N
     assert written <= keys_of(OPTIONS[group][option])
 
 
+@pytest.mark.quick(10)
 @pytest.mark.parametrize(("group", "option"), ALL_OPTIONS)
 def test_an_option_gives_every_key_of_its_schema_a_value(
     composed: Composer, group: str, option: str
@@ -77,6 +78,7 @@ def test_an_option_gives_every_key_of_its_schema_a_value(
     assert OmegaConf.missing_keys(config) == set()
 
 
+@pytest.mark.quick(10)
 @pytest.mark.parametrize(("group", "option"), ALL_OPTIONS)
 def test_an_option_is_parsed_into_its_schema(composed: Composer, group: str, option: str) -> None:
     part = getattr(parse(composed(*choose(group, option))), group)
@@ -84,6 +86,7 @@ def test_an_option_is_parsed_into_its_schema(composed: Composer, group: str, opt
     assert getattr(part, "name", option) == option
 
 
+@pytest.mark.quick(8)
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_an_experiment_can_be_run(composed: Composer, experiment: str) -> None:
     assert isinstance(parse(composed(f"experiment={experiment}")), Config)
@@ -159,6 +162,7 @@ def name(value: object) -> str | None:
     return value.key if isinstance(value, Limited) else None
 
 
+@pytest.mark.quick(30)
 @pytest.mark.parametrize(("limited", "value"), OUTSIDE, ids=name)
 def test_a_value_beyond_its_limit_is_refused(
     composed: Composer, limited: Limited, value: object
@@ -176,6 +180,7 @@ def test_the_smallest_count_is_allowed(composed: Composer, limited: Limited) -> 
     assert parse(composed(*limited.choice, f"{limited.key}={smallest}"))
 
 
+@pytest.mark.quick(10)
 @pytest.mark.parametrize("limited", NUMBERS, ids=name)
 def test_a_word_is_not_a_number(composed: Composer, limited: Limited) -> None:
     with pytest.raises(HydraException, match=f"{limited.key}=many"):

@@ -167,6 +167,7 @@ def test_the_identity_is_isotropic() -> None:
 QUICK = ["data.dim=5", "init.scale=0.3", "figures=false", "logger=none", "trainer.steps=400"]
 
 
+@pytest.mark.slow
 def test_empirical_runs_follow_the_anisotropic_population(reludyn) -> None:  # type: ignore[no-untyped-def]
     """The same seed descends on 20,000 samples nearly as on the population."""
     law = ["data.covariance=power_law", "data.covariance_exponent=0.5", "trainer.tolerance=0"]
@@ -178,6 +179,7 @@ def test_empirical_runs_follow_the_anisotropic_population(reludyn) -> None:  # t
     np.testing.assert_allclose(runs[0]["loss"], runs[1]["loss_population"], atol=0.02)
 
 
+@pytest.mark.quick(3)
 @pytest.mark.parametrize(
     "overrides",
     [

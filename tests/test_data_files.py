@@ -186,6 +186,7 @@ def test_a_run_may_take_the_first_rows(reludyn: Command, tmp_path: Path) -> None
     np.testing.assert_array_equal(*losses)
 
 
+@pytest.mark.quick(3)
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from reludyn.config import OPTIONS
 
 TESTS = Path(__file__).parent
-pytestmark = pytest.mark.long
+pytestmark = pytest.mark.slow
 FEW = ("figures=false", "logger=none", "trainer.looks=4", "init.scale=0.1", "init.signs=random")
 EAGER = {
     "gd": "trainer.steps=100 trainer.engine=eager",

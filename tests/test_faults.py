@@ -316,6 +316,7 @@ def test_where_all_diverge_the_largest_stable_step_is_named(
     assert 0.5 < named <= 2
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("factor", [0.97, 1.03])
 def test_descent_is_stable_below_the_named_step_only(reludyn: Command, factor: float) -> None:
     """From close to a balanced minimum; two outputs, unequal singular values."""

@@ -33,6 +33,7 @@ def test_a_picture_has_a_name_in_the_settings() -> None:
     assert set(CHOICES) == set(allowed)
 
 
+@pytest.mark.slow
 def test_all_pictures_of_a_run(reludyn: Command) -> None:
     run = reludyn_in(reludyn, "run", "replicas=5", "picture=all", "figures=true")
     assert run.code == 0, run.err
@@ -43,6 +44,7 @@ def test_all_pictures_of_a_run(reludyn: Command) -> None:
     assert all(path.stat().st_size > 3000 for path in files)
 
 
+@pytest.mark.quick(2)
 @pytest.mark.parametrize(
     ("overrides", "absent"),
     [
@@ -93,6 +95,7 @@ def sweep(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     return Finished(run.code, run.out, run.err, where / "sweep")
 
 
+@pytest.mark.slow
 def test_a_sweep_draws_its_picture(sweep: Finished) -> None:
     (name,) = {path.stem for path in (sweep.where / "figures").iterdir()}
     assert name in SWEEPS

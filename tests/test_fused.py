@@ -243,6 +243,7 @@ def test_ctrl_c_keeps_what_had_been_reached(
     assert all((folder / "DONE").exists() for folder in again.folders)
 
 
+@pytest.mark.slow
 def test_jobs_are_composed_as_hydra_composes_them(reludyn: Command) -> None:
     """Types, groups, interpolations, quotes: what .hydra/ has is what the basic launcher has."""
     swept = [

@@ -77,6 +77,7 @@ def test_trajectories_and_events_are_those_of_the_files(
     np.testing.assert_array_equal(never, file["times"])
 
 
+@pytest.mark.quick(2)
 @pytest.mark.parametrize("name", NAMES)
 def test_single_precision_follows_them(name: str, tmp_path: Path) -> None:
     found = run(name, tmp_path, "precision=float32", "trainer.tolerance=0", "trainer.engine=eager")

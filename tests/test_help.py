@@ -46,6 +46,7 @@ def test_help_names_every_key_of_the_top_level(help_text: str) -> None:
     assert keys <= set(line.split())
 
 
+@pytest.mark.slow
 def test_the_commands_in_help_work(reludyn: Command, help_text: str) -> None:
     _, block = help_text.split("Five commands to start with\n")
     lines = block.partition("\n\n")[0].splitlines()

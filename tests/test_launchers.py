@@ -36,7 +36,7 @@ SEEDS = {"joblib": "-1,0,50,100,150", "submitit_local": "-1,0,100", "submitit_sl
          "ray": "-1,0,100"}  # fmt: skip
 LAUNCHERS = list(SEEDS)
 RUN = [  # clusters are longer to start
-    pytest.param(name, marks=[] if name == "joblib" else pytest.mark.long) for name in LAUNCHERS
+    pytest.param(name, marks=[] if name == "joblib" else pytest.mark.slow) for name in LAUNCHERS
 ]
 pytestmark = pytest.mark.filterwarnings(r"ignore:\s*'hydra/launcher")
 SMALL = ("trainer.steps=20", "figures=false", "logger=none", "hydra.sweep.dir=sweep")
@@ -233,9 +233,9 @@ def torch_threads(asked: int) -> int:
     ("launcher", "threads"),
     [
         ("joblib", 1),
-        pytest.param("submitit_local", 1, marks=pytest.mark.long),
-        pytest.param("submitit_slurm", 4, marks=pytest.mark.long),
-        pytest.param("ray", 1, marks=pytest.mark.long),
+        pytest.param("submitit_local", 1, marks=pytest.mark.slow),
+        pytest.param("submitit_slurm", 4, marks=pytest.mark.slow),
+        pytest.param("ray", 1, marks=pytest.mark.slow),
     ],
 )
 def test_the_jobs_share_the_cores(

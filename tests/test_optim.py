@@ -179,6 +179,7 @@ def test_adam_runs_in_the_coordinates_of_the_inputs(reludyn: Command) -> None:
 # --- Gradient flow ----------------------------------------------------------------------------
 
 
+@pytest.mark.quick(2)
 @pytest.mark.parametrize("output_lr", [None, 0.04])
 @pytest.mark.parametrize(("k", "r", "d", "scale"), [(2, 1, 5, 1e-3), (4, 2, 6, 1.0)])
 def test_the_flow_equals_an_independent_integrator(
@@ -199,6 +200,7 @@ def test_the_flow_equals_an_independent_integrator(
     np.testing.assert_allclose([float(s.time) for s in states], 0.1 * np.arange(201), rtol=1e-12)
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("method", ["dopri8", "dopri5"])
 def test_the_flow_conserves_the_imbalance(method: str) -> None:
     """Lemma 3, to 1e-8 of |a| through all phases; descent does not."""
@@ -273,6 +275,7 @@ def test_a_flow_that_is_too_stiff_is_refused() -> None:
         descend(risk, GradientFlow(risk, StepSizes(0.1)), student, 1)
 
 
+@pytest.mark.slow
 def test_flow_and_descent_overlay(reludyn: Command) -> None:
     """T_* of the flow are near those of descent with the same lr, and the time is mu step."""
     runs = {
@@ -339,6 +342,7 @@ REFUSED = [
 ]  # fmt: skip
 
 
+@pytest.mark.quick(5)
 @pytest.mark.parametrize(("overrides", "message"), REFUSED, ids=lambda x: " ".join(x)[:60])
 def test_what_makes_no_sense_is_refused(
     reludyn: Command, overrides: list[str], message: str

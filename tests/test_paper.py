@@ -50,7 +50,7 @@ def test_captions_are_the_comments_of_the_experiments() -> None:
     assert all(captions.values())
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_a_rehearsal_of_all_rows(rehearsal: Path) -> None:
     for row in ROWS:
         folder = rehearsal / row.name
@@ -64,7 +64,7 @@ def test_a_rehearsal_of_all_rows(rehearsal: Path) -> None:
 # --- The report -------------------------------------------------------------------------------
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_the_report_holds_its_pictures(rehearsal: Path) -> None:
     page = (rehearsal / "report.html").read_text()
     pictures = [p for row in ROWS for p in (rehearsal / row.name / "figures").glob("*.png")]
@@ -79,7 +79,7 @@ def test_the_report_holds_its_pictures(rehearsal: Path) -> None:
         )
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_the_report_for_machines(rehearsal: Path) -> None:
     found = json.loads((rehearsal / "claims.json").read_text())
     assert [claim["title"] for claim in found["claims"]] == [claim.title for claim in CLAIMS]
@@ -100,6 +100,7 @@ def test_the_report_for_machines(rehearsal: Path) -> None:
         assert (rehearsal / path).exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("word", "said"),
     [

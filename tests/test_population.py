@@ -107,6 +107,7 @@ def test_gradient_and_loss_at_degenerate_geometry(kind: str) -> None:
     assert float(evaluation.loss) == pytest.approx(exact[0], rel=1e-14)
 
 
+@pytest.mark.quick(6)
 @pytest.mark.parametrize("case", range(20))
 def test_loss_equals_monte_carlo_within_four_standard_errors(case: int) -> None:
     k, r, d = SIZES[case % len(SIZES)]

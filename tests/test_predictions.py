@@ -285,6 +285,7 @@ def test_the_rate_is_that_of_the_hessian(slope: float) -> None:
     )
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize(("lr", "d"), [(0.1, 20), (1.5, 20), (1.9, 20), (0.1, 1)])
 def test_the_rate_at_the_end_is_the_measured_one(lr: float, d: int) -> None:
     """The largest factor: also where large steps overshoot, or nothing is across a. Errors of the
@@ -337,6 +338,7 @@ def test_a_run_keeps_the_predicted_curves(fig3: Finished) -> None:
         np.testing.assert_allclose(predicted, arrays[name], rtol=0.02, atol=1e-3)
 
 
+@pytest.mark.quick(3)
 @pytest.mark.parametrize(
     "overrides",
     [
@@ -357,6 +359,7 @@ def test_where_there_is_no_theory_the_columns_are_empty(
     assert {row[name] for row in rows for name in row if name.startswith("predicted")} == {""}
 
 
+@pytest.mark.slow
 def test_samples_are_predicted_as_their_limit(reludyn: Command) -> None:
     """The same weights: the prediction is that of the population run."""
     names = ["predicted_T_align", "predicted_T_converged", "predicted_outcome"]

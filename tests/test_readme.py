@@ -28,6 +28,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("reader")
 
 
+@pytest.mark.slow
 def test_a_command_is_typed_as_it_stands(folder: Path) -> None:
     """The others run in this process, which has imported PyTorch already."""
     done = shell(RUNS[0], folder)

@@ -31,6 +31,7 @@ from reludyn.training.schedule import look_steps, stretch_ends
 Command = Callable[..., Finished]
 
 
+@pytest.mark.quick(3)
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_run_that_was_interrupted_twice_goes_on_to_the_last_bit(
     reludyn: Command, monkeypatch: pytest.MonkeyPatch, kind: str
@@ -119,6 +120,7 @@ def test_a_complete_run_goes_on_for_longer(reludyn: Command, tmp_path: Path) -> 
     ]
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("engine", ["eager", "compiled"])
 def test_the_step_size_changes_on_the_way(reludyn: Command, tmp_path: Path, engine: str) -> None:
     """Against an independent descent from where it changed; theory, which knows one step size, is

@@ -13,6 +13,7 @@ from resuming import FEW, KINDS, crashed, short_stretches, told, whole_run  # no
 Command = Callable[..., Finished]
 
 
+@pytest.mark.quick(2)
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -41,6 +42,7 @@ def test_another_config_is_refused(
     assert reludyn("resume=one").code == 0
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize(
     ("kind", "key"),
     [("momentum", "optimizer.lr=0.01"), ("adam", "trainer.steps=99"), ("gd", "optimizer.lr=0.2")],
@@ -95,6 +97,7 @@ def test_samples_that_have_changed_are_refused(
     assert "path names has changed" in complaint(reludyn("resume=one"))
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("damage", ["cut", "flipped"])
 def test_curves_that_are_damaged_are_refused_or_begun_anew(
     reludyn: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, damage: str

@@ -73,6 +73,7 @@ def test_those_that_do_not_converge_at_first_have_none() -> None:
             assert all(row[name] is None for name in empty)
 
 
+@pytest.mark.slow
 def test_from_small_weights_it_is_two_over_the_sharpness() -> None:
     """All minima found from small weights are balanced: sharpness |a| = 1, so mu = 2; near it the
     loss falls as |1 - mu|^(2t), which 3,000 steps take to 1e-6 for mu < 2 - 0.003."""
@@ -119,6 +120,7 @@ def test_samples_have_a_stable_step_size_too() -> None:
     assert all(isinstance(x, float) and 0.5 < x < 3 for x in found)
 
 
+@pytest.mark.slow
 def test_a_job_of_a_batch_searches_as_if_alone() -> None:
     common = (*SMALL, "replicas=2", "theory.precision=0.1")
     configs = [configure(*common, *own) for own in (["seed=0"], ["seed=4", "optimizer.lr=0.1"])]
@@ -132,6 +134,7 @@ def test_a_job_of_a_batch_searches_as_if_alone() -> None:
                     assert other[name] == pytest.approx(value, rel=1e-10)
 
 
+@pytest.mark.slow
 def test_the_experiment_leaves_its_table_and_picture(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:

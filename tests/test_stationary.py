@@ -235,6 +235,7 @@ def test_slices_are_losses_along_the_way() -> None:
 # --- The experiment ---------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_experiment(reludyn: Callable[..., Finished]) -> None:
     run = reludyn("experiment=landscape", "replicas=60", "logger=none", "theory.grid=21")
     rows = run.table("stationary_points.csv")

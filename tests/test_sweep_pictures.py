@@ -54,6 +54,7 @@ BUSY: Jobs = [
 HOPELESS: Jobs = [({"init.scale": str(x)}, [STUCK]) for x in (1, 2)]
 
 
+@pytest.mark.quick(3)
 @pytest.mark.parametrize("jobs", [SCALES, WORDS, LONG, FEW, BUSY, MANY, HOPELESS])
 @pytest.mark.filterwarnings("error")
 def test_nothing_is_cut_off_or_overlaps(

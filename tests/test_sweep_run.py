@@ -51,6 +51,7 @@ def launched(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
 # --- Going on ---------------------------------------------------------------------------------
 
 
+@pytest.mark.quick(1)
 def test_jobs_that_are_complete_are_not_run_again(
     reludyn: Command, launcher: str, tmp_path: Path
 ) -> None:
@@ -99,6 +100,7 @@ def test_only_the_others_are_launched_each_in_its_own_folder(
     assert complete(tmp_path / "s") == names
 
 
+@pytest.mark.quick(1)
 def test_what_an_interrupted_job_left_is_replaced(
     reludyn: Command, launcher: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -116,6 +118,7 @@ def test_what_an_interrupted_job_left_is_replaced(
         assert len(list((tmp_path / "s" / str(job) / "tensorboard").glob("events*"))) == 1
 
 
+@pytest.mark.quick(1)
 def test_a_sweep_may_grow(reludyn: Command, launcher: str, tmp_path: Path) -> None:
     assert reludyn("-m", *QUICK, "hydra.sweep.dir=s", "seed=range(2)", launcher).code == 0
     assert reludyn(*SWEEP, launcher).code == 0
@@ -124,6 +127,7 @@ def test_a_sweep_may_grow(reludyn: Command, launcher: str, tmp_path: Path) -> No
         assert [row["seed"] for row in csv.DictReader(file)] == ["0", "1", "2", "3"]
 
 
+@pytest.mark.quick(1)
 def test_another_sweep_in_the_same_folder_is_refused(
     reludyn: Command, launcher: str, tmp_path: Path
 ) -> None:
@@ -159,6 +163,7 @@ def test_a_folder_with_files_of_others_is_refused(reludyn: Command, tmp_path: Pa
 # --- Folders ----------------------------------------------------------------------------------
 
 
+@pytest.mark.quick(1)
 def test_folders_never_collide(reludyn: Command, launcher: str, tmp_path: Path) -> None:
     """Keys that share a prefix, values with a slash, seeds that are repeated."""
     for name in ("a", "b"):
@@ -177,6 +182,7 @@ def test_folders_never_collide(reludyn: Command, launcher: str, tmp_path: Path) 
     assert len(set(values)) == 4
 
 
+@pytest.mark.quick(2)
 @pytest.mark.parametrize(
     ("subdir", "swept", "said"),
     [
@@ -199,6 +205,7 @@ def test_folders_that_would_collide_are_refused(
 # --- Failures ---------------------------------------------------------------------------------
 
 
+@pytest.mark.quick(1)
 def test_failures_are_listed_with_folder_and_reason(
     reludyn: Command, launcher: str, tmp_path: Path
 ) -> None:
@@ -214,6 +221,7 @@ def test_failures_are_listed_with_folder_and_reason(
         assert [row["model.width"] for row in csv.DictReader(file)] == ["2"]
 
 
+@pytest.mark.quick(1)
 def test_jobs_that_failed_run_again(reludyn: Command, launcher: str, tmp_path: Path) -> None:
     sweep = ("-m", *QUICK, launcher, "hydra.sweep.dir=s", "seed=0,1", "data=file",
              "data.path=X.npz", "init.scale=0.1", "trainer.tolerance=0")  # fmt: skip
@@ -225,6 +233,7 @@ def test_jobs_that_failed_run_again(reludyn: Command, launcher: str, tmp_path: P
     assert complete(tmp_path / "s") == ["0", "1"]
 
 
+@pytest.mark.quick(1)
 def test_the_sweep_is_split_as_hydra_splits_it(
     reludyn: Command, launcher: str, tmp_path: Path
 ) -> None:
@@ -253,6 +262,7 @@ def test_one_sweep_at_a_time_works_in_a_folder(reludyn: Command, tmp_path: Path)
     assert reludyn(*SWEEP).code == 0
 
 
+@pytest.mark.quick(1)
 def test_all_jobs_lie_below_one_folder(reludyn: Command, launcher: str, tmp_path: Path) -> None:
     """Also where the default folder depends on what is swept; so the sweep can go on."""
     swept = ("-m", *QUICK, launcher, "experiment=fig3,default")
@@ -272,6 +282,7 @@ def test_what_is_wrong_with_every_job_is_said_once(reludyn: Command, launcher: s
     assert "trainer.foo=1: no such key" in refused(finished)
 
 
+@pytest.mark.quick(1)
 def test_jobs_of_an_earlier_command_are_mentioned(reludyn: Command, launcher: str) -> None:
     reludyn(*SWEEP, launcher)
     fewer = reludyn("-m", *QUICK, "hydra.sweep.dir=s", "seed=range(2)", launcher)
