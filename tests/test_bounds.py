@@ -218,7 +218,7 @@ def test_all_hold_on_the_population_risk(norm: float, sigma: float, lr: float) -
     assert all(table.tallies[name].smallest_margin > 0 for name in checked)
 
 
-@pytest.mark.quick(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("d", [1, 2, 3])
 def test_all_hold_with_few_inputs(d: int) -> None:
     """Where hidden weights point away from their target they shrink to their part across first; an

@@ -136,6 +136,7 @@ def test_the_program_equals_the_plain_engine(
         torch.testing.assert_close(last[0].W, last[1].W, rtol=1e-11, atol=1e-12)
 
 
+@pytest.mark.quick(3)
 @pytest.mark.usefixtures("uncompiled")
 @pytest.mark.parametrize(
     "sizes",

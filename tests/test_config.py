@@ -174,6 +174,7 @@ def test_a_value_beyond_its_limit_is_refused(
     assert str(error.value.value) == str(value)
 
 
+@pytest.mark.quick(5)
 @pytest.mark.parametrize("limited", COUNTS, ids=name)
 def test_the_smallest_count_is_allowed(composed: Composer, limited: Limited) -> None:
     smallest = limited.limits["at_least"]

@@ -170,6 +170,7 @@ def test_a_run_is_drawn_again_without_training(
     assert (copy / "figures" / "neurons.pdf").exists()
 
 
+@pytest.mark.slow
 def test_a_picture_of_another_kind_is_refused(fig3: Finished, sweep: Finished) -> None:
     with pytest.raises(ConfigError, match="--picture=stuck: is of a sweep"):
         redraw(fig3.folder, "stuck")

@@ -54,6 +54,7 @@ def test_it_equals_differences_of_the_gradient_in_40_digits(seed: int) -> None:
     np.testing.assert_allclose(closed_form(*point), expected, rtol=0, atol=1e-12 * scale)
 
 
+@pytest.mark.quick(8)
 @pytest.mark.parametrize("slope", [0.0, 0.3, 1.0])
 @pytest.mark.parametrize("seed", range(8))
 def test_it_equals_autograd_of_the_gradient(seed: int, slope: float) -> None:

@@ -76,6 +76,7 @@ def test_the_files_of_an_interrupted_run_agree(
     assert float(finished.rows[0]["loss"]) == finished.arrays["loss"][-1, 0]
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_says_what_it_does_and_what_it_has_done(
     reludyn: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:

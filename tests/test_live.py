@@ -22,6 +22,7 @@ CLOCKS = ("T_align", "T_growth", "T_converged")
 Command = Callable[..., Finished]
 
 
+@pytest.mark.slow
 def test_a_run_shows_its_picture_before_its_end(
     reludyn: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -61,6 +61,7 @@ def paths(states: list[State]) -> tuple[np.ndarray, np.ndarray]:
 # --- Rules of torch.optim ---------------------------------------------------------------------
 
 
+@pytest.mark.quick(12)
 @pytest.mark.parametrize("output_lr", [None, 0.02])
 @pytest.mark.parametrize("plan", [("constant", 0), ("constant", 7), ("cosine", 0), ("cosine", 7)])
 @pytest.mark.parametrize("name", RULES)

@@ -285,7 +285,7 @@ def test_the_rate_is_that_of_the_hessian(slope: float) -> None:
     )
 
 
-@pytest.mark.quick(1)
+@pytest.mark.slow
 @pytest.mark.parametrize(("lr", "d"), [(0.1, 20), (1.5, 20), (1.9, 20), (0.1, 1)])
 def test_the_rate_at_the_end_is_the_measured_one(lr: float, d: int) -> None:
     """The largest factor: also where large steps overshoot, or nothing is across a. Errors of the

@@ -277,6 +277,7 @@ def loggers() -> Iterator[None]:
         logging.getLogger(name).setLevel(logging.NOTSET)
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize(
     ("verbose", "heard"),
     [("false", False), ("true", True), ("[reludyn.record]", True), ("reludyn.theory", False)],

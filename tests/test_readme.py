@@ -98,6 +98,7 @@ def test_tensorboard_finds_the_runs(folder: Path) -> None:
         server.wait()
 
 
+@pytest.mark.slow
 def test_the_reference_is_current() -> None:
     from reludyn.reference import reference_text
 

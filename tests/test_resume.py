@@ -31,7 +31,7 @@ from reludyn.training.schedule import look_steps, stretch_ends
 Command = Callable[..., Finished]
 
 
-@pytest.mark.quick(3)
+@pytest.mark.quick(2)
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_run_that_was_interrupted_twice_goes_on_to_the_last_bit(
     reludyn: Command, monkeypatch: pytest.MonkeyPatch, kind: str
@@ -167,6 +167,7 @@ def test_a_run_of_ranks_goes_on_to_the_last_bit(tmp_path: Path) -> None:
 # --- Sweeps, and in Python --------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_job_of_a_sweep_goes_on_from_its_checkpoint(
     reludyn: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

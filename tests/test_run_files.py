@@ -249,6 +249,7 @@ def test_events_are_where_the_arrays_show_them(fig3: Finished) -> None:
     }
 
 
+@pytest.mark.slow
 def test_events_do_not_depend_on_the_looks(reludyn: Command) -> None:
     few, many = (
         reludyn_in(reludyn, looks, f"trainer.looks={looks}", "trainer.steps=3000").rows[0]
@@ -406,6 +407,7 @@ def test_the_size_stays_below_the_limit(T: int, R: int, k: int) -> None:
     assert size < limit + two_rows
 
 
+@pytest.mark.slow
 def test_a_run_of_many_looks_still_has_its_pictures(reludyn: Command) -> None:
     finished = reludyn("trainer.steps=1000000", "trainer.looks=1000000", "logger=none")
     assert finished.code == 0
@@ -454,6 +456,7 @@ def test_a_job_of_a_sweep_that_diverges_does_not_stop_the_others(reludyn: Comman
     assert stopped == ["diverged", "max_steps"]
 
 
+@pytest.mark.slow
 def test_replica_j_of_a_batch_is_its_seed_alone(reludyn: Command) -> None:
     batch = reludyn_in(reludyn, "batch", "replicas=3", "trainer.steps=300")
     alone = reludyn_in(reludyn, "alone", "seed=2", "trainer.steps=300")

@@ -49,6 +49,7 @@ def converges(W: np.ndarray, V: np.ndarray, lr: float, steps: int = 400) -> bool
     return False
 
 
+@pytest.mark.slow
 def test_below_it_descent_converges_and_above_it_does_not() -> None:
     rows, W, V = searched("theory.precision=1e-2")
     found = [row for row in rows if row["stable_lr"] is not None]
@@ -98,6 +99,7 @@ def test_the_norm_of_the_target_is_a_unit() -> None:
             assert other["stable_lr"] == pytest.approx(one["stable_lr"] / 4, rel=1e-2)
 
 
+@pytest.mark.slow
 def test_both_layers_keep_their_ratio() -> None:
     """With a slower output layer larger step sizes are stable."""
     small = ("init.scale=1e-3", "init.scale_to=null", "replicas=3")

@@ -209,6 +209,7 @@ def test_nothing_but_tables_without_figures_and_logger(tmp_path: Path) -> None:
 # --- In earnest -------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_results_of_a_real_sweep(reludyn: Callable[..., Finished], tmp_path: Path) -> None:
     run = reludyn("-m", *QUICK, "init.scale=0.01,0.5", "seed=0,7", "replicas=3",
                   "hydra.sweep.dir=sweep")  # fmt: skip

@@ -118,7 +118,7 @@ def test_what_an_interrupted_job_left_is_replaced(
         assert len(list((tmp_path / "s" / str(job) / "tensorboard").glob("events*"))) == 1
 
 
-@pytest.mark.quick(1)
+@pytest.mark.slow
 def test_a_sweep_may_grow(reludyn: Command, launcher: str, tmp_path: Path) -> None:
     assert reludyn("-m", *QUICK, "hydra.sweep.dir=s", "seed=range(2)", launcher).code == 0
     assert reludyn(*SWEEP, launcher).code == 0
@@ -127,7 +127,7 @@ def test_a_sweep_may_grow(reludyn: Command, launcher: str, tmp_path: Path) -> No
         assert [row["seed"] for row in csv.DictReader(file)] == ["0", "1", "2", "3"]
 
 
-@pytest.mark.quick(1)
+@pytest.mark.slow
 def test_another_sweep_in_the_same_folder_is_refused(
     reludyn: Command, launcher: str, tmp_path: Path
 ) -> None:
@@ -143,6 +143,7 @@ def test_another_sweep_in_the_same_folder_is_refused(
     assert contents(tmp_path / "s") == before
 
 
+@pytest.mark.slow
 def test_a_begun_job_of_another_config_is_refused(reludyn: Command, tmp_path: Path) -> None:
     assert reludyn(*SWEEP).code == 0
     for done in (tmp_path / "s").rglob("DONE"):
@@ -163,7 +164,7 @@ def test_a_folder_with_files_of_others_is_refused(reludyn: Command, tmp_path: Pa
 # --- Folders ----------------------------------------------------------------------------------
 
 
-@pytest.mark.quick(1)
+@pytest.mark.slow
 def test_folders_never_collide(reludyn: Command, launcher: str, tmp_path: Path) -> None:
     """Keys that share a prefix, values with a slash, seeds that are repeated."""
     for name in ("a", "b"):
@@ -205,7 +206,7 @@ def test_folders_that_would_collide_are_refused(
 # --- Failures ---------------------------------------------------------------------------------
 
 
-@pytest.mark.quick(1)
+@pytest.mark.slow
 def test_failures_are_listed_with_folder_and_reason(
     reludyn: Command, launcher: str, tmp_path: Path
 ) -> None:
@@ -242,6 +243,7 @@ def test_the_sweep_is_split_as_hydra_splits_it(
     assert complete(tmp_path / "s") == ["0", "1", "2", "3"]
 
 
+@pytest.mark.slow
 def test_both_launchers_end_in_the_same_words(reludyn: Command) -> None:
     ends = []
     for launcher in LAUNCHERS:
@@ -253,6 +255,7 @@ def test_both_launchers_end_in_the_same_words(reludyn: Command) -> None:
     assert ends[0] == ends[1]
 
 
+@pytest.mark.slow
 def test_one_sweep_at_a_time_works_in_a_folder(reludyn: Command, tmp_path: Path) -> None:
     (tmp_path / "s").mkdir()
     with lock(tmp_path / "s", "hydra.sweep.dir"):
@@ -282,7 +285,7 @@ def test_what_is_wrong_with_every_job_is_said_once(reludyn: Command, launcher: s
     assert "trainer.foo=1: no such key" in refused(finished)
 
 
-@pytest.mark.quick(1)
+@pytest.mark.slow
 def test_jobs_of_an_earlier_command_are_mentioned(reludyn: Command, launcher: str) -> None:
     reludyn(*SWEEP, launcher)
     fewer = reludyn("-m", *QUICK, "hydra.sweep.dir=s", "seed=range(2)", launcher)

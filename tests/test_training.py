@@ -49,6 +49,7 @@ def follow(engine: Engine, student: ReLUStudent, looks: list[int]) -> tuple[list
 CASES = [(2, 1, 100, 1e-4), (2, 1, 5, 1.0), (3, 1, 12, 0.3), (6, 3, 10, 1.0), (4, 2, 4, 0.1)]
 
 
+@pytest.mark.quick(4)
 @pytest.mark.parametrize("train_output", [True, False])
 @pytest.mark.parametrize(("k", "r", "d", "scale"), CASES)
 def test_population_trajectory_equals_an_independent_descent(
