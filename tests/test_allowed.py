@@ -76,7 +76,7 @@ CODE = {
 }
 
 
-@pytest.mark.quick(12)
+@pytest.mark.quick(8)
 @pytest.mark.parametrize("mode", [[], ["-m", "seed=0,1"]], ids=["run", "sweep"])
 @pytest.mark.parametrize("text", CODE)
 def test_a_file_of_a_stranger_runs_no_code(
@@ -90,7 +90,7 @@ def test_a_file_of_a_stranger_runs_no_code(
     assert CODE[text] in nothing_happened(finished)
 
 
-@pytest.mark.quick(8)
+@pytest.mark.quick(5)
 @pytest.mark.parametrize(
     ("overrides", "named"),
     [
@@ -218,7 +218,7 @@ def test_the_guard_is_for_reludyn_s_own_configs(tmp_path: Path) -> None:
 # --- Places -----------------------------------------------------------------------------------
 
 
-@pytest.mark.quick(8)
+@pytest.mark.quick(5)
 @pytest.mark.parametrize("mode", [[], ["-m", "seed=0,1"]], ids=["run", "sweep"])
 @pytest.mark.parametrize(
     ("override", "said"),

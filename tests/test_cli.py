@@ -104,7 +104,7 @@ MISTAKES = {
 }
 
 
-@pytest.mark.quick(20)
+@pytest.mark.quick(12)
 @pytest.mark.filterwarnings("error::UserWarning")  # of Hydra's: they are printed as well
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_a_mistake_is_explained_in_one_line(reludyn: Command, mistake: str) -> None:

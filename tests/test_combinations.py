@@ -183,7 +183,7 @@ def test_a_possible_row_runs(where: Path, row: Row, tmp_path: Path) -> None:
         assert np.isfinite(left.arrays[name]).all()
 
 
-@pytest.mark.quick(12)
+@pytest.mark.quick(6)
 @pytest.mark.parametrize(("one", "other", "message"), EXCLUDED)
 def test_what_cannot_be_together_is_refused(
     where: Path, one: str, other: str, message: str, tmp_path: Path

@@ -362,6 +362,7 @@ def test_compiled_gradients_in_single_precision(k: int, layout: Layout) -> None:
     assert Compiled.available
 
 
+@pytest.mark.quick(4)
 @pytest.mark.parametrize(
     ("overrides", "expected"),
     [

@@ -26,6 +26,7 @@ NEEDS = {
 }
 
 
+@pytest.mark.quick(4)
 @pytest.mark.parametrize("data", ["gaussian", "stream"])
 @pytest.mark.parametrize(
     ("overrides", "n"),
@@ -68,7 +69,7 @@ def test_a_file_holds_no_key_that_its_schema_lacks(group: str, option: str) -> N
     assert written <= keys_of(OPTIONS[group][option])
 
 
-@pytest.mark.quick(10)
+@pytest.mark.quick(5)
 @pytest.mark.parametrize(("group", "option"), ALL_OPTIONS)
 def test_an_option_gives_every_key_of_its_schema_a_value(
     composed: Composer, group: str, option: str
@@ -78,7 +79,7 @@ def test_an_option_gives_every_key_of_its_schema_a_value(
     assert OmegaConf.missing_keys(config) == set()
 
 
-@pytest.mark.quick(10)
+@pytest.mark.quick(5)
 @pytest.mark.parametrize(("group", "option"), ALL_OPTIONS)
 def test_an_option_is_parsed_into_its_schema(composed: Composer, group: str, option: str) -> None:
     part = getattr(parse(composed(*choose(group, option))), group)
@@ -162,7 +163,7 @@ def name(value: object) -> str | None:
     return value.key if isinstance(value, Limited) else None
 
 
-@pytest.mark.quick(30)
+@pytest.mark.quick(15)
 @pytest.mark.parametrize(("limited", "value"), OUTSIDE, ids=name)
 def test_a_value_beyond_its_limit_is_refused(
     composed: Composer, limited: Limited, value: object
@@ -181,13 +182,14 @@ def test_the_smallest_count_is_allowed(composed: Composer, limited: Limited) -> 
     assert parse(composed(*limited.choice, f"{limited.key}={smallest}"))
 
 
-@pytest.mark.quick(10)
+@pytest.mark.quick(5)
 @pytest.mark.parametrize("limited", NUMBERS, ids=name)
 def test_a_word_is_not_a_number(composed: Composer, limited: Limited) -> None:
     with pytest.raises(HydraException, match=f"{limited.key}=many"):
         composed(*limited.choice, f"{limited.key}=many")
 
 
+@pytest.mark.quick(5)
 @pytest.mark.parametrize("limited", COUNTS, ids=name)
 def test_a_fraction_is_not_a_count(composed: Composer, limited: Limited) -> None:
     with pytest.raises(HydraException, match=f"{limited.key}=2.5"):

@@ -287,6 +287,7 @@ def test_what_a_batch_cannot_do_is_refused(reludyn: Command, override: str, said
     assert f"{override}: {said}" in finished.errors[0]
 
 
+@pytest.mark.slow
 def test_a_thousand_seeds_are_composed_once(
     reludyn: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -71,6 +71,7 @@ def test_help_is_quick(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert best < 1.0
 
 
+@pytest.mark.quick(2)
 @pytest.mark.parametrize(
     "arguments",
     [["--help"], ["--cfg", "job"], ["--info", "defaults"], ["-sc", "install=bash"], ["seed=x"]],

@@ -125,6 +125,7 @@ def test_the_pattern_of_a_zero_neuron() -> None:
 # --- Test loss --------------------------------------------------------------------------------
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("data", ["gaussian", "stream"])
 def test_the_test_loss_estimates_that_of_the_population(reludyn: Command, data: str) -> None:
     """On 10,000 fresh samples without label noise, the same for all replicas."""

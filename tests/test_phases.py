@@ -82,7 +82,7 @@ def near_ray(v: float, theta: float) -> ReLUStudent:
     return ReLUStudent(W, torch.stack([rest.norm().sqrt(), w.new_tensor(v)]).view(1, 1, 2))
 
 
-@pytest.mark.quick(2)
+@pytest.mark.quick(1)
 @pytest.mark.parametrize(
     ("ratio", "stays"), [(0.8, True), (2.0, True), (2.25, False), (4.0, False)]
 )

@@ -102,6 +102,7 @@ def test_a_command_that_is_repeated_begins_anew_where_nothing_was_saved(
     same(whole_run(reludyn), tmp_path / "one")
 
 
+@pytest.mark.slow
 def test_a_complete_run_goes_on_for_longer(reludyn: Command, tmp_path: Path) -> None:
     """Somewhere else; with a look at every step it is the run that had been longer."""
     words = [*SHORT[2:], "figures=false", "trainer.looks=500"]

@@ -13,7 +13,7 @@ from resuming import FEW, KINDS, crashed, short_stretches, told, whole_run  # no
 Command = Callable[..., Finished]
 
 
-@pytest.mark.quick(2)
+@pytest.mark.quick(1)
 @pytest.mark.parametrize(
     ("words", "said"),
     [

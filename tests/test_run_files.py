@@ -291,6 +291,7 @@ def test_the_summary_says_what_was_run(ensemble: Finished) -> None:
     assert 0 < ensemble.summary["wall_seconds"] < 600
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize(
     ("overrides", "why", "success"),
     [

@@ -267,6 +267,7 @@ def test_a_hessian_that_is_too_large_is_refused_before_training(
     assert f"{theory}: needs a Hessian of at most 1,500 rows; this model has 1,680" in line
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("plane", ["eigenvectors", "random", "targets"])
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 def test_there_is_no_plane_around_weights_that_diverged(
@@ -281,6 +282,7 @@ def test_there_is_no_plane_around_weights_that_diverged(
     assert {row["start"] for row in run.table("stationary_points.csv")} == {"initial"}
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("plane", ["eigenvectors", "random"])
 @pytest.mark.parametrize("data", [[], ["data=gaussian", "data.samples=40"]])
 def test_planes_around_the_final_weights(

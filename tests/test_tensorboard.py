@@ -113,6 +113,7 @@ def test_tensorboard_itself_reads_it(fig3: Finished) -> None:
     assert (last.step, last.value < 1e-4) == (fig3.summary["steps"], True)
 
 
+@pytest.mark.quick(2)
 @pytest.mark.parametrize("k", [1, 3, 6, 7, 16])
 def test_every_neuron_has_a_curve(reludyn: Command, k: int) -> None:
     finished = reludyn(*WIDTH, f"model.width={k}")
@@ -273,6 +274,7 @@ def test_fractions_follow_the_events(reludyn: Command) -> None:
 # --- Endings ----------------------------------------------------------------------------------
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
 @pytest.mark.parametrize("replicas", [1, 3])
 def test_a_run_that_breaks_off_loses_no_look(

@@ -103,7 +103,7 @@ def assert_same(one: Record, other: Record, tolerance: float) -> None:
     assert resolutions[1] == pytest.approx(resolutions[0], rel=1e-12)
 
 
-@pytest.mark.quick(3)
+@pytest.mark.quick(2)
 @pytest.mark.parametrize("setting", SETTINGS)
 def test_a_job_of_a_batch_is_as_if_alone(setting: str) -> None:
     """All arrays, all columns, to 1e-12 in float64."""
@@ -233,7 +233,7 @@ def test_programs_with_numbers_of_each_replica_compile() -> None:
         assert torch.equal(ends[0].steps, ends[1].steps)
 
 
-@pytest.mark.quick(1)
+@pytest.mark.slow
 @pytest.mark.parametrize(("k", "r"), [(2, 1), (4, 1), (4, 2)])
 def test_theory_of_a_batch_is_theory_of_each(k: int, r: int) -> None:
     d = 20
