@@ -31,7 +31,7 @@ from omegaconf.errors import (
 from yaml import MarkedYAMLError
 
 from reludyn.config import OPTIONS, unknown_key
-from reludyn.errors import LONGEST, ConfigError, one_line
+from reludyn.errors import LONGEST, ConfigError, one_line, show
 from reludyn.settings import Config
 
 # errors that are explained in one line; others are faults of the program
@@ -54,7 +54,7 @@ def check_overrides(arguments: Sequence[str]) -> None:
         if override.is_delete() and not override.key_or_group.startswith("hydra"):
             remedy = "Use experiment=default" if override.key_or_group == "experiment" else ""
             raise ConfigError(f"~{override.key_or_group}", ..., "nothing can be left out", remedy)
-        key, text = override.key_or_group, text_of(override)
+        key, text = override.key_or_group, show(text_of(override))
         for value in _values(override):
             if not key:
                 raise ConfigError(f"={text}", ..., "cannot read this; an override reads KEY=VALUE")

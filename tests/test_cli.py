@@ -116,6 +116,11 @@ def test_a_mistake_is_explained_in_one_line(reludyn: Command, mistake: str) -> N
     assert all(part in line for part in MISTAKES[mistake])
 
 
+@pytest.mark.parametrize("key", ["data.name", "name", "data.law", "init.signs", "trainer.widht"])
+def test_a_long_value_is_cut(reludyn: Command, key: str) -> None:
+    assert len(refused(reludyn(f"{key}={'x' * 5000}"))) < 3000
+
+
 @pytest.mark.parametrize("innocent", ["seed=${replicas}", "name=init"])
 def test_the_override_that_is_wrong_is_named(reludyn: Command, innocent: str) -> None:
     line = refused(reludyn("init.scale=abc", innocent))
