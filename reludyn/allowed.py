@@ -21,7 +21,7 @@ from hydra._internal.config_repository import CachingConfigRepository
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.override_parser.types import Override
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from reludyn.combinations import check_name
@@ -105,7 +105,7 @@ class Loader(ConfigLoaderImpl):
     ) -> None:  # fmt: skip
         """Hydra's own imports the packages that it is to look in."""
         if config_name is not None and (loaded := repo.load_config(config_name)) is not None:
-            _check_packages(OmegaConf.select(loaded.config, "hydra.searchpath") or ())
+            _check_packages(OmegaConf.select(loaded.config, "hydra.searchpath"))
         for override in parsed_overrides:
             if override.key_or_group == "hydra.searchpath":
                 _check_packages(override.value())
@@ -215,8 +215,8 @@ def _check_names(composed: DictConfig, values: Mapping[str, Any]) -> None:
 
 def _check_packages(places: Any) -> None:
     """Hydra imports a package to look into it."""
-    for place in [places] if isinstance(places, str) else places or ():
-        if str(place).startswith("pkg://") and not re.match(r"pkg://hydra(_plugins)?\.", place):
+    for place in map(str, places if isinstance(places, (list, ListConfig)) else [places]):
+        if place.startswith("pkg://") and not re.match(r"pkg://hydra(_plugins)?\.", place):
             raise ConfigError("hydra.searchpath", place, "must be a folder, not a package")
 
 

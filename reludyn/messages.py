@@ -123,14 +123,14 @@ def _explained(error: BaseException, arguments: Sequence[str]) -> str:
     if isinstance(error, MissingConfigException) and error.options is not None:
         return _unknown_option(error)
     if isinstance(error, OSError) and not isinstance(error, HydraException):
-        reason = f"{error.strerror}: {error.filename}" if error.filename else str(error.strerror)
+        reason = str(error.strerror) + (f": {show(error.filename)}" if error.filename else "")
         remedy = "Choose a folder that can be written"
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             remedy = "Make some room, or choose another folder"
         folder = "hydra.sweep.dir" if {"-m", "--multirun"} & {*arguments} else "hydra.run.dir"
         return str(ConfigError(folder, ..., reason, remedy))
     if isinstance(error, OverrideParseException):
-        return f"cannot read {error.override!r}: an override reads KEY=VALUE"
+        return f"cannot read {show(repr(error.override))}: an override reads KEY=VALUE"
     cause: Any = error.__cause__ or error.__context__ or error
     missing = re.search(r"Missing mandatory value: (\S+)", f"{error} {cause}")
     if missing:

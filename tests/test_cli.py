@@ -98,6 +98,7 @@ MISTAKES = {
     "precision=float32 trainer.tolerance=1e-14": ("must be 0 or at least 2.3e-13",),
     "data=gaussian precision=float32 trainer.tolerance=1e-14": ("must be 0 or at least",),
     "name=???": ("name",),
+    "hydra.searchpath=5": ("must be a list of strings",),
     "seed=${nowhere}": ("nowhere",),
     "init.scale=${init.scale}": ("init.scale",),
     "--nonsense": ("unrecognized arguments",),
