@@ -77,3 +77,12 @@ def test_samples_belong_to_their_seed() -> None:
     large, _ = sampled(teacher, 20_000, [0])
     covariance = large[0].T @ large[0] / 20_000
     torch.testing.assert_close(covariance, torch.eye(6).double(), rtol=0, atol=5 / 20_000**0.5)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_rounding_rules_below_the_resolution(dtype: torch.dtype) -> None:
+    """16 eps^2 times the mean square of the labels, over all samples and rows."""
+    Y = torch.tensor([[[1.0], [2.0], [-3.0]], [[0.0], [0.0], [4.0]]], dtype=dtype)
+    X = torch.ones(2, 3, 5, dtype=dtype)
+    expected = 16 * torch.finfo(dtype).eps ** 2 * (1 + 4 + 9 + 16) / 6
+    assert empirical_risk(X, Y).resolution == pytest.approx(expected)

@@ -193,3 +193,21 @@ def test_where_there_is_no_hessian() -> None:
     assert found.values.isnan().all(-1).tolist() == [True, False, True]
     assert found.negative().isnan().tolist() == [True, False, True]
     assert found.near_zero().isnan().tolist() == [True, False, True]
+
+
+@pytest.mark.parametrize(
+    ("W", "V", "exists"),
+    [
+        ([[1, 0], [0, 1]], [[0, 0]], True),
+        ([[0, 0], [0, 0]], [[0, 0]], True),  # the saddle: the risk is smooth there
+        ([[0, 0], [0, 0]], [[0, 1]], False),
+        ([[0, 0], [0, 0]], [[1, 1]], False),
+        ([[0, 0], [0, 1]], [[0, 0]], False),
+        ([[0, 0], [0, 1]], [[1, 1]], False),
+        ([[math.nan, 0], [0, 1]], [[1, 1]], False),
+        ([[1, 0], [0, 1]], [[1, math.inf]], False),
+    ],
+)
+def test_where_the_risk_is_twice_differentiable(W: object, V: object, exists: bool) -> None:
+    student = student_of(np.array(W, float), np.array(V, float))
+    assert bool(Hessian(student, torch.ones(1, 2).double()).exists) is exists
