@@ -282,7 +282,6 @@ def test_there_is_no_plane_around_weights_that_diverged(
     assert {row["start"] for row in run.table("stationary_points.csv")} == {"initial"}
 
 
-@pytest.mark.quick(1)
 @pytest.mark.parametrize("plane", ["eigenvectors", "random"])
 @pytest.mark.parametrize("data", [[], ["data=gaussian", "data.samples=40"]])
 def test_planes_around_the_final_weights(
