@@ -15,7 +15,7 @@ from reludyn.notation import Gradient
 from reludyn.risk import PopulationRisk
 from reludyn.student import InvariantSubspace, ReLUStudent
 from reludyn.teacher import axis_teacher
-from reludyn.theory.landscape import Plane, loss_on_line, loss_on_plane
+from reludyn.theory.landscape import Plane, loss_on_line, loss_on_plane, target_plane
 from reludyn.theory.spectrum import spectrum
 from reludyn.theory.stationary import find_stationary, identify, symmetries
 
@@ -233,6 +233,22 @@ def test_slices_are_losses_along_the_way() -> None:
 
 
 # --- The experiment ---------------------------------------------------------------------------
+
+
+def test_the_plane_of_the_targets_is_that_of_figure_1c() -> None:
+    """Both neurons along a, with signs (1, -1): for s = <a, z> and x, y of one sign only one half
+    of s is met, by x - y; of signs (+, -) each half is met by one neuron."""
+    A = torch.tensor([[0.6, -1.7, 0.4]], dtype=torch.float64)
+    x, y = torch.linspace(-2, 2, 9).double(), torch.linspace(-3, 1, 9).double()
+    found = loss_on_plane(PopulationRisk(A), target_plane(A), x, y).numpy()
+    square = float((A**2).sum())
+    for i, j in np.ndindex(9, 9):
+        a, b = float(x[i]), float(y[j])
+        # E of the square on the half s > 0 and on s < 0, where relu(x s) = |x| relu(+-s)
+        positive, negative = max(a, 0) - max(b, 0) - 1, max(-a, 0) - max(-b, 0) + 1
+        assert found[i, j] == pytest.approx(square / 4 * (positive**2 + negative**2), abs=1e-13)
+    (best,) = np.argwhere(found < 1e-13)
+    assert (float(x[best[0]]), float(y[best[1]])) == (1, -1)
 
 
 @pytest.mark.slow

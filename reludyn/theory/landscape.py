@@ -49,7 +49,7 @@ def target_plane(A: Tensor) -> Plane:
     paper, with the valley x - y = 1 of loss |a|^2/4 where x y > 0, and the minimum (1, -1)."""
     a = A[0]
     unit = math.sqrt(float(norm(a)))
-    W, V = torch.zeros(2, len(a)).to(a), torch.tensor([[unit, -unit]]).to(a)
+    W, V = torch.zeros(2, len(a)).to(a), a.new_tensor([[unit, -unit]])
     rows = torch.eye(2).to(a).unsqueeze(-1) * (a / unit)  # of each neuron alone, (2, 2, d)
     still = torch.zeros_like(V)
     return Plane(Gradient(W, V), Gradient(rows[0], still), Gradient(rows[1], still))
