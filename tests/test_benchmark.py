@@ -62,7 +62,7 @@ def read(path: Path) -> list[dict[str, str]]:
 # --- Everyone trains the same thing -----------------------------------------------------------
 
 
-@pytest.mark.quick(5)
+@pytest.mark.quick(3)
 @pytest.mark.parametrize(("case", "name"), EVERYONE, ids=lambda x: getattr(x, "name", x))
 def test_the_weights_agree(case: Case, name: str) -> None:
     """After 20 steps in which they have moved by half their size, and again from the start."""

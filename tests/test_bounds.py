@@ -235,6 +235,7 @@ def test_all_hold_on_samples() -> None:
     assert checked == set(STATEMENTS) - {"lemma_6", "lemma_7"}
 
 
+@pytest.mark.slow
 def test_steps_that_are_too_large_violate_lemmas_and_are_reported(reludyn: Command) -> None:
     """mu = 1.9: nothing of it is hidden."""
     run = reludyn_in(

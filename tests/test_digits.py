@@ -72,7 +72,7 @@ def test_the_gaussian_of_the_same_covariance() -> None:
     np.testing.assert_allclose(root, root.T)
 
 
-@pytest.mark.quick(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("target", ["identity", "blur", "deblur"])
 @pytest.mark.parametrize("whiten", ["true", "false"])
 def test_a_run(reludyn: Command, target: str, whiten: str) -> None:

@@ -93,7 +93,7 @@ overrides = st.lists(
 
 
 @given(words=overrides)
-@cases(100)
+@cases(50)
 def test_overrides_give_settings_or_one_line(words: list[str]) -> None:
     with soon():
         try:
@@ -174,7 +174,7 @@ def runs(draw: st.DrawFn) -> list[str]:
 
 
 @given(words=runs())
-@cases(6)
+@cases(3)
 def test_a_run_ends_with_its_files_or_in_one_line(words: list[str]) -> None:
     with tempfile.TemporaryDirectory() as folder, soon():
         finished = run_command(Path(folder), *words, *QUICK[:2])
@@ -221,7 +221,7 @@ def as_yaml(tree: object) -> str:
     header=st.sampled_from(["# @package _global_\n"] * 4 + ["", "# @package x\n", "# @package"]),
     group=st.sampled_from(["experiment"] * 4 + ["init", "data", "hydra/launcher"]),
 )  # fmt: skip
-@cases(15)
+@cases(8)
 def test_a_config_file_ends_in_one_line(text: str, header: str, group: str) -> None:
     """Without training."""
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch, soon():

@@ -65,6 +65,7 @@ def deviations(file: Golden, found: Run) -> tuple[float, float, float]:
 ROUNDED = {"float64": 6e-13, "float32": 3e-4}
 
 
+@pytest.mark.quick(4)
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("engine", ["eager", pytest.param("compiled", marks=pytest.mark.slow)])
 def test_trajectories_and_events_are_those_of_the_files(

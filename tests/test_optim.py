@@ -180,7 +180,7 @@ def test_adam_runs_in_the_coordinates_of_the_inputs(reludyn: Command) -> None:
 # --- Gradient flow ----------------------------------------------------------------------------
 
 
-@pytest.mark.quick(2)
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("output_lr", [None, 0.04])
 @pytest.mark.parametrize(("k", "r", "d", "scale"), [(2, 1, 5, 1e-3), (4, 2, 6, 1.0)])
 def test_the_flow_equals_an_independent_integrator(

@@ -93,6 +93,7 @@ def test_a_ray_arrives_where_the_flow_ends(pair: Run) -> None:
     np.testing.assert_allclose(V * P, 1)
 
 
+@pytest.mark.quick(1)
 def test_a_ray_of_several_neurons_is_their_sum(many: Run) -> None:
     """V P = sum |v_i| <w_i, a> over the neurons of a sign: 1 at a minimum."""
     reached = int(np.flatnonzero(many.replicas["outcome"][:4] == "global_minimum")[0])

@@ -91,6 +91,7 @@ def test_a_command_that_is_repeated_goes_on_by_itself(
     assert "needs a folder of its own" in complaint(reludyn(*SHORT, "resume=auto"))
 
 
+@pytest.mark.slow
 def test_a_command_that_is_repeated_begins_anew_where_nothing_was_saved(
     reludyn: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

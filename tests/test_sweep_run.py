@@ -72,6 +72,7 @@ def test_jobs_that_are_complete_are_not_run_again(
     assert after["sweep.csv"] == before["sweep.csv"]
 
 
+@pytest.mark.slow
 def test_a_complete_sweep_runs_nothing_and_says_what_came_out(
     reludyn: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -100,7 +101,7 @@ def test_only_the_others_are_launched_each_in_its_own_folder(
     assert complete(tmp_path / "s") == names
 
 
-@pytest.mark.quick(1)
+@pytest.mark.slow
 def test_what_an_interrupted_job_left_is_replaced(
     reludyn: Command, launcher: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -265,7 +266,7 @@ def test_one_sweep_at_a_time_works_in_a_folder(reludyn: Command, tmp_path: Path)
     assert reludyn(*SWEEP).code == 0
 
 
-@pytest.mark.quick(1)
+@pytest.mark.slow
 def test_all_jobs_lie_below_one_folder(reludyn: Command, launcher: str, tmp_path: Path) -> None:
     """Also where the default folder depends on what is swept; so the sweep can go on."""
     swept = ("-m", *QUICK, launcher, "experiment=fig3,default")

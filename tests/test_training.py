@@ -93,7 +93,7 @@ def test_empirical_trajectory_equals_an_independent_descent() -> None:
     np.testing.assert_allclose([s.student.V[0].numpy() for s in states], Vs, rtol=1e-9, atol=1e-11)
 
 
-@pytest.mark.quick(1)
+@pytest.mark.slow
 @pytest.mark.parametrize(("k", "r"), [(2, 1), (4, 1), (6, 3)])
 def test_events_are_exact_at_any_spacing_of_the_looks(k: int, r: int) -> None:
     """T_align, T_growth, T_converged from all iterates of the oracle."""
