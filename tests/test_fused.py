@@ -58,7 +58,6 @@ def same_number(one: str, other: str) -> bool:
         return one == other
 
 
-@pytest.mark.slow
 def test_the_same_files(both: tuple[Path, Path]) -> None:
     one, other = both
     assert files(one) == files(other)
@@ -79,7 +78,6 @@ def test_the_same_texts(both: tuple[Path, Path], name: str) -> None:
     assert all(a.read_bytes() == b.read_bytes() for a, b in each(both, name))
 
 
-@pytest.mark.slow
 def test_hydra_s_own_part_differs_by_launcher_and_folder(both: tuple[Path, Path]) -> None:
     for a, b in each(both, ".hydra/hydra.yaml"):
         own = re.compile(r".*(launcher|Launcher|max_replicas).*\n")
@@ -87,7 +85,6 @@ def test_hydra_s_own_part_differs_by_launcher_and_folder(both: tuple[Path, Path]
         assert texts[0] == texts[1].replace("fused", "basic")
 
 
-@pytest.mark.slow
 def test_the_same_logs(both: tuple[Path, Path]) -> None:
     for a, b in each(both, "reludyn.log"):
         lines = [re.sub(r"^\[[^]]*\]", "", p.read_text(), flags=re.M) for p in (a, b)]
@@ -95,7 +92,6 @@ def test_the_same_logs(both: tuple[Path, Path]) -> None:
         assert "stopped after" in lines[0]
 
 
-@pytest.mark.slow
 def test_the_same_results(both: tuple[Path, Path]) -> None:
     for a, b in each(both, "replicas.csv"):
         tables = [list(csv.reader(path.open(newline=""))) for path in (a, b)]
@@ -111,7 +107,6 @@ def test_the_same_results(both: tuple[Path, Path]) -> None:
         assert 0 < other["wall_seconds"] < 60
 
 
-@pytest.mark.slow
 def test_the_same_trajectories(both: tuple[Path, Path]) -> None:
     for a, b in each(both, "trajectory.npz"):
         one, other = (np.load(path, allow_pickle=False) for path in (a, b))
@@ -125,7 +120,6 @@ def test_the_same_trajectories(both: tuple[Path, Path]) -> None:
                 assert (x == y).all()
 
 
-@pytest.mark.slow
 def test_the_same_checkpoints(both: tuple[Path, Path]) -> None:
     for a, b in each(both, "checkpoints/last.pt"):
         one, other = (torch.load(path, weights_only=True) for path in (a, b))
@@ -142,7 +136,6 @@ def test_the_same_checkpoints(both: tuple[Path, Path]) -> None:
                 assert other[name] == x
 
 
-@pytest.mark.slow
 def test_the_same_events(both: tuple[Path, Path]) -> None:
     """Scalars, layout, texts; a job has no row of its own in HPARAMS."""
 
@@ -159,7 +152,6 @@ def test_the_same_events(both: tuple[Path, Path]) -> None:
         assert not [x.tag for _, x in one if x.metadata.plugin_data.plugin_name == "hparams"]
 
 
-@pytest.mark.slow
 def test_the_same_table(both: tuple[Path, Path]) -> None:
     for name in ("sweep.csv", "sweep_summary.csv"):
         tables = [list(csv.reader((path / name).open(newline=""))) for path in both]
