@@ -147,7 +147,7 @@ def _explained(error: BaseException, arguments: Sequence[str]) -> str:
         given = cause.value if given is ... and cause.value is not None else given
         expected = _expected(owner, cause.key)
         return _from(source, ConfigError(str(key), given, f"must be {expected}"))
-    lines = [line.strip() for e in {error, cause} for line in str(e).splitlines()]
+    lines = [line.strip() for e in (error, cause) for line in str(e).splitlines()]
     reason = ": ".join(dict.fromkeys(x for x in lines if x and not x.startswith("full_key")))
     return str(ConfigError(str(key), given, reason)) if given is not ... else reason
 
