@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Callable
 from functools import partial
 from itertools import pairwise
-from pathlib import Path
 
 import pytest
 import torch
@@ -25,7 +23,7 @@ from reludyn.optim import StepSizes
 from reludyn.optim.gradient_descent import GradientDescent
 from reludyn.phases import PhaseRule
 from reludyn.risk import EmpiricalRisk, PopulationRisk, empirical, tiles
-from reludyn.risk.unrolled import evaluate, products
+from reludyn.risk.unrolled import evaluate
 from reludyn.student import InvariantSubspace, ReLUStudent
 from reludyn.teacher import LinearTeacher, axis_teacher, random_teacher
 from reludyn.training import compiled as module
@@ -402,13 +400,3 @@ def test_auto_compiles_where_it_pays(
 def test_what_has_no_program_is_refused(composed: Composer, override: str, reason: str) -> None:
     with pytest.raises(ConfigError, match=reason):
         parse(composed(override, "trainer.engine=compiled"))
-
-
-def test_the_page_counts_the_products_of_a_step() -> None:
-    """docs/scale.md: its flops are two a product, a multiplication and an addition."""
-    page = (Path(__file__).parents[1] / "docs" / "scale.md").read_text()
-    table = re.findall(r"^\| (\d+), (\d+), (\d+) \| ([\d,]+) \|", page, re.MULTILINE)
-    assert len(table) == 5
-    for *sizes, flops in table:
-        k, r, m = map(int, sizes)
-        assert 2 * products(k, m, r) == int(flops.replace(",", ""))

@@ -14,6 +14,7 @@ from documents import ELSEWHERE, LAUNCHED, PAGES, ROOT, TORCHRUN, blocks_of, com
 
 from reludyn import redraw
 from reludyn.api import configure
+from reludyn.risk.unrolled import products
 
 SMALL = {"replicas": "8", "trainer.steps": "20", "figures": "false"}
 GALLERY = "docs/gallery.md"  # tests/test_gallery.py
@@ -120,3 +121,13 @@ def test_launchers_start_what_composes() -> None:
 
 def test_the_pages_have_commands() -> None:
     assert len(commands(*PAGES)) > 30
+
+
+def test_the_page_counts_the_products_of_a_step() -> None:
+    """docs/scale.md: its flops are two a product, a multiplication and an addition."""
+    page = (ROOT / "docs" / "scale.md").read_text()
+    table = re.findall(r"^\| (\d+), (\d+), (\d+) \| ([\d,]+) \|", page, re.MULTILINE)
+    assert len(table) == 5
+    for *sizes, flops in table:
+        k, r, m = map(int, sizes)
+        assert 2 * products(k, m, r) == int(flops.replace(",", ""))

@@ -13,6 +13,7 @@ from conftest import QUICK, run_command
 from fuzzing import MARKS, cases, ended, one_line, soon
 from hypothesis import given
 from hypothesis import strategies as st
+from test_data_files_refused import npy
 
 from reludyn.arrays import read_matrix
 from reludyn.data.files import read_samples
@@ -37,12 +38,6 @@ def arrays(draw: st.DrawFn) -> np.ndarray:
         special = st.floats() | st.sampled_from([1e308, 5e-324, math.nan, math.inf])
         array.flat[draw(st.integers(0, array.size - 1))] = draw(special)
     return np.asfortranarray(array) if draw(st.booleans()) else array
-
-
-def npy(array: np.ndarray) -> bytes:
-    file = io.BytesIO()
-    np.lib.format.write_array(file, array, allow_pickle=True)
-    return file.getvalue()
 
 
 @st.composite
