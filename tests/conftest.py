@@ -113,6 +113,9 @@ class Finished:
         return any(path.name in names for path in self.where.rglob("*"))
 
 
+Command = Callable[..., Finished]  # takes the arguments
+
+
 @contextlib.contextmanager
 def _as_a_new_process(where: Path, arguments: tuple[str, ...]) -> Iterator[None]:
     """No state of Hydra's or of logging from earlier commands, and none left for later ones."""
@@ -145,7 +148,7 @@ def run_command(where: Path, *arguments: str) -> Finished:
 
 
 @pytest.fixture
-def reludyn(tmp_path: Path) -> Callable[..., Finished]:
+def reludyn(tmp_path: Path) -> Command:
     """The command, in a folder of the test's own."""
     return lambda *arguments: run_command(tmp_path, *arguments)
 
@@ -182,7 +185,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
-def reludyn_in(reludyn: Callable[..., Finished], folder: str, *overrides: str) -> Finished:
+def reludyn_in(reludyn: Command, folder: str, *overrides: str) -> Finished:
     """A quick run in a folder of that name."""
     finished = reludyn(*QUICK, f"hydra.run.dir={folder}", *overrides)
     return Finished(finished.code, finished.out, finished.err, finished.where / folder)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +10,12 @@ import numpy as np
 import pytest
 import torch
 from boards import events
-from conftest import Finished
+from conftest import Command, Finished
 from test_interruption import interrupt
 
 from reludyn import cost
 from reludyn.training.engine import Engine
 
-Command = Callable[..., Finished]
 FEW = ("figures=false", "trainer.looks=12", "trainer.tolerance=0", "init.scale=0.1")
 KINDS = {
     "gd": "trainer.steps=90 trainer.engine=eager theory.bounds=true theory.spectrum=true",

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import os
 import pickle
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import COMMAND, QUICK, Finished, process, refused
+from conftest import COMMAND, QUICK, Command, Finished, process, refused
 from omegaconf import OmegaConf
 
 import reludyn as package
 from reludyn.allowed import LOGGING, TARGETS
 
-Command = Callable[..., Finished]
 GLOBAL = "# @package _global_\n"
 MORE = ("trainer.steps=7", "resume_allow=[trainer.steps]")
 HARM = "harm"  # what an attempt would make in the working directory

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from conftest import QUICK, Finished, reludyn_in
+from conftest import QUICK, Command, reludyn_in
 
 import reludyn as package
-
-Command = Callable[..., Finished]
 
 
 def test_a_run_in_memory_is_that_of_the_command(reludyn: Command) -> None:

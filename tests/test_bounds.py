@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 import numpy as np
 import pytest
 import reference
 import reference_theory as oracle
 import torch
-from conftest import QUICK, Finished, drawn, empirical_risk, reludyn_in, sampled
+from conftest import QUICK, Command, drawn, empirical_risk, reludyn_in, sampled
 from scipy.optimize import minimize
 
 from reludyn.notation import Gradient
@@ -26,7 +25,6 @@ from reludyn.teacher import LinearTeacher, axis_teacher, random_teacher
 from reludyn.theory.bounds import STATEMENTS, Point, Sides, lemma_8_margin, lemma_13_margin
 from reludyn.training.engine import Engine, State
 
-Command = Callable[..., Finished]
 LR = 0.1
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pickle
 import time
-from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import Finished, run_command
+from conftest import Command, run_command
 from resuming import FEW, KINDS, SHORT, short_stretches  # noqa: F401
 
 from reludyn.errors import ConfigError
@@ -25,8 +24,6 @@ from reludyn.training.checkpoint import (
     load_checkpoint,
     loaded,
 )
-
-Command = Callable[..., Finished]
 
 
 @pytest.fixture(scope="module")

@@ -3,19 +3,16 @@
 import contextlib
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
-from conftest import COMMAND, QUICK, Finished, process, refused
+from conftest import COMMAND, QUICK, Command, Finished, process, refused
 from omegaconf import OmegaConf
 
 from reludyn.training.engine import Engine
 
 GLOBAL = "# @package _global_\n"
-
-Command = Callable[..., Finished]
 
 
 # --- Mistakes ---------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from itertools import pairwise
 import pytest
 import torch
 from conftest import Composer, drawn, empirical_risk, sampled
-from test_training import follow
+from descents import follow
 
 from reludyn.activation import RELU, LeakyReLU
 from reludyn.assembly import pick_device

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from contextlib import closing
 from dataclasses import asdict, replace
 from functools import cache
@@ -13,7 +12,7 @@ import numpy as np
 import pytest
 import yaml
 from boards import Board, Tab, curves, events, looks
-from conftest import Finished, run_command
+from conftest import Command, Finished, run_command
 from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 from tensorboard.plugins.custom_scalar.layout_pb2 import Layout
 from test_interruption import interrupt
@@ -28,7 +27,6 @@ from reludyn.recording.tensorboard import MOST, TensorBoard, shown_looks
 from reludyn.training.engine import Engine
 from reludyn.training.schedule import look_steps
 
-Command = Callable[..., Finished]
 ITSELF = "."  # the run, without a folder for HPARAMS below it
 SHORT = ("trainer.steps=5", "figures=false", "init.signs=random")
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow
 import pytest
-from conftest import Finished, refused
+from conftest import Command, refused
 from pyarrow import parquet
 from safetensors.numpy import save_file
 
@@ -17,7 +16,6 @@ from reludyn.arrays import read_matrix
 from reludyn.data.files import read_samples
 from reludyn.errors import ConfigError
 
-Command = Callable[..., Finished]
 RNG = np.random.default_rng(0)
 X, A = RNG.standard_normal((12, 4)), RNG.standard_normal((2, 4))
 Y = X @ A.T + 0.1

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 
 import numpy as np
 import pytest
-from conftest import Finished, refused, reludyn_in
+from conftest import Command, refused, reludyn_in
 from sklearn.datasets import load_digits
 
 from reludyn.data.digits import blur_matrix, read_digits, sample_covariance, whitened
 from reludyn.settings import DigitsData
 
-Command = Callable[..., Finished]
 RUN = ["data=digits", "model.width=4", "init.signs=random", "trainer.steps=3"]
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import Finished, drawn, refused, sampled
+from conftest import Command, Finished, drawn, refused, sampled
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -32,7 +32,6 @@ from reludyn.risk import EmpiricalRisk
 from reludyn.risk.sharded import ShardedRisk
 from reludyn.teacher import axis_teacher, random_teacher
 
-Command = Callable[..., Finished]
 TORCHRUN = str(Path(sys.executable).with_name("torchrun"))
 CPU64 = torch.device("cpu"), torch.float64
 

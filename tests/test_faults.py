@@ -11,19 +11,18 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import COMMAND, Finished, complaint, reludyn_in
+from conftest import COMMAND, Command, Finished, complaint, reludyn_in
 from resuming import FEW, SHORT, crashed, same, short_stretches, whole_run  # noqa: F401
 from test_interruption import endless, interrupt  # noqa: F401  # a fixture
 
 from reludyn import load_run, redraw
 from reludyn.training.checkpoint import load_checkpoint
 
-Command = Callable[..., Finished]
 KILLS = int(os.environ.get("RELUDYN_KILLS", "6"))  # 200 are a campaign
 KILLED = (
     "figures=false", "trainer.engine=eager", "trainer.steps=600", "trainer.tolerance=0",

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import math
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import QUICK, Finished, reludyn_in, run_command
+from conftest import QUICK, Command, Finished, reludyn_in, run_command
 from matplotlib.figure import Figure
 
 import reludyn as package
@@ -23,8 +22,6 @@ from reludyn.redraw import main, redraw
 from reludyn.runs import Table
 from reludyn.settings import Config
 from reludyn.statistics import wilson
-
-Command = Callable[..., Finished]
 
 
 def test_a_picture_has_a_name_in_the_settings() -> None:

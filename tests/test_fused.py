@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 from boards import events
-from conftest import QUICK, Finished, run_command
+from conftest import QUICK, Command, run_command
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hypothesis import given
 from hypothesis import strategies as st
@@ -26,7 +26,6 @@ from reludyn.sweep import fused
 from reludyn.sweep.jobs import _scalar
 from reludyn.training.engine import Engine
 
-Command = Callable[..., Finished]
 FUSED = "hydra/launcher=fused"
 SWEPT = (
     "seed=0,3", "init.scale=1e-2,0.1", "optimizer.lr=0.1,0.3", "model.width=2,3",

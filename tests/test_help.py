@@ -3,18 +3,15 @@
 import re
 import resource
 import sys
-from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 
 import pytest
-from conftest import COMMAND, QUICK, Finished, process, run_command
+from conftest import COMMAND, QUICK, Command, process, run_command
 from omegaconf import OmegaConf
 
 from reludyn.config import OPTIONS, conf_directory
 from reludyn.settings import Config
-
-Command = Callable[..., Finished]
 
 
 def help_words(text: str) -> dict[str, set[str]]:

@@ -6,13 +6,13 @@ import shlex
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from conftest import COMMAND, QUICK, Finished, contents, reludyn_in
+from conftest import COMMAND, QUICK, Command, contents, reludyn_in
 from numpy.typing import NDArray
 
 from reludyn import redraw
@@ -23,7 +23,6 @@ from reludyn.recording.trajectory import Trajectory
 from reludyn.training import checkpoint
 from reludyn.training.engine import Engine
 
-Command = Callable[..., Finished]
 Arrays = dict[str, NDArray[Any]]
 
 

@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from clusters import alone, lacking, slurm
-from conftest import COMMAND, QUICK, Composer, Finished, refused, run_command
+from conftest import COMMAND, QUICK, Command, Composer, refused, run_command
 from documents import LAUNCHED
 from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -40,7 +40,6 @@ RUN = [  # clusters are longer to start
 ]
 pytestmark = pytest.mark.filterwarnings(r"ignore:\s*'hydra/launcher")
 SMALL = ("trainer.steps=20", "figures=false", "logger=none", "hydra.sweep.dir=sweep")
-Command = Callable[..., Finished]
 
 
 def sizes(launcher: str) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from itertools import pairwise
 from types import SimpleNamespace
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from boards import events
-from conftest import Finished, reludyn_in
+from conftest import Command, reludyn_in
 
 import reludyn as package
 from reludyn import live
@@ -19,7 +18,6 @@ from reludyn.figures import in_progress
 from reludyn.live import LivePicture
 
 CLOCKS = ("T_align", "T_growth", "T_converged")
-Command = Callable[..., Finished]
 
 
 @pytest.mark.slow

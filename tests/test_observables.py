@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +9,7 @@ import pytest
 import reference
 import reference_optimizers as oracle
 import torch
-from conftest import Finished, drawn, reludyn_in
+from conftest import Command, drawn, reludyn_in
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from reludyn.activation import LeakyReLU
@@ -22,7 +21,6 @@ from reludyn.risk import AnisotropicRisk, EmpiricalRisk, PopulationRisk
 from reludyn.student import ReLUStudent
 from reludyn.teacher import axis_teacher
 
-Command = Callable[..., Finished]
 FULL_RUN = ["trainer.observables=full", "data.dim=6", "init.scale=0.5", "trainer.keep_weights=9"]
 # the public contract, written out here so that a change of it is seen
 NAMES = {

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from functools import partial
 
 import numpy as np
@@ -11,7 +10,7 @@ import pytest
 import reference
 import reference_optimizers as oracle
 import torch
-from conftest import Finished, drawn, empirical_risk, refused, reludyn_in, sampled
+from conftest import Command, drawn, empirical_risk, refused, reludyn_in, sampled
 
 from reludyn import order_parameters
 from reludyn.errors import ConfigError
@@ -25,7 +24,6 @@ from reludyn.student import InvariantSubspace, ReLUStudent
 from reludyn.teacher import axis_teacher, random_teacher
 from reludyn.training.engine import Engine, State
 
-Command = Callable[..., Finished]
 SGD = torch.optim.SGD
 RULES = {
     "gd": (SGD, partial(oracle.momentum, beta=0.0)),

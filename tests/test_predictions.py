@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 import numpy as np
 import pytest
 import reference
 import torch
-from conftest import Finished, drawn, reludyn_in
+from conftest import Command, Finished, drawn, reludyn_in
 
 from reludyn.activation import RELU, LeakyReLU
 from reludyn.optim import StepSizes
@@ -24,7 +23,6 @@ from reludyn.theory.predictions import effective_sign, forecast, predict
 from reludyn.theory.reduced import Rays, Theory
 from reludyn.training.engine import Engine, State
 
-Command = Callable[..., Finished]
 STEPS = 800
 
 

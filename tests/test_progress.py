@@ -9,13 +9,13 @@ import pty
 import re
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from conftest import COMMAND, QUICK, Finished
+from conftest import COMMAND, QUICK, Command, Finished
 from rich.console import Console
 
 from reludyn import experiment
@@ -26,7 +26,6 @@ from reludyn.recording.progress import ProgressReport
 from reludyn.recording.theory import Beside
 from reludyn.training.engine import Engine
 
-Command = Callable[..., Finished]
 CODES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 

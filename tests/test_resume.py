@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import reference
 import torch
-from conftest import Finished, complaint, contents
+from conftest import Command, Finished, complaint, contents
 from resuming import (  # noqa: F401
     FEW,
     KINDS,
@@ -27,8 +26,6 @@ from reludyn import load_run, train
 from reludyn.training.compiled import CompiledEngine
 from reludyn.training.engine import Engine
 from reludyn.training.schedule import look_steps, stretch_ends
-
-Command = Callable[..., Finished]
 
 
 @pytest.mark.quick(2)

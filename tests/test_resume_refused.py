@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import Finished, complaint, contents
+from conftest import Command, complaint, contents
 from resuming import FEW, KINDS, crashed, short_stretches, told, whole_run  # noqa: F401
-
-Command = Callable[..., Finished]
 
 
 @pytest.mark.quick(1)

@@ -5,19 +5,16 @@ from __future__ import annotations
 import builtins
 import csv
 import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from conftest import QUICK, Finished, reludyn_in
+from conftest import QUICK, Command, Finished, reludyn_in
 from sweeps import FOUND, STUCK, Jobs, finished
 
 import reludyn as package
 from reludyn.runs import Table, load_run, load_sweep
-
-Command = Callable[..., Finished]
 
 
 @pytest.fixture(scope="module")

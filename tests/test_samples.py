@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from conftest import Finished, drawn, reludyn_in
+from conftest import Command, drawn, reludyn_in
 
 from reludyn.activation import RELU, LeakyReLU
 from reludyn.data.held import Layout, Resident
@@ -19,7 +18,6 @@ from reludyn.data.samples import BLOCK, Source, Streamed
 from reludyn.risk import EmpiricalRisk, FreshSamples, MiniBatches, empirical
 from reludyn.teacher import axis_teacher, random_teacher
 
-Command = Callable[..., Finished]
 CPU64 = torch.device("cpu"), torch.float64
 
 

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Callable
 from functools import cache
 
 import numpy as np
 import pytest
 import reference
-from conftest import Finished, refused, run_command
+from conftest import Command, refused, run_command
 from rich.console import Console
 
 from reludyn.api import configure
 from reludyn.experiment import experiment, train_together
 from reludyn.stability import COLUMNS, largest_stable
 
-Command = Callable[..., Finished]
 QUIET = Console(quiet=True)
 SMALL = (
     "experiment=stability", "replicas=12", "data.dim=4", "trainer.steps=400", "init.scale_to=3",

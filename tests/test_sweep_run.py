@@ -6,19 +6,17 @@ import csv
 import json
 import logging
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from conftest import QUICK, Finished, contents, refused
+from conftest import QUICK, Command, contents, refused
 from test_interruption import interrupt
 
 from reludyn.files import lock
 from reludyn.training.engine import Engine
 
-Command = Callable[..., Finished]
 SWEEP = ("-m", *QUICK, "hydra.sweep.dir=s", "seed=range(4)")
 LAUNCHERS = ("basic", "fused")
 GRID = "init.scale=1e-2,1e-3"

@@ -8,13 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from boards import curves, events, looks
-from conftest import QUICK, Finished
+from conftest import QUICK, Command, Finished
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from reludyn.recording.hparams import RESULTS
 from reludyn.training.engine import Engine
 
-Command = Callable[..., Finished]
 WIDTH = "trainer.steps=5", "figures=false", "init.signs=random"
 
 

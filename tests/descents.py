@@ -1,0 +1,29 @@
+"""Descents of a student by the engine, without a config."""
+
+from __future__ import annotations
+
+import torch
+
+from reludyn.optim import StepSizes
+from reludyn.optim.gradient_descent import GradientDescent
+from reludyn.phases import PhaseRule
+from reludyn.risk import EmpiricalRisk, PopulationRisk
+from reludyn.student import ReLUStudent
+from reludyn.teacher import LinearTeacher
+from reludyn.training.engine import Engine, State
+from reludyn.training.trainer import train
+
+
+def make_engine(
+    teacher: LinearTeacher, risk: PopulationRisk | EmpiricalRisk | None = None, lr: float = 0.1,
+    tolerance: float = 0.0, train_output: bool = True, A: torch.Tensor | None = None,
+) -> Engine:  # fmt: skip
+    A = teacher.A if A is None else A
+    descent = GradientDescent(StepSizes(lr, train_output=train_output))
+    return Engine(risk or PopulationRisk(A), descent, PhaseRule(teacher, A), tolerance)
+
+
+def follow(engine: Engine, student: ReLUStudent, looks: list[int]) -> tuple[list[State], str]:
+    states: list[State] = []
+    _, reason = train(engine, engine.start(student), looks, 256, states.append)
+    return states, reason
