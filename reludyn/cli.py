@@ -33,7 +33,7 @@ from reludyn.help import help_text
 from reludyn.launch import launched
 from reludyn.launchers import prepare, refuse_alone
 from reludyn.messages import FOR_THE_USER, check_overrides, explain, is_for_the_user
-from reludyn.signals import exit_code, heeded
+from reludyn.signals import exit_code, heed
 
 log = logging.getLogger(__name__)
 _holding = ExitStack()  # the folder of the run, while the command goes on
@@ -52,6 +52,8 @@ def task(composed: DictConfig) -> str:
         from reludyn.resume import Origin
         from reludyn.training.distributed import ranks
 
+        if alone and launched().size == 1:  # ranks have handlers of their own
+            heed()
         ranks().tell(OmegaConf.to_container(composed, resolve=True))
         if not alone and (folder / LAST).exists():  # the sweep has left it, to go on from there
             config = replace(config, resume="auto")
@@ -76,11 +78,10 @@ def task(composed: DictConfig) -> str:
 
 
 def main() -> None:
-    """Entry point of `reludyn` and `python -m reludyn`, also under torchrun."""
+    """The command, also under torchrun."""
     place = launched()
     if place.size == 1:
-        with heeded():
-            _command()
+        _command()
         return
     from reludyn.torchrun import lead_or_follow  # imports torch
 
@@ -107,9 +108,6 @@ def _command() -> None:
         try:
             check_overrides(sys.argv[1:])
             app(task)()
-        except KeyboardInterrupt:
-            print("reludyn: interrupted", file=sys.stderr)
-            sys.exit(exit_code())
         except Exception as error:
             if not is_for_the_user(error):
                 raise

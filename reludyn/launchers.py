@@ -29,6 +29,11 @@ def refuse_alone(config: DictConfig) -> None:
             raise ConfigError(key, name, "launches the jobs of a sweep", "Add -m")
 
 
+def works_here(config: DictConfig) -> bool:
+    """Whether this process runs the jobs itself."""
+    return config.hydra.runtime.choices["hydra/launcher"] in ("basic", "fused", "joblib")
+
+
 def prepare(config: DictConfig) -> None:
     """Before a sweep: the threads of its jobs; raises ConfigError where a plugin is missing."""
     launcher, name = config.hydra.launcher, config.hydra.runtime.choices["hydra/launcher"]

@@ -7,10 +7,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import yaml
-
 from reludyn.errors import ConfigError
 from reludyn.figures import ALL, CHOICES, OF_A_REPLICA, OF_A_SWEEP, draw, draw_sweep
+from reludyn.runs import config_of
 
 
 def redraw(folder: Path, picture: str | None = None, replica: int = 0) -> list[Path]:
@@ -27,8 +26,7 @@ def redraw(folder: Path, picture: str | None = None, replica: int = 0) -> list[P
     if picture in OF_A_SWEEP and not of_a_sweep:
         raise ConfigError("--picture", picture, "is of a sweep", "Name the folder of one")
     first = jobs[0].parent if of_a_sweep else folder
-    config = yaml.safe_load((first / ".hydra" / "config.yaml").read_text())
-    chosen = picture or config.get("picture", "phases")
+    chosen = picture or config_of(first).get("picture", "phases")
     return draw_sweep(folder, chosen) if of_a_sweep else draw(folder, chosen, replica)
 
 

@@ -216,7 +216,7 @@ class Sweep:
     def jobs(self) -> list[Job]:
         """The runs that came to their end, in the order of their folders."""
         folders = sorted(done.parent for done in self.folder.rglob(DONE))
-        return [Job(folder, _config(folder)) for folder in folders]
+        return [Job(folder, config_of(folder)) for folder in folders]
 
     def __repr__(self) -> str:
         return f"Sweep over {', '.join(self.keys) or 'seed'}: {self.folder}"
@@ -239,7 +239,7 @@ def load_run(folder: str | Path, unfinished: bool = False) -> Run:
     written = folder / "summary.json"
     summary = json.loads(written.read_text()) if written.exists() or not unfinished else {}
     replicas = Table.read(folder / "replicas.csv")
-    return Run(_arrays(folder / "trajectory.npz"), replicas, summary, _config(folder), folder)
+    return Run(_arrays(folder / "trajectory.npz"), replicas, summary, config_of(folder), folder)
 
 
 def load_sweep(folder: str | Path) -> Sweep:
@@ -268,9 +268,16 @@ def _arrays(path: Path) -> dict[str, Array]:
         raise ValueError(f"{path} is damaged: {error}") from error
 
 
-def _config(folder: Path) -> dict[str, Any]:
-    config = yaml.safe_load((folder / ".hydra" / "config.yaml").read_text())
-    assert isinstance(config, dict)
+def config_of(folder: Path) -> dict[str, Any]:
+    """The config of the run in a folder. Raises ValueError where the file is damaged: Hydra's
+    writing of it may have been interrupted."""
+    path = folder / ".hydra" / "config.yaml"
+    try:
+        config = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError:
+        config = None
+    if not isinstance(config, dict) or "figures" not in config:  # one of the last
+        raise ValueError(f"{path} is damaged: going on with the run writes it anew")
     return config
 
 

@@ -1,9 +1,11 @@
-"""Signals that end a run in order: Ctrl-C, SIGTERM, and SIGUSR1, with which SLURM can be asked to
-announce that a job's time is nearly over."""
+"""Signals that end a command in order: Ctrl-C, SIGTERM, and SIGUSR1, with which SLURM can be asked
+to announce that a job's time is nearly over."""
 
 from __future__ import annotations
 
+import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,29 +13,49 @@ from types import FrameType
 
 # what the command ends with; 75 is "try again later" of sysexits.h: the job should be requeued
 EXITS = {"SIGINT": 130, "SIGTERM": 143, "SIGUSR1": 75}
+_mine: list[int] = []  # signals that this command answers
 _received: list[str] = []  # that have come, in order
 _held = 0  # blocks that must not be torn
 _waiting = False  # whether one has come meanwhile
 
 
 @contextmanager
-def heeded() -> Iterator[None]:
-    """Within the block each of these signals raises KeyboardInterrupt; one that was ignored (as
-    SIGINT is by what a shell runs in the background) still is."""
+def answered(command: str) -> Iterator[None]:
+    """The whole of a command, which each of these signals ends with one line; one that was ignored
+    (as SIGINT is by what a shell runs in the background) still is.
+
+    Until its work begins (`heed`) the process ends at once: there is nothing to save, and libraries
+    that are being imported may swallow an exception.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    _received.clear()
+
+    def end(number: int, _: FrameType | None) -> None:
+        os.write(2, f"{command}: interrupted before anything was done\n".encode())
+        os._exit(EXITS[signal.Signals(number).name])
+
     numbers = [getattr(signal, name) for name in EXITS if hasattr(signal, name)]
     before = {n: signal.getsignal(n) for n in numbers}
-    mine = [n for n, handler in before.items() if handler is not signal.SIG_IGN]
-    for number in mine:
-        signal.signal(number, _take)
+    _received.clear()
+    _mine[:] = [n for n, handler in before.items() if handler is not signal.SIG_IGN]
+    for number in _mine:
+        signal.signal(number, end)
     try:
         yield
+    except KeyboardInterrupt:
+        print(f"{command}: interrupted", file=sys.stderr)
+        sys.exit(exit_code())
     finally:
-        for number in mine:
+        for number in _mine:
             signal.signal(number, before[number])
+        _mine.clear()
+
+
+def heed() -> None:
+    """From now on each of the signals that this command answers raises KeyboardInterrupt."""
+    for number in _mine:
+        signal.signal(number, _take)
 
 
 @contextmanager

@@ -34,8 +34,8 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # one worker a core: no threads beside 
     os.environ["OMP_NUM_THREADS"] = "1"  # of processes that tests start
     torch.set_num_threads(1)
 
+from reludyn.__main__ import main
 from reludyn.activation import RELU, LeakyReLU
-from reludyn.cli import main
 from reludyn.config import OPTIONS, conf_directory, prepare_hydra
 from reludyn.data.held import Resident
 from reludyn.data.inputs import InputLaw

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import COMMAND, QUICK, Command, contents, reludyn_in
+from conftest import COMMAND, QUICK, Command, contents, process, reludyn_in
 from numpy.typing import NDArray
 
 from reludyn import redraw
@@ -179,6 +179,29 @@ def test_ctrl_c_is_answered_within_a_second(endless: subprocess.Popen[str], tmp_
     assert endless.wait(30) == 130
     assert (tmp_path / "run" / "summary.json").exists()
     assert not (tmp_path / "run" / "DONE").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "library"),
+    [
+        (["reludyn"], "hydra"), (["reludyn", *QUICK], "torch"),
+        (["reludyn", "--help"], "omegaconf"),
+        (["reludyn", "-m", *QUICK, "seed=1,2"], "torch"), (["reludyn-figures", "."], "yaml"),
+    ],
+)  # fmt: skip
+def test_ctrl_c_while_libraries_are_imported(
+    words: list[str], library: str, tmp_path: Path
+) -> None:
+    """One of them swallows the exception that it would be."""
+    (tmp_path / f"{library}.py").write_text(
+        "import os, signal, time\n"
+        "try:\n    os.kill(os.getpid(), signal.SIGINT)\n    time.sleep(1)\n"
+        "except BaseException: pass\n"
+    )
+    command = str(Path(COMMAND).with_name(words[0]))
+    ended = process(command, *words[1:], where=tmp_path, PYTHONPATH=str(tmp_path))
+    assert ended.stderr == f"{words[0]}: interrupted before anything was done\n"
+    assert ended.returncode == 130
 
 
 class Cut(io.FileIO):

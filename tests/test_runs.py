@@ -10,11 +10,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 from conftest import QUICK, Command, Finished, reludyn_in
 from sweeps import FOUND, STUCK, Jobs, finished
 
 import reludyn as package
-from reludyn.runs import Table, load_run, load_sweep
+from reludyn.runs import Table, config_of, load_run, load_sweep
 
 
 @pytest.fixture(scope="module")
@@ -103,6 +104,26 @@ def test_what_an_unfinished_run_left_is_read_on_request(reludyn: Command) -> Non
     run = load_run(folder, unfinished=True)
     assert run.step[-1] == 5
     assert run.summary == {}
+
+
+def test_a_config_that_was_torn_is_refused(fig3: Finished, tmp_path: Path) -> None:
+    whole = (fig3.folder / ".hydra" / "config.yaml").read_text()
+    expected, torn = yaml.safe_load(whole), tmp_path / ".hydra" / "config.yaml"
+    torn.parent.mkdir()
+    refused = 0
+    for size in range(len(whole)):
+        torn.write_text(whole[:size])
+        try:
+            config = config_of(tmp_path)
+        except ValueError:
+            refused += 1
+            continue
+        keys = [*config][:-1]  # the last value may be cut
+        assert [config[key] for key in keys] == [expected[key] for key in keys]
+    assert refused > 0.9 * len(whole)
+    torn.write_text("")
+    with pytest.raises(ValueError, match=r"config\.yaml is damaged: going on with the run"):
+        config_of(tmp_path)
 
 
 # --- Sweeps -----------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import logging
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -150,6 +151,22 @@ def test_a_begun_job_of_another_config_is_refused(reludyn: Command, tmp_path: Pa
     before = contents(tmp_path / "s")
     assert reludyn(*SWEEP, "optimizer.lr=0.2").code == 2
     assert contents(tmp_path / "s") == before
+
+
+@pytest.mark.slow
+def test_a_config_that_was_torn_is_of_this_sweep(reludyn: Command, tmp_path: Path) -> None:
+    """Hydra writes it anew before a job goes on, and may be interrupted."""
+    assert reludyn(*SWEEP).code == 0
+    whole = contents(tmp_path / "s" / "3")
+    for job, size in enumerate((0, 1, 500)):
+        folder = tmp_path / "s" / str(job)
+        (folder / "DONE").unlink()
+        os.truncate(folder / ".hydra" / "config.yaml", size)
+    assert reludyn(*SWEEP).code == 0
+    assert complete(tmp_path / "s") == ["0", "1", "2", "3"]
+    assert contents(tmp_path / "s" / "3") == whole
+    config = tmp_path / "s" / "0" / ".hydra" / "config.yaml"
+    assert len(config.read_text()) > 500
 
 
 def test_a_folder_with_files_of_others_is_refused(reludyn: Command, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,10 +20,12 @@ from reludyn.combinations import RESUME
 from reludyn.differences import differences, named
 from reludyn.errors import FAILED, ConfigError
 from reludyn.files import claim, lock
+from reludyn.launchers import works_here
 from reludyn.messages import explain, quoted
 from reludyn.recording.report import relative
 from reludyn.recording.run_files import LAST, LEAVES, clear
 from reludyn.settings import Config
+from reludyn.signals import heed
 from reludyn.sweep.jobs import SUBDIR, SweepJob, prepare
 from reludyn.sweep.results import Part, finish
 
@@ -48,7 +51,7 @@ def run(
         for job in jobs:
             _check_content(job)
         OmegaConf.save(master, folder / "multirun.yaml")
-        returns, ends = _run(folder, launcher, batches, jobs)
+        returns, ends = _run(folder, master, launcher, batches, jobs)
         _finish(folder, jobs, master.get("picture"))
     failed = [(job, ends[job.number]) for job in jobs if job.number in ends]
     failed = [(job, end) for job, end in failed if end.status != JobStatus.COMPLETED]
@@ -83,8 +86,8 @@ def _is_below(folder: Path, job: SweepJob) -> bool:
 
 
 def _run(
-    folder: Path, launcher: Launcher, batches: Sequence[Sequence[Sequence[str]]],
-    jobs: Sequence[SweepJob],
+    folder: Path, master: DictConfig, launcher: Launcher,
+    batches: Sequence[Sequence[Sequence[str]]], jobs: Sequence[SweepJob],
 ) -> tuple[list[Sequence[JobReturn]], dict[int, JobReturn]]:  # fmt: skip
     """Launch the jobs that are not complete; what the launcher returned, and of each job by its
     number. Where it is interrupted it says how to go on."""
@@ -95,6 +98,9 @@ def _run(
             clear(job.folder)
     if complete:
         print(f"{len(complete):,} of {len(jobs):,} jobs are complete, the others run now")
+    if len(complete) < len(jobs) and works_here(master):
+        import_module("reludyn.experiment")  # takes seconds, in which Ctrl-C ends the command
+    heed()
     ends: dict[int, JobReturn] = {}
     returns: list[Sequence[JobReturn]] = []
     first = 0
@@ -160,9 +166,9 @@ def _check_content(job: SweepJob) -> None:
     done, config = job.folder / "DONE", job.folder / ".hydra" / "config.yaml"
     if done.is_file() and done.read_text().strip() == job.digest:
         return
-    begun, found = config.is_file(), {}
-    if begun and config.read_text(encoding="utf-8") != job.files["config.yaml"]:
-        texts = OmegaConf.load(config), OmegaConf.create(job.files["config.yaml"])
+    begun, found, expected = config.is_file(), {}, job.files["config.yaml"]
+    if begun and not expected.startswith(config.read_text(encoding="utf-8")):  # torn, or whole
+        texts = OmegaConf.load(config), OmegaConf.create(expected)
         there, here = (cast("dict[str, Any]", OmegaConf.to_container(text)) for text in texts)
         found = differences(there, here)
         begun = {*found} <= {*RESUME}  # it went on alone
