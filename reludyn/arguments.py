@@ -1,14 +1,45 @@
-"""The command line of a run that goes on: that with which it was started, and what is new."""
+"""The command line as Hydra takes it; of a run that goes on that with which it was started, and
+what is new."""
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
+
+from hydra._internal.utils import get_args_parser
 
 from reludyn.errors import ConfigError
 from reludyn.messages import overrides_of, quoted
 
 FOLDER = "hydra.run.dir"
+HELP = "reludyn --hydra-help lists Hydra's options"
+
+
+def options_first(arguments: Sequence[str]) -> list[str]:
+    """Options, which may stand anywhere, before the overrides. Raises ConfigError for what is not
+    an option, and for one that would run code."""
+    parser = get_args_parser()
+    known = [text for action in parser._actions for text in action.option_strings]
+
+    def refuse(message: str) -> NoReturn:
+        what, _, said = message.partition(": ")
+        if what != "unrecognized arguments":
+            raise ConfigError(what.removeprefix("argument "), ..., said, HELP)
+        word = said.split()[0]
+        close = difflib.get_close_matches(word, known, n=1)
+        remedy = f"Did you mean {close[0]}?" if close else HELP
+        raise ConfigError(word, ..., "no such option", remedy)
+
+    parser.error = refuse  # type: ignore[method-assign]
+    given, options = parser.parse_intermixed_args([*arguments]), [*arguments]
+    if (file := given.experimental_rerun) is not None:
+        option = "--experimental-rerun"
+        raise ConfigError(option, file, "is a pickle, which may run code", "Use resume=PATH")
+    for override in given.overrides:
+        options.remove(override)
+    return [*options, *given.overrides]
 
 
 def resumed(arguments: Sequence[str]) -> list[str]:

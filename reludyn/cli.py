@@ -9,9 +9,11 @@ import logging
 import os
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
+from importlib import import_module
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -24,7 +26,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from reludyn.allowed import guarded
-from reludyn.arguments import resumed
+from reludyn.arguments import options_first, resumed
 from reludyn.combinations import check_shared
 from reludyn.config import conf_directory, config_hash, parse, prepare_hydra
 from reludyn.errors import BAD_INPUT, DIVERGED, ConfigError
@@ -52,8 +54,6 @@ def task(composed: DictConfig) -> str:
         from reludyn.resume import Origin
         from reludyn.training.distributed import ranks
 
-        if alone and launched().size == 1:  # ranks have handlers of their own
-            heed()
         ranks().tell(OmegaConf.to_container(composed, resolve=True))
         if not alone and (folder / LAST).exists():  # the sweep has left it, to go on from there
             config = replace(config, resume="auto")
@@ -67,8 +67,10 @@ def task(composed: DictConfig) -> str:
         if not alone:
             raise  # the sweep says how to go on
         from reludyn.recording import interruption  # imports rich
+        from reludyn.recording.run_files import forget
 
         print("reludyn: interrupted", *interruption.left(folder), sep="\n", file=sys.stderr)
+        forget(folder)
         sys.exit(exit_code())
     if stopped_because == "interrupted":
         sys.exit(exit_code())
@@ -92,9 +94,11 @@ def _command() -> None:
     if {"-h", "--help"} & set(sys.argv[1:]):
         print(help_text(), end="")
         return
+    if "--version" in sys.argv[1:]:
+        print(", ".join(f"{name} {version(name)}" for name in ("reludyn", "torch", "hydra-core")))
+        return
     try:
-        _refuse_pickles(sys.argv[1:])
-        sys.argv[1:] = resumed(sys.argv[1:])
+        sys.argv[1:] = resumed(options_first(sys.argv[1:]))
     except FOR_THE_USER as error:
         _fail(error)
     prepare_hydra()
@@ -114,20 +118,12 @@ def _command() -> None:
             _fail(error)
 
 
-def _refuse_pickles(arguments: Sequence[str]) -> None:
-    """Hydra's --experimental-rerun, which may be shortened, would unpickle a file."""
-    for argument in arguments:
-        option = argument.partition("=")[0]
-        if len(option) > 2 and "--experimental-rerun".startswith(option):
-            raise ConfigError(option, ..., "reads a pickle, which may run code", "Use resume=PATH")
-
-
 class Folders(Callback):
-    """Refuses a folder that holds an earlier run, before Hydra writes into it (that of a sweep is
-    looked at by `reludyn.sweep.run`)."""
+    """What comes before Hydra makes the folder of a run: its config and the folder are refused, if
+    they must be (those of a sweep by `reludyn.sweep.run`)."""
 
     def on_run_start(self, config: DictConfig, **_: Any) -> None:
-        self._check(config, refuse_alone, self._claim)
+        self._check(config, refuse_alone, self._parse, self._import, self._claim)
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         self._check(config, self._refuse_ranks, prepare)
@@ -138,6 +134,21 @@ class Folders(Callback):
                 "hydra.mode", "MULTIRUN", f"must be RUN with {ranks} ranks: a sweep is many runs",
                 "Start one torchrun for each run, or one process for the sweep",
             )  # fmt: skip
+
+    def _parse(self, config: DictConfig) -> None:
+        HydraConfig.instance().set_config(config)
+        parse(OmegaConf.masked_copy(config, [str(name) for name in config if name != "hydra"]))
+
+    def _import(self, _: DictConfig) -> None:
+        """What takes seconds, in which Ctrl-C ends the command."""
+        row, shown = "loading PyTorch", sys.stdout.isatty()
+        if shown:
+            print(row, end="\r", flush=True)
+        import_module("reludyn.experiment")
+        if shown:
+            print(" " * len(row), end="\r", flush=True)
+        if launched().size == 1:  # ranks have handlers of their own
+            heed()
 
     def _claim(self, config: DictConfig) -> None:
         folder, goes_on = Path(OmegaConf.select(config, "hydra.run.dir")), False
@@ -171,8 +182,11 @@ def _fail(error: Exception, folder: Path | None = None) -> NoReturn:
         raise error  # not about a file
     print(f"reludyn: error: {explain(error, sys.argv[1:])}", file=sys.stderr)
     print("Keys and options: reludyn --help. Stack trace: HYDRA_FULL_ERROR=1", file=sys.stderr)
-    if isinstance(error, OSError) and folder is not None and (folder / "checkpoints").is_dir():
+    if folder is not None:
         from reludyn.recording import interruption  # imports rich
+        from reludyn.recording.run_files import forget
 
-        print(*interruption.left(folder), sep="\n", file=sys.stderr)
+        if isinstance(error, OSError) and (folder / "checkpoints").is_dir():
+            print(*interruption.left(folder), sep="\n", file=sys.stderr)
+        forget(folder)
     sys.exit(BAD_INPUT)

@@ -159,6 +159,15 @@ def unknown_key(name: str, schema: type, prefix: str, value: object) -> ConfigEr
     return ConfigError(prefix + name, value, f"no such key; {owner} has {', '.join(known)}", remedy)
 
 
+def needed(key: str) -> ConfigError:
+    """The message for a value that is missing, with what it is."""
+    group, _, name = key.rpartition(".")
+    schemas = OPTIONS[group].values() if group in OPTIONS else [Config]
+    keys = [f.metadata for schema in schemas for f in fields(schema) if f.name == name]
+    remedies = [f"It is {known['meaning']}" for known in keys if "meaning" in known]
+    return ConfigError(key, "???", "a value is needed", *remedies[:1])
+
+
 def schema_of(group: str, name: object) -> type:
     """The dataclass behind an option of a group; raises ConfigError for an unknown one."""
     options = OPTIONS[group]
@@ -189,7 +198,7 @@ def _parse_group(group: str, node: Any) -> Any:
 
 def _value(node: DictConfig, name: str, prefix: str) -> Any:
     if OmegaConf.is_missing(node, name) or name not in node:
-        raise ConfigError(prefix + name, "???", "a value is needed")
+        raise needed(prefix + name)
     value = node[name]
     return OmegaConf.to_container(value) if isinstance(value, ListConfig) else value
 

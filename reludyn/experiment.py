@@ -29,6 +29,7 @@ from reludyn.recording.look import Observer, kept_replicas
 from reludyn.recording.progress import ProgressReport
 from reludyn.recording.report import PLAIN, print_report
 from reludyn.recording.run_files import LAST
+from reludyn.recording.stages import Say, Stages, silent
 from reludyn.recording.system import describe
 from reludyn.recording.theory import Checked, TheoryObserver
 from reludyn.resume import (
@@ -62,7 +63,8 @@ def run(origin: Origin, folder: Path, alone: bool = True) -> StoppedBecause:
     if start is not None:
         origin, began = replace(origin, changes=start.changes), began - start.seen["seconds"]
     record = experiment(config, console, folder, origin, start)
-    pictures, summary = leave(record, origin, folder, began, alone)
+    with Stages(console, "writing the files") as say:
+        pictures, summary = leave(record, origin, folder, began, alone, say)
     print_report(console, folder, summary, record.rows, pictures)
     if record.reason == "interrupted":
         console.print("\n".join(interruption.left(folder, alone)), **PLAIN)
@@ -83,8 +85,9 @@ def _diverged(record: Record) -> str:
 
 
 def leave(
-    record: Record, origin: Origin, folder: Path, began: float, alone: bool = False
-) -> tuple[list[Path], dict[str, object]]:
+    record: Record, origin: Origin, folder: Path, began: float, alone: bool = False,
+    say: Say = silent,
+) -> tuple[list[Path], dict[str, object]]:  # fmt: skip
     """Write all files of a run, DONE last; returns its pictures and its summary. A run that is
     alone has a row in HPARAMS; those of a sweep have it with the sweep's table."""
     parts = record.parts
@@ -96,8 +99,10 @@ def leave(
         run_files.write_csv(folder / "bounds.csv", bounds.COLUMNS, record.bounds.rows)
     pictures: list[Path] = []
     if record.reason != "interrupted":
-        _survey(record, folder)
-        pictures = draw(folder, parts.config.picture) if parts.config.figures else []
+        _survey(record, folder, say)
+        if parts.config.figures:
+            say("drawing the figures")
+            pictures = draw(folder, parts.config.picture)
     summary = record.summary | {"wall_seconds": time.perf_counter() - began}
     if origin.changes:
         summary["changes"] = [_said(change) for change in origin.changes]
@@ -125,7 +130,8 @@ def _experiment(
 ) -> Record:  # fmt: skip
     if config.resume is not None:
         start = shared(start)
-    parts = build(config, since=BEGINNING if start is None else start.since)
+    with Stages(console, "setting up"):
+        parts = build(config, since=BEGINNING if start is None else start.since)
     if start is not None:
         check_fits(start, parts.student, parts.subspace, parts.objective.risk)
     _say_where(parts)
@@ -217,6 +223,7 @@ def follow(
 
         def look(state: State) -> None:
             if instrument.last_step < int(state.steps.max()):
+                progress.made(state.step)
                 seen = observer.look(state)
                 with held():
                     instrument.record(seen)
@@ -266,14 +273,16 @@ def _complete_board(
     finish(folder, summary["steps"], pictures, session)
 
 
-def _survey(record: Record, folder: Path) -> None:
+def _survey(record: Record, folder: Path, say: Say) -> None:
     """The files of what is asked for around the run."""
     theory = record.parts.config.theory
     if theory.stationary:
+        say("searching stationary points")
         points = survey.stationary_points(record.parts, record.state)
         run_files.write_csv(folder / "stationary_points.csv", survey.COLUMNS, points.rows)
         run_files.write_npz(folder / "stationary_points.npz", points.arrays)
     if theory.plane != "none":
+        say("computing the loss on a plane")
         arrays = survey.plane(record.parts, record.state)
         if arrays:
             run_files.write_npz(folder / "plane.npz", arrays)
@@ -283,7 +292,7 @@ def _survey(record: Record, folder: Path) -> None:
         images = survey.reconstructions(record.parts, record.state)
         run_files.write_npz(folder / "reconstructions.npz", images)
     if theory.stability:
-        rows = stability.largest_stable(record.parts, record.state)
+        rows = stability.largest_stable(record.parts, record.state, say)
         run_files.write_csv(folder / "stability.csv", stability.COLUMNS, rows)
     if theory.margins:
         run_files.write_npz(folder / "margins.npz", survey.margins())

@@ -7,7 +7,7 @@ import io
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -46,16 +46,18 @@ def csv_file(path: Path, columns: Sequence[str]) -> Iterator[Callable[[Sequence[
 
 @contextmanager
 def lock(folder: Path, key: str) -> Iterator[None]:
-    """Hold a folder, made where there is none, against other processes, as far as the system knows
-    locks (not on Windows); raises ConfigError where another one holds it."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Hold a folder, made where there is none and taken away if it stays empty, against other
+    processes, as far as the system knows locks (not on Windows); raises ConfigError where another
+    one holds it."""
     if sys.platform == "win32":
+        folder.mkdir(parents=True, exist_ok=True)
         yield
         return
     import fcntl
 
     path = folder / ".lock"
     while True:
+        folder.mkdir(parents=True, exist_ok=True)
         with path.open("w") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -68,6 +70,8 @@ def lock(folder: Path, key: str) -> Iterator[None]:
                 yield
             finally:
                 path.unlink(missing_ok=True)
+                with suppress(OSError):
+                    folder.rmdir()
             return
 
 

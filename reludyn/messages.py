@@ -30,7 +30,7 @@ from omegaconf.errors import (
 )
 from yaml import MarkedYAMLError
 
-from reludyn.config import OPTIONS, unknown_key
+from reludyn.config import OPTIONS, needed, unknown_key
 from reludyn.errors import LONGEST, ConfigError, one_line, show
 from reludyn.settings import Config
 
@@ -122,6 +122,10 @@ def _explained(error: BaseException, arguments: Sequence[str]) -> str:
         return f"{mark.name}, line {mark.line + 1}: this is not YAML: {error.problem}"
     if isinstance(error, MissingConfigException) and error.options is not None:
         return _unknown_option(error)
+    if isinstance(error, MissingConfigException) and "primary config '" in str(error):
+        name = str(error).split("'")[1]
+        remedy = "An experiment of your own: --config-dir DIR experiment=NAME"
+        return str(ConfigError("--config-name", name, "there is no such config", remedy))
     if isinstance(error, OSError) and not isinstance(error, HydraException):
         reason = str(error.strerror) + (f": {show(error.filename)}" if error.filename else "")
         remedy = "Choose a folder that can be written"
@@ -134,7 +138,7 @@ def _explained(error: BaseException, arguments: Sequence[str]) -> str:
     cause: Any = error.__cause__ or error.__context__ or error
     missing = re.search(r"Missing mandatory value: (\S+)", f"{error} {cause}")
     if missing:
-        return str(ConfigError(missing[1], "???", "a value is needed"))
+        return str(needed(missing[1]))
     owner, key = getattr(cause, "object_type", None), getattr(cause, "full_key", None)
     source = str(error).partition(":")[0] if str(error).startswith("In '") else ""
     given: Any = ...  # the value, where it is known
@@ -146,7 +150,13 @@ def _explained(error: BaseException, arguments: Sequence[str]) -> str:
     if isinstance(cause, ValidationError):
         given = cause.value if given is ... and cause.value is not None else given
         expected = _expected(owner, cause.key)
-        return _from(source, ConfigError(str(key), given, f"must be {expected}"))
+        remedy = _as_integer(given) if _KINDS[int] in expected else ""
+        return _from(source, ConfigError(str(key), given, f"must be {expected}", remedy))
+    if wrong is not None and str(error).startswith("Ambiguous value for argument"):
+        remedy = "Add -m for a sweep"
+        if any("list" in str(hint) for hint in _hints(str(key))):
+            remedy = f"Write {key}=[{given}]"
+        return str(ConfigError(str(key), given, "has several values", remedy))
     lines = [line.strip() for e in (error, cause) for line in str(e).splitlines()]
     reason = ": ".join(dict.fromkeys(x for x in lines if x and not x.startswith("full_key")))
     return str(ConfigError(str(key), given, reason)) if given is not ... else reason
@@ -198,9 +208,14 @@ def _values(override: Override) -> Iterator[Any]:
 
 def _is_switch(key: str) -> bool:
     """Whether the key takes true or false: OmegaConf would take any number for it."""
+    return any(hint is bool for hint in _hints(key))
+
+
+def _hints(key: str) -> list[Any]:
+    """The types of a key, in each option of its group."""
     group, _, name = key.rpartition(".")
     schemas = OPTIONS[group].values() if group in OPTIONS else [] if group else [Config]
-    return any(get_type_hints(schema).get(name) is bool for schema in schemas)
+    return [get_type_hints(schema).get(name) for schema in schemas]
 
 
 def _from(source: str, error: ConfigError) -> str:
@@ -225,6 +240,15 @@ def _expected(owner: Any, key: object) -> str:
     hint = get_type_hints(owner).get(str(key)) if is_dataclass(owner) else None
     options = getattr(hint, "__args__", None) or (hint,)
     return " or ".join(_KINDS.get(kind, str(kind)) for kind in options)
+
+
+def _as_integer(value: object) -> str:
+    """The remedy for an integer that was typed as a number, such as 1e3."""
+    try:
+        number = float(str(value))
+    except ValueError:
+        return ""
+    return f"Write {number:.0f}" if number.is_integer() and abs(number) < 1e15 else ""
 
 
 def _unknown_option(error: MissingConfigException) -> str:

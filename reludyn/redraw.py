@@ -9,7 +9,7 @@ from pathlib import Path
 
 from reludyn.errors import ConfigError
 from reludyn.figures import ALL, CHOICES, OF_A_REPLICA, OF_A_SWEEP, draw, draw_sweep
-from reludyn.runs import config_of
+from reludyn.runs import config_of, latest
 
 
 def redraw(folder: Path, picture: str | None = None, replica: int = 0) -> list[Path]:
@@ -18,7 +18,8 @@ def redraw(folder: Path, picture: str | None = None, replica: int = 0) -> list[P
     jobs = sorted(folder.rglob("DONE"))
     of_a_sweep = (folder / "multirun.yaml").exists() and bool(jobs)
     if not of_a_sweep and not (folder / "trajectory.npz").exists():
-        raise ConfigError("RUN_DIR", folder, "must be the folder of a run or of a sweep")
+        remedy = f"Name one below it, such as {latest(folder)}" if jobs else ""
+        raise ConfigError("RUN_DIR", folder, "must be the folder of a run or of a sweep", remedy)
     if picture in (*OF_A_REPLICA, ALL) and of_a_sweep:
         raise ConfigError(
             "--picture", picture, "is of a run", f"Name the folder of one in {folder}"
@@ -32,7 +33,10 @@ def redraw(folder: Path, picture: str | None = None, replica: int = 0) -> list[P
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """`reludyn-figures RUN_DIR ... [--picture NAME] [--replica J]`."""
-    parser = argparse.ArgumentParser(prog="reludyn-figures", description=redraw.__doc__)
+    parser = argparse.ArgumentParser(
+        prog="reludyn-figures", description=redraw.__doc__,
+        epilog="What the pictures show: docs/gallery.md.",
+    )  # fmt: skip
     parser.add_argument("folders", nargs="+", type=Path, metavar="RUN_DIR")
     parser.add_argument("--picture", choices=CHOICES)
     parser.add_argument("--replica", type=int, default=0, help="which one of a batch is shown")

@@ -109,6 +109,8 @@ def locate(path: str, folder: Path) -> Path | None:
     file = Path(path) / LAST if Path(path).is_dir() else Path(path)
     if not file.is_file():
         allowed = "must be a checkpoint, or the folder of a run that has left one"
+        if not Path(path).exists():
+            allowed = "there is no such file or folder"
         raise ConfigError("resume", path, allowed, "Or use resume=latest")
     return file
 

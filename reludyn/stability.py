@@ -12,6 +12,7 @@ from torch import Tensor
 from reludyn.assembly import Experiment
 from reludyn.memory import DENSE, hessian_size
 from reludyn.recording.results import numbers
+from reludyn.recording.stages import Say, silent
 from reludyn.student import ReLUStudent
 from reludyn.theory.spectrum import spectrum
 from reludyn.training.engine import State
@@ -26,7 +27,7 @@ STRETCH = 256  # iterations after which replicas that are done are put aside
 Row = Mapping[str, object]
 
 
-def largest_stable(parts: Experiment, state: State) -> list[Row]:
+def largest_stable(parts: Experiment, state: State, say: Say = silent) -> list[Row]:
     """The rows of stability.csv.
 
     A step size is stable for initial weights if descent takes the loss below trainer.tolerance
@@ -50,6 +51,7 @@ def largest_stable(parts: Experiment, state: State) -> list[Row]:
         left = (wide & open_ended.logical_not()).nonzero().squeeze(-1)
         if len(left) == 0:
             break
+        say(f"bisecting {len(left):,} step sizes, round {rounds + 1}")
         middle = torch.where(high.isinf(), low + math.log(2), (low + high) / 2)[left]
         stable, gone, last = _descend(parts, some[left], middle.exp())
         low[left] = torch.where(stable, middle, low[left])

@@ -161,7 +161,7 @@ def test_pickled_configs_are_refused(reludyn: Command, tmp_path: Path) -> None:
 
     (tmp_path / "theirs").write_bytes(pickle.dumps(Bomb()))
     for option in (["--experimental-rerun", "theirs"], ["--exp=theirs"], ["--e", "theirs"]):
-        assert "reads a pickle" in nothing_happened(reludyn(*option))
+        assert "is a pickle" in nothing_happened(reludyn(*option))
 
 
 def test_overrides_of_hydra_in_a_checkpoint_are_left_out(reludyn: Command, tmp_path: Path) -> None:

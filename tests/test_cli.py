@@ -48,6 +48,8 @@ MISTAKES = {
     "figures=2": ("must be true or false",),
     "model.train_output=null": ("must be true or false",),
     "data.samples=many": ("must be an integer or null",),
+    "trainer.steps=1e3": ("must be an integer", "Write 1000"),
+    "data=file data.path=???": ("a value is needed", "It is an .npz"),
     "init.scale=???": ("a value is needed",),
     # an impossible value
     "model.width=0": ("must be >= 1",),
@@ -85,7 +87,8 @@ MISTAKES = {
     "init.scale==1": ("cannot read", "KEY=VALUE"),
     "seed=[1": ("cannot read", "KEY=VALUE"),
     "=3": ("cannot read", "KEY=VALUE"),
-    "seed=1,2": ("--multirun",),
+    "seed=1,2": ("several values", "Add -m"),
+    "resume_allow=a,b": ("Write resume_allow=[a,b]",),
     "+init=theorem": ("init",),
     "~experiment": ("nothing can be left out", "experiment=default"),
     "~data": ("nothing can be left out",),
@@ -98,7 +101,9 @@ MISTAKES = {
     "hydra.searchpath=5": ("must be a list of strings",),
     "seed=${nowhere}": ("nowhere",),
     "init.scale=${init.scale}": ("init.scale",),
-    "--nonsense": ("unrecognized arguments",),
+    "--multirn": ("no such option", "Did you mean --multirun?"),
+    "--cfg": ("expected one argument",),
+    "--config-name=mine": ("there is no such config",),
 }
 
 

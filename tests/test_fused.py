@@ -232,7 +232,7 @@ def test_ctrl_c_keeps_what_had_been_reached(
     interrupt(monkeypatch, Engine, "advance", 4, KeyboardInterrupt())
     finished = reludyn("-m", FUSED, *QUICK, "seed=range(3)", "hydra.sweep.dir=s")
     assert finished.code == 130
-    assert "0 of 3 jobs are complete; the same command with hydra.sweep.dir=s" in finished.err
+    assert "0 of 3 jobs are complete; to run the others:" in finished.err
     for folder in finished.folders:
         assert json.loads((folder / "summary.json").read_text())["stopped_because"] == "interrupted"
         assert not (folder / "DONE").exists()
@@ -319,6 +319,10 @@ def test_long_texts_with_blanks_are_yaml(reludyn: Command) -> None:
 def test_values_are_written_as_yaml_writes_them(value: object) -> None:
     text = OmegaConf.to_yaml(OmegaConf.create({"x": value}))
     assert f"x: {_scalar(value)}\n" == text
+
+
+def test_values_that_are_equal_are_not_the_same() -> None:
+    assert [_scalar(value) for value in (0.0, -0.0, 0, False)] == ["0.0", "-0.0", "0", "false"]
 
 
 def test_another_sweeper_may_launch_batches(reludyn: Command) -> None:

@@ -172,6 +172,25 @@ def test_the_time_left_counts_looks_and_iterations(clock: list[float]) -> None:
     assert going.left == pytest.approx(97 * 0.5 + 2.0)
 
 
+def test_iterations_are_counted_before_they_are_looked_at(
+    reludyn: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a look takes must not hold the iterations before it."""
+    calls: list[tuple[str, int]] = []
+    made, record = ProgressReport.made, ProgressReport.record
+    monkeypatch.setattr(
+        ProgressReport, "made", lambda self, step: calls.append(("made", step)) or made(self, step)
+    )
+    monkeypatch.setattr(
+        ProgressReport, "record",
+        lambda self, look: calls.append(("look", look.step)) or record(self, look),
+    )  # fmt: skip
+    assert reludyn(*QUICK).code == 0
+    looks = [i for i, (name, _) in enumerate(calls) if name == "look"]
+    assert len(looks) == 6
+    assert all(calls[i - 1] == ("made", calls[i][1]) for i in looks)
+
+
 def test_the_pace_is_that_of_the_last_seconds(clock: list[float]) -> None:
     going = Pace(steps=10_000, looks=1)
     going.made(0)

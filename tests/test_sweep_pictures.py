@@ -131,13 +131,16 @@ def test_no_panel_is_empty(tmp_path: Path, drawn: list[Figure]) -> None:
     assert "no replica converged" in axes.get_title()
 
 
-@pytest.mark.parametrize(
-    "values", [{"seed": "0"}, {"init": "theorem", "init.scale": "1", "model.width": "2"}]
-)
+THREE_KEYS = {"init": "theorem", "init.scale": "1", "model.width": "2"}
+
+
+@pytest.mark.parametrize("values", [{"seed": "0"}, THREE_KEYS])
 def test_other_numbers_of_keys_have_no_picture(tmp_path: Path, values: dict[str, str]) -> None:
+    """Where something is swept it says why."""
     printed = finished(tmp_path, [(values, [FOUND])], picture="phases")
     assert not (tmp_path / "figures").exists()
-    assert "picture" not in printed
+    why = "the picture is of one or two keys, not of 3"
+    assert ("no picture: " in printed) is (why in printed) is (values is THREE_KEYS)
 
 
 def test_the_summary_alone_is_drawn_again(
@@ -147,7 +150,7 @@ def test_the_summary_alone_is_drawn_again(
     (tmp_path / "multirun.yaml").touch()
     (tmp_path / "0" / "DONE").touch()
     (tmp_path / "0" / ".hydra").mkdir()
-    (tmp_path / "0" / ".hydra" / "config.yaml").write_text("picture: phases\n")
+    (tmp_path / "0" / ".hydra" / "config.yaml").write_text("figures: true\npicture: phases\n")
     for file in tmp_path.glob("*/replicas.csv"):
         file.unlink()
     before = (tmp_path / "figures" / "sweep.png").read_bytes()

@@ -97,13 +97,11 @@ def in_progress(run: Run, picture: str) -> tuple[str, Figure] | None:
 
 def draw_sweep(folder: Path, picture: str) -> list[Path]:
     """The picture of a sweep that is named, if it is one, else that of its one or two keys; returns
-    the files."""
+    the files. Raises NothingToDraw for another number of keys."""
     sweep = load_sweep(folder)
     if picture in OF_A_SWEEP:
         return save(OF_A_SWEEP[picture](sweep), folder / "figures", picture)
-    with suppress(NothingToDraw):
-        return save(plot_sweep(sweep), folder / "figures", "sweep")
-    return []
+    return save(plot_sweep(sweep), folder / "figures", "sweep")
 
 
 def _others(picture: str, run: Run, replica: int) -> Iterator[tuple[str, Callable[[], Picture]]]:

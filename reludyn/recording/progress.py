@@ -5,14 +5,12 @@ from __future__ import annotations
 
 import logging
 import math
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from types import TracebackType
 
 import numpy as np
 from rich.console import Console, Group
-from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
@@ -22,6 +20,7 @@ from reludyn.recording import events
 from reludyn.recording.look import Array, Look
 from reludyn.recording.pace import Pace
 from reludyn.recording.report import PLAIN
+from reludyn.recording.stages import Stages, live
 from reludyn.theory.predictions import Prediction
 
 log = logging.getLogger(__name__)
@@ -48,10 +47,8 @@ class ProgressReport:
         self.said: set[str] = set()  # events
         self.spoke, self.end = time.monotonic(), math.inf
         self.seconds = seconds
-        self.live = Live(
-            get_renderable=self._bar, console=console, transient=True,
-            redirect_stderr=sys.stderr.isatty(),
-        )  # fmt: skip
+        self.start = Stages(console, "preparing the first iteration")
+        self.live = live(console, self._bar)
 
     def __enter__(self) -> ProgressReport:
         if self.shown:
@@ -139,7 +136,7 @@ class ProgressReport:
     def _bar(self) -> Group:
         """Two rows that fit in 80 columns."""
         if (look := self.look) is None:
-            return Group(Text("setting up"))
+            return Group(self.start.row())
         row = Table.grid(padding=(0, 1))
         row.add_column()
         bar = ProgressBar(self.steps, self._step, WIDTH)

@@ -48,6 +48,14 @@ def write_done(folder: Path, digest: str) -> None:
         file.write(f"{digest}\n".encode())
 
 
+def forget(folder: Path) -> None:
+    """Take away what an attempt left that came to nothing; anything else that is there stays."""
+    if any((folder / name).exists() for name in LEAVES if name != ".hydra"):
+        return
+    shutil.rmtree(folder / ".hydra", ignore_errors=True)
+    (folder / "reludyn.log").unlink(missing_ok=True)
+
+
 def clear(folder: Path) -> None:
     """Take away what an attempt left that did not come to its end; its log stays, and goes on."""
     for name in LEAVES:

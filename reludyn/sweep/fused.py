@@ -18,6 +18,7 @@ from reludyn.files import claim
 from reludyn.memory import replicas_that_fit
 from reludyn.messages import FOR_THE_USER, explain
 from reludyn.objective import make_target
+from reludyn.recording.stages import Stages
 from reludyn.resume import Origin
 from reludyn.settings import Config
 from reludyn.signals import exit_code
@@ -78,15 +79,17 @@ class Fused:
             return self._run(batch[:middle]) | self._run(batch[middle:])
         share = (time.perf_counter() - began) / len(batch)
         returns = {}
-        for place, job in enumerate(batch):
-            self._log_to(job)
-            try:
-                record = together.record(place, job.folder)
-                origin = Origin(_config(job), job.digest, job.overrides)
-                leave(record, origin, job.folder, time.perf_counter() - share)
-                returns[job.number] = _return(job, JobStatus.COMPLETED, record.reason)
-            except Exception as error:
-                returns[job.number] = _failed(job, error)
+        with Stages(self.console, "") as say:
+            for place, job in enumerate(batch):
+                say(f"writing the files of job {place + 1:,} of {len(batch):,}")
+                self._log_to(job)
+                try:
+                    record = together.record(place, job.folder)
+                    origin = Origin(_config(job), job.digest, job.overrides)
+                    leave(record, origin, job.folder, time.perf_counter() - share)
+                    returns[job.number] = _return(job, JobStatus.COMPLETED, record.reason)
+                except Exception as error:
+                    returns[job.number] = _failed(job, error)
         if together.reason == "interrupted":
             sys.exit(exit_code())
         return returns

@@ -216,9 +216,14 @@ def _yaml(settings: dict[Any, Any]) -> str:
     return OmegaConf.to_yaml(OmegaConf.create(settings))
 
 
-@lru_cache(4096, typed=True)  # 1 and 1.0 are equal, but not the same
 def _scalar(value: Any) -> str:
     """A value as YAML writes it; paths and overrides without blanks as they are."""
+    return _written(value, repr(value))
+
+
+@lru_cache(4096, typed=True)
+def _written(value: Any, _: str) -> str:
+    """1 and 1.0 are equal, but not the same, nor are 0.0 and -0.0."""
     if isinstance(value, str) and PLAIN.fullmatch(value):
         return value
     return OmegaConf.to_yaml(OmegaConf.create({"x": value}))[3:-1]

@@ -16,6 +16,7 @@ from rich.console import Console
 
 from reludyn.files import csv_file
 from reludyn.recording.columns import COLUMNS
+from reludyn.recording.report import PLAIN
 from reludyn.sweep.report import print_sweep
 from reludyn.sweep.tally import STATISTICS, Statistics, Tally
 
@@ -54,10 +55,14 @@ def finish(
     groups, jobs = _write_replicas(tables["table"], sweep, parts)
     _write_groups(tables["summary"], groups)
     pictures, events = [], []
-    if picture != "none":
+    if picture != "none" and groups[0][0]:
         from reludyn.figures import draw_sweep  # imports matplotlib
+        from reludyn.figures.timeline import NothingToDraw
 
-        pictures = draw_sweep(sweep, picture)
+        try:
+            pictures = draw_sweep(sweep, picture)
+        except NothingToDraw as reason:
+            console.print(f"no picture: {reason}", **PLAIN)
     if tensorboard and parts[0].values:
         from reludyn.sweep.hparams import write_hparams
 

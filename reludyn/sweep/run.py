@@ -4,6 +4,7 @@ named."""
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -116,13 +117,17 @@ def _run(
             first += len(batch)
     except (KeyboardInterrupt, SystemExit):
         count = sum(map(_is_complete, jobs))
-        print(
-            f"reludyn: {count:,} of {len(jobs):,} jobs are complete; the same command with "
-            f"hydra.sweep.dir={relative(folder)} runs the others",
-            file=sys.stderr,
-        )
+        said = f"reludyn: {count:,} of {len(jobs):,} jobs are complete; to run the others:"
+        print(said, f"resume   {_again(folder)}", sep="\n", file=sys.stderr)
         raise
     return returns, ends
+
+
+def _again(folder: Path) -> str:
+    """The command of this sweep, in its folder."""
+    place = "hydra.sweep.dir="
+    words = [word for word in sys.argv[1:] if not word.startswith(place)]
+    return shlex.join(["reludyn", *words, f"{place}{relative(folder)}"])
 
 
 def _launch(
