@@ -172,14 +172,14 @@ def test_one_replica_has_all_its_curves_in_some_chart(fig3: Finished) -> None:
 
 
 def test_the_config_is_a_text(board: Board, fig3: Finished) -> None:
-    fence = board.texts()["about/config"]
+    fence = board.texts()["about/resolved_config"]
     assert fence.startswith("```yaml\n")
     said = yaml.safe_load(fence.removeprefix("```yaml").removesuffix("```"))
     assert said == asdict(configure("experiment=fig3"))
 
 
 def test_the_environment_is_a_text(board: Board) -> None:
-    said = board.texts()["about/environment"]
+    said = board.texts()["about/run_environment"]
     assert f"| numpy | {np.__version__} |" in said
     assert re.search(r"\| reludyn \| .*(git [0-9a-f]{40}|not a git checkout)", said)
     assert "| working directory | not a git checkout |" in said or "git " in said
@@ -199,7 +199,7 @@ def test_texts_come_before_the_first_look(fig3: Finished) -> None:
     first = events(fig3.folder / "tensorboard")[0]
     tags = [value.tag for value in first.summary.value]
     assert tags[0] == "custom_scalars__config__"
-    assert set(tags[1:]) == {"about/config", "about/environment", "about/how_to_read"}
+    assert set(tags[1:]) == {"about/resolved_config", "about/run_environment", "about/how_to_read"}
 
 
 # --- Pictures ---------------------------------------------------------------------------------

@@ -39,7 +39,10 @@ LINES = {  # of one replica: title of a chart, its tags
         "log10 of the loss": ["loss/log10$"],
     },
     "Neurons": {
-        "lengths |w_i| and |v_i|": [r"norm/(w/\d+|smallest_w)$", r"norm/(v/\d+|smallest_v)$"],
+        "lengths |w_i| and |v_i|": [
+            r"norm/(w/\d+|smallest_w)$",
+            r"norm/(v/\d+|smallest_v)$",
+        ],
         "angles to the targets (radians)": [r"angle/(to_target/\d+|largest_to_target)$"],
         "angles between neurons (radians)": [r"angle/(between/\d+-\d+|largest_between)$"],
         "imbalance |w_i|² - |v_i|²": [r"imbalance/(b/\d+|largest)$"],
@@ -71,7 +74,7 @@ BANDS = {  # of an ensemble: title of a chart, its tag
 }
 GROUPS = {
     "loss": "the loss, log10 of it, and its two parts: `linear`, the error of the linear network "
-    "V W / 2, and `rectification`, what is even in x",
+    "(1 + s) V W / 2, and `rectification`, what is even in x (s is model.negative_slope)",
     "norm": "the lengths of w_i and v_i",
     "angle": "of w_i to its target, radians (with one output +a where v_i > 0, -a where v_i < 0), "
     "and between neurons",
@@ -123,9 +126,9 @@ def texts(config: Config, device: torch.device) -> dict[str, str]:
     settings = yaml.dump(asdict(config), Dumper=DUMPER, sort_keys=False, allow_unicode=True)
     facts = [f"| {name} | {value} |" for name, value in environment(device).items()]
     return {
-        "how_to_read": "\n".join(_how_to_read(config)),
-        "config": f"```yaml\n{settings}```",
-        "environment": "\n".join(["| | of this run |", "|---|---|", *facts]),
+        "how_to_read": "\n".join(_how_to_read(config)),  # the page sorts them by name
+        "resolved_config": f"```yaml\n{settings}```",
+        "run_environment": "\n".join(["| | of this run |", "|---|---|", *facts]),
     }
 
 
@@ -135,6 +138,11 @@ def _how_to_read(config: Config) -> Iterator[str]:
     yield f"**{config.name}**: k = {k} hidden neurons, {R:,} replica{'s' if R > 1 else ''}."
     yield "Cards are named group/quantity/neuron, neurons counted from 1.\n"
     yield from (f"- **{group}**: {said}" for group, said in GROUPS.items())
+    if config.data.name != "population":
+        yield (
+            "- On samples the two parts of the loss do not quite add up: odd and even functions "
+            "are orthogonal up to order 1/sqrt(n) only."
+        )
     if R > 1:
         yield (
             "- **fraction**: of the replicas past each event. `p10`, `median`, `p90` are quantiles "
@@ -152,8 +160,9 @@ def _how_to_read(config: Config) -> Iterator[str]:
     )
     if has_theory(config):
         yield (
-            "- The run `theory` is what was predicted from the initial weights alone: where only "
-            "one line is seen, the two agree."
+            "- The run `theory` is what was predicted from the initial weights alone: log10 of the "
+            "loss, |v_i| and the angles to the targets. Where only one line of these is seen, the "
+            "two agree; nothing is predicted of the others."
         )
     yield (
         "- Set *Smoothing* to 0, since looks come at every step first, then at ever larger "

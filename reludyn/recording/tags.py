@@ -14,7 +14,7 @@ from reludyn.recording.hparams import RESULTS
 from reludyn.recording.observables import FULL
 from reludyn.theory.bounds import STATEMENTS
 
-SINGLY, PAIRS = 16, 6  # widths up to which each neuron and each pair have cards of their own
+SINGLY, PAIRS = 16, 4  # widths up to which each neuron and each pair have cards of their own
 QUANTILES = {"p10": 0.1, "median": 0.5, "p90": 0.9}
 SPECTRUM = {  # names of trajectory.npz
     "sharpness": "hessian/sharpness",
@@ -42,9 +42,10 @@ def _statement(name: str) -> tuple[str, str]:
 TAGS: dict[str, str] = {
     "loss/total": "L = E|f(x) - A x|^2 / 2: over the law of the inputs, or over the samples.",
     "loss/log10": "log10 of loss/total (TensorBoard has no dependable logarithmic axis).",
-    "loss/linear": "Part of loss/total: the error of f's odd part, the linear network V W / 2.",
-    "loss/rectification": "Part of loss/total: the even part of f, V |W x| / 2, which a linear "
-    "target does not have.",
+    "loss/linear": "Part of loss/total: the error of f's odd part, the linear network "
+    "(1 + s) V W / 2, s = model.negative_slope. On samples the parts do not quite add up.",
+    "loss/rectification": "Part of loss/total: the even part of f, (1 - s) V |W x| / 2, which a "
+    "linear target does not have.",
     "loss/population": "The loss of the same weights for infinitely many samples.",
     "norm/w/<i>": "|w_i|, the length of the hidden weights of neuron i.",
     "norm/v/<i>": "|v_i|, the length of the output weights of neuron i.",

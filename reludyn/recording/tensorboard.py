@@ -6,7 +6,7 @@ One replica writes below tensorboard/ itself. Of several, tensorboard/ holds the
 first few replicas singly. The predictions for a replica are a run of their own below it, theory/,
 with the same tags, so that a card shows a second line (log10 of the loss stands for the loss, |v_i|
 for |w_i|: events stay small). Neurons are counted from 1, as in the paper; of more than 16 only
-the slowest is shown: the smallest length, the largest angle; of the pairs of more than six the
+the slowest is shown: the smallest length, the largest angle; of the pairs of more than four the
 largest angle.
 """
 

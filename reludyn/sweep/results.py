@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from rich.console import Console
 
 from reludyn.files import csv_file
 from reludyn.recording.columns import COLUMNS
+from reludyn.recording.event_file import EventFile
 from reludyn.recording.report import PLAIN
 from reludyn.sweep.report import print_sweep
 from reludyn.sweep.tally import STATISTICS, Statistics, Tally
@@ -47,7 +49,8 @@ def finish(
     own, and `replicas` is called job.replicas in the summary. The picture of a sweep that is named
     is drawn in figures/; where `picture` names that of a run, sweep.png and .pdf of one or two
     swept keys but seed; for `none` nothing. tensorboard/NAME/ has a run a group, or a run a job
-    where only the seed was swept. Raises OSError where a file cannot be read or written.
+    where only the seed was swept, tensorboard/sweep the picture. Raises OSError where a file cannot
+    be read or written.
     """
     if not parts:
         return []
@@ -67,9 +70,21 @@ def finish(
         from reludyn.sweep.hparams import write_hparams
 
         events = write_hparams(sweep / "tensorboard", _runs(parts, groups, jobs))
+        events += _show(sweep / "tensorboard" / "sweep", pictures)
     logdir = sweep if len(parts) <= WITH_CURVES else sweep / "tensorboard"
     print_sweep(console, [*tables.items()], groups, pictures, logdir if tensorboard else None)
     return [*tables.values(), *pictures, *events]
+
+
+def _show(folder: Path, pictures: Sequence[Path]) -> list[Path]:
+    """An event file with the pictures, if there are any."""
+    shown = [picture for picture in pictures if picture.suffix == ".png"]
+    if not shown:
+        return []
+    with closing(EventFile(folder)) as file:
+        for picture in shown:
+            file.add_image(0, f"figure/{picture.stem}", picture.read_bytes())
+    return [file.path]
 
 
 def _write_replicas(
