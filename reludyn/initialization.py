@@ -21,6 +21,8 @@ from reludyn.settings import DominatedInit, ExplicitInit, Init, NearSaddleInit
 from reludyn.student import ReLUStudent
 from reludyn.teacher import LinearTeacher
 
+GIVEN = ("explicit", "near_saddle")  # their signs are what they are
+
 
 @dataclass(frozen=True)
 class Draw:
@@ -186,7 +188,8 @@ def draw_students(
 
     W is drawn at scale one and multiplied by the replica's scale, V by output_scale (null: the same
     scale). Replica j depends on seeds[j] alone, and on its place j where scale_to is set. Raises
-    ConfigError for an unknown name, a sign pattern with r > 1, or what the initialisation refuses.
+    ConfigError for an unknown name, a sign pattern with r > 1 or other than that of given weights, or
+    what the initialisation refuses.
     """
     if settings.name not in INITIALIZATIONS:
         known = ", ".join(sorted(INITIALIZATIONS))
@@ -196,9 +199,15 @@ def draw_students(
     W, V = np.empty((len(seeds), k, A.shape[1])), np.empty((len(seeds), A.shape[0], k))
     for j, seed in enumerate(seeds):
         w, v = initialize(Draw(stream(seed, "weights"), k, A, settings))
+        signed = with_signs(v, settings.signs)
+        if settings.name in GIVEN and not np.array_equal(signed, v):
+            raise ConfigError(
+                "init.signs", settings.signs, f"init={settings.name} has v_i of other signs",
+                "Use init.signs=random: they stay as they are",
+            )  # fmt: skip
         W[j] = scales[j] * w
         output = scales[j] if settings.output_scale is None else settings.output_scale
-        V[j] = output * with_signs(v, settings.signs)
+        V[j] = output * signed
     return ReLUStudent(torch.from_numpy(W), torch.from_numpy(V))
 
 

@@ -197,6 +197,19 @@ def test_near_saddle_is_at_its_distance_from_the_saddle(c: float) -> None:
     torch.testing.assert_close(length, torch.full((5,), 0.1 * 2.5**0.5).double())
 
 
+@pytest.mark.parametrize("signs", ["random", "alternating", "same"])
+def test_given_signs_are_kept_or_the_pattern_is_refused(signs: str) -> None:
+    given = {"W": [[1.0], [2.0], [3.0]], "path": None}
+    for V in ([[1.0, -1.0, 2.0]], [[1.0, 0.0, 2.0]], [[-1.0, 1.0, -2.0]], [[1.0, 1.0, 2.0]]):
+        pattern = {"random": V[0], "alternating": [1, -1, 1], "same": [1, 1, 1]}[signs]
+        if all(v * s >= 0 for v, s in zip(V[0], pattern, strict=True)):
+            student = drawn("explicit", [0], 3, 1, 1, 1.0, signs, **given, V=V)
+            assert student.V.tolist() == [V]
+        else:
+            with pytest.raises(ConfigError, match=f"init.signs={signs}: init=explicit has v_i"):
+                drawn("explicit", [0], 3, 1, 1, 1.0, signs, **given, V=V)
+
+
 def test_near_saddle_needs_a_saddle() -> None:
     with pytest.raises(ConfigError, match=r"init.c=-0.5: must be > 0 or < -1"):
         drawn("near_saddle", [0], 2, 6, 1, 1.0, c=-0.5, distance=0.1)
