@@ -42,8 +42,8 @@ _holding = ExitStack()  # the folder of the run, while the command goes on
 _WANTS_TRACE = os.environ.get("HYDRA_FULL_ERROR") == "1"
 
 
-def task(composed: DictConfig) -> str:
-    """Run one job; returns why training stopped."""
+def task(composed: DictConfig, quiet: bool = False) -> str:
+    """Run one job; returns why training stopped. A quiet one prints only warnings and errors."""
     job = HydraConfig.get()
     alone, folder = job.mode == RunMode.RUN, Path(job.runtime.output_dir)
     try:
@@ -57,7 +57,7 @@ def task(composed: DictConfig) -> str:
         ranks().tell(OmegaConf.to_container(composed, resolve=True))
         if not alone and (folder / LAST).exists():  # the sweep has left it, to go on from there
             config = replace(config, resume="auto")
-        stopped_because = run(Origin(config, digest, job.overrides.task), folder, alone)
+        stopped_because = run(Origin(config, digest, job.overrides.task), folder, alone, quiet)
     except FOR_THE_USER as error:
         if alone and not _WANTS_TRACE:
             _fail(error, folder)

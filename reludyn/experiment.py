@@ -54,10 +54,11 @@ from reludyn.training.trainer import StoppedBecause, reason_of, train
 log = logging.getLogger(__name__)
 
 
-def run(origin: Origin, folder: Path, alone: bool = True) -> StoppedBecause:
-    """Train, leave all files of a run in `folder` (DONE last), and print what came out."""
+def run(origin: Origin, folder: Path, alone: bool = True, quiet: bool = False) -> StoppedBecause:
+    """Train, leave all files of a run in `folder` (DONE last), and print what came out, unless it
+    is quiet."""
     config = origin.config
-    began, console = time.perf_counter(), Console()
+    began, console = time.perf_counter(), Console(quiet=quiet)
     claim(folder, goes_on=goes_on_in(config.resume, folder))
     start = begin(config, folder)
     if start is not None:

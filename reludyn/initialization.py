@@ -188,8 +188,8 @@ def draw_students(
 
     W is drawn at scale one and multiplied by the replica's scale, V by output_scale (null: the same
     scale). Replica j depends on seeds[j] alone, and on its place j where scale_to is set. Raises
-    ConfigError for an unknown name, a sign pattern with r > 1 or other than that of given weights, or
-    what the initialisation refuses.
+    ConfigError for an unknown name, a sign pattern with r > 1, one that given weights do not have,
+    or what the initialisation refuses.
     """
     if settings.name not in INITIALIZATIONS:
         known = ", ".join(sorted(INITIALIZATIONS))

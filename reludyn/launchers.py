@@ -6,6 +6,7 @@ Their values are in conf/hydra/launcher/. joblib and Ray share out the threads t
 from __future__ import annotations
 
 import os
+import sys
 import warnings
 
 from hydra.core.plugins import Plugins
@@ -31,12 +32,26 @@ def refuse_alone(config: DictConfig) -> None:
 
 def works_here(config: DictConfig) -> bool:
     """Whether this process runs the jobs itself."""
-    return config.hydra.runtime.choices["hydra/launcher"] in ("basic", "fused", "joblib")
+    return _launcher(config) in ("basic", "fused", "joblib") and not has_workers(config)
+
+
+def has_workers(config: DictConfig) -> bool:
+    """Whether joblib runs the jobs, in processes beside each other (one alone is this process), and
+    this system can hold back their signals."""
+    if sys.platform == "win32" or _launcher(config) != "joblib":
+        return False
+    from joblib import effective_n_jobs
+
+    return bool(effective_n_jobs(config.hydra.launcher.n_jobs) > 1)
+
+
+def _launcher(config: DictConfig) -> str:
+    return str(config.hydra.runtime.choices["hydra/launcher"])
 
 
 def prepare(config: DictConfig) -> None:
     """Before a sweep: the threads of its jobs; raises ConfigError where a plugin is missing."""
-    launcher, name = config.hydra.launcher, config.hydra.runtime.choices["hydra/launcher"]
+    launcher, name = config.hydra.launcher, _launcher(config)
     extra = name.partition("_")[0]
     if extra in EXTRAS and launcher._target_ not in Plugins.instance().class_name_to_class:
         raise ConfigError("hydra/launcher", name, f"needs pip install 'reludyn[{extra}]'")

@@ -8,7 +8,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 # what the command ends with; 75 is "try again later" of sysexits.h: the job should be requeued
@@ -35,12 +35,9 @@ def answered(command: str) -> Iterator[None]:
         os.write(2, f"{command}: interrupted before anything was done\n".encode())
         os._exit(EXITS[signal.Signals(number).name])
 
-    numbers = [getattr(signal, name) for name in EXITS if hasattr(signal, name)]
-    before = {n: signal.getsignal(n) for n in numbers}
     _received.clear()
-    _mine[:] = [n for n, handler in before.items() if handler is not signal.SIG_IGN]
-    for number in _mine:
-        signal.signal(number, end)
+    _mine[:] = _not_ignored()
+    before = {number: signal.signal(number, end) for number in _mine}
     try:
         yield
     except KeyboardInterrupt:
@@ -72,9 +69,91 @@ def held() -> Iterator[None]:
         raise KeyboardInterrupt
 
 
+@contextmanager
+def delegated(said: str) -> Iterator[None]:
+    """Work of processes that are started within the block. The first signal is passed on to them,
+    `said` is printed, and the signal is heeded at the end of the block; a second one at once.
+
+    They start with these signals blocked, until they can answer them (`attend`): this thread blocks
+    them, and with it those that it starts; one that was started before receives them.
+    """
+    done = threading.Event()
+    with held():
+        threading.Thread(target=_pass_on, args=(said, done), daemon=True).start()
+        block()
+        try:
+            yield
+        finally:
+            done.set()
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _mine)
+
+
+def block() -> None:
+    """Signals go to other threads, and wait in processes that are started from now on."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, _mine)
+
+
+def _pass_on(said: str, done: threading.Event) -> None:
+    from multiprocessing import active_children  # what starts processes has loaded it
+
+    while not _received:
+        if done.wait(0.1):
+            return
+    with suppress(OSError):  # nobody reads it
+        os.write(2, f"{said}\n".encode())
+    told = set[int]()
+    while not done.wait(0.1):  # a process may just be starting
+        for child in active_children():
+            if child.pid is not None and child.pid not in told:
+                told.add(child.pid)
+                with suppress(ProcessLookupError):  # it has ended
+                    os.kill(child.pid, getattr(signal, _received[0]))
+
+
+def attend() -> None:
+    """In a process that `delegated` has started: a signal is remembered from now on, one that has
+    come before, too."""
+    global _held
+    if not _mine:
+        _held = 1
+        _mine[:] = _not_ignored()
+        for number in _mine:
+            signal.signal(number, _take_first)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _mine)
+
+
+@contextmanager
+def heeding() -> Iterator[None]:
+    """A job in such a process: the first signal that it gets raises KeyboardInterrupt here, once.
+    The others are copies, or the end of all, which the first process sees to."""
+    global _held
+    _held -= 1
+    try:
+        if _waiting:
+            raise KeyboardInterrupt
+        yield
+    finally:
+        _held += 1
+
+
+def interrupted() -> bool:
+    """Whether such a signal has come."""
+    return bool(_received)
+
+
 def exit_code() -> int:
     """Of a command that was interrupted, by the first signal that came."""
     return EXITS[_received[0]] if _received else EXITS["SIGINT"]
+
+
+def _not_ignored() -> list[int]:
+    numbers = [getattr(signal, name) for name in EXITS if hasattr(signal, name)]
+    return [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]
+
+
+def _take_first(number: int, frame: FrameType | None) -> None:
+    if not _received:
+        _take(number, frame)
 
 
 def _take(number: int, _: FrameType | None) -> None:

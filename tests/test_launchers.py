@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import json
 import os
 import pickle
 import re
 import shlex
-import signal
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -280,41 +277,6 @@ def test_slurm_is_asked_for_what_the_job_needs(sweep: Callable[[str], Sweep]) ->
     expected |= {"nodes": "1", "ntasks-per-node": "1", "job-name": "reludyn", "partition": "cpu"}
     assert expected.items() <= asked.items()
     assert re.search(rf"^srun .*{re.escape(sys.executable)}", script, flags=re.MULTILINE)
-
-
-@pytest.mark.slow
-def test_ctrl_c_ends_a_sweep_and_its_processes(tmp_path: Path) -> None:
-    if lacking("joblib"):
-        pytest.skip(lacking("joblib"))
-    words = ["-m", "hydra/launcher=joblib", "seed=0,1", "trainer.steps=100000000", "logger=none",
-             "trainer.tolerance=0", "trainer.engine=eager", "figures=false",
-             "hydra.sweep.dir=sweep"]  # fmt: skip
-    running = subprocess.Popen(
-        [COMMAND, *words], cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL,
-        text=True, start_new_session=True,
-        # a shell lets what it runs in the background ignore SIGINT
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )  # fmt: skip
-    try:
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline and not all(
-            "threads" in log.read_text() if log.exists() else False
-            for log in (tmp_path / "sweep" / str(job) / "reludyn.log" for job in (0, 1))
-        ):
-            time.sleep(0.1)
-        os.killpg(running.pid, signal.SIGINT)  # as a terminal does
-        assert running.wait(30) == 130
-        assert not list(tmp_path.rglob("DONE"))
-        while time.monotonic() < deadline:
-            try:
-                os.killpg(running.pid, 0)
-            except ProcessLookupError:
-                return  # none is left
-            time.sleep(0.1)
-        pytest.fail("processes were left behind")
-    finally:  # whatever came of it
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(running.pid, signal.SIGKILL)
 
 
 def test_the_million_seeds_of_the_pages_are_a_million() -> None:

@@ -10,6 +10,7 @@ import re
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -262,8 +263,9 @@ def test_a_long_run_in_a_pipe_is_followed_by_its_log(
 def test_a_terminal_shows_the_events(reludyn: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     """And nothing else above the report: the bar goes away."""
     monkeypatch.setattr(
-        experiment, "Console", lambda: Console(force_terminal=True, width=80, color_system=None)
-    )
+        experiment, "Console",
+        partial(Console, force_terminal=True, width=80, color_system=None),
+    )  # fmt: skip
     finished = reludyn(*SHORT)
     shown = screen(finished.out)
     assert shown[:3] == LINES

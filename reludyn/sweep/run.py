@@ -21,7 +21,7 @@ from reludyn.combinations import RESUME
 from reludyn.differences import differences, named
 from reludyn.errors import FAILED, ConfigError
 from reludyn.files import claim, lock
-from reludyn.launchers import works_here
+from reludyn.launchers import has_workers, works_here
 from reludyn.messages import explain, quoted
 from reludyn.recording.report import relative
 from reludyn.recording.run_files import LAST, LEAVES, clear
@@ -29,6 +29,7 @@ from reludyn.settings import Config
 from reludyn.signals import heed
 from reludyn.sweep.jobs import SUBDIR, SweepJob, prepare
 from reludyn.sweep.results import Part, finish
+from reludyn.sweep.workers import Workers
 
 NAMED = 3  # differences that a message names
 
@@ -87,7 +88,7 @@ def _is_below(folder: Path, job: SweepJob) -> bool:
 
 
 def _run(
-    folder: Path, master: DictConfig, launcher: Launcher,
+    folder: Path, master: DictConfig, launcher: Launcher | Workers,
     batches: Sequence[Sequence[Sequence[str]]], jobs: Sequence[SweepJob],
 ) -> tuple[list[Sequence[JobReturn]], dict[int, JobReturn]]:  # fmt: skip
     """Launch the jobs that are not complete; what the launcher returned, and of each job by its
@@ -101,6 +102,8 @@ def _run(
         print(f"{len(complete):,} of {len(jobs):,} jobs are complete, the others run now")
     if len(complete) < len(jobs) and works_here(master):
         import_module("reludyn.experiment")  # takes seconds, in which Ctrl-C ends the command
+    if has_workers(master):
+        launcher = Workers(launcher, _swept(jobs))
     heed()
     ends: dict[int, JobReturn] = {}
     returns: list[Sequence[JobReturn]] = []
@@ -131,8 +134,9 @@ def _again(folder: Path) -> str:
 
 
 def _launch(
-    launcher: Launcher, jobs: Sequence[SweepJob], texts: Sequence[Sequence[str]], first: int
-) -> Sequence[JobReturn]:
+    launcher: Launcher | Workers, jobs: Sequence[SweepJob], texts: Sequence[Sequence[str]],
+    first: int,
+) -> Sequence[JobReturn]:  # fmt: skip
     prepared = getattr(launcher, "launch_prepared", None)  # of hydra/launcher=fused
     if prepared is not None:
         returns: Sequence[JobReturn] = prepared(jobs)
@@ -199,13 +203,22 @@ def _subdir(job: SweepJob, sweep: Path) -> str:
     return f"{SUBDIR}={quoted(str(job.folder.relative_to(sweep)))}"
 
 
+def _swept(jobs: Sequence[SweepJob]) -> list[str]:
+    """The keys whose values differ."""
+    values = [_values(job) for job in jobs]
+    return [key for key in values[0] if len({row.get(key) for row in values}) > 1]
+
+
+def _values(job: SweepJob) -> dict[str, str]:
+    return {key: value for key, _, value in (text.partition("=") for text in job.overrides)}
+
+
 def _finish(folder: Path, jobs: Sequence[SweepJob], picture: str | None) -> None:
     """The table of all jobs that are complete, and the pictures."""
     console = Console()
-    values = [dict(text.split("=", 1) for text in job.overrides) for job in jobs]
-    swept = [key for key in values[0] if len({row.get(key) for row in values}) > 1]
-    complete = [(job, row) for job, row in zip(jobs, values, strict=True) if _is_complete(job)]
-    parts = [Part(job.folder, {key: row[key] for key in swept}) for job, row in complete]
+    swept, complete = _swept(jobs), [job for job in jobs if _is_complete(job)]
+    values = [(job, _values(job)) for job in complete]
+    parts = [Part(job.folder, {key: row[key] for key in swept}) for job, row in values]
     configs = [job.config for job in jobs if isinstance(job.config, Config)]
     tensorboard = any(config.logger.name == "tensorboard" for config in configs)
     figures = picture is not None and any(config.figures for config in configs)
