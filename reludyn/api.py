@@ -29,6 +29,8 @@ def train(*overrides: str) -> Run:
 
     Raises ValueError (ConfigError is one) with the line that the command would print.
     """
+    if not all(isinstance(word, str) for word in overrides):
+        raise ValueError("overrides are separate words: train('seed=1', 'replicas=10')")
     words = [word for word in resumed(overrides) if not word.startswith("hydra.run.dir=")]
     config = configure(*words)
     record = experiment(config, Console(quiet=True), start=begin(config, Path()))

@@ -40,8 +40,8 @@ def of_replicas(value: Own, replicas: Tensor) -> Own:
 class Gradient(NamedTuple):
     """Gradient of a risk: W (R, k, d) and V (R, r, k)."""
 
-    W: Tensor
-    V: Tensor
+    W: Tensor  # by the hidden weights
+    V: Tensor  # by the output weights
 
 
 class Evaluation(NamedTuple):
@@ -50,13 +50,13 @@ class Evaluation(NamedTuple):
     The value carries the rounding error of the pass, about 1e-16 |A|^2, of either sign.
     """
 
-    loss: Tensor
-    gradient: Gradient
+    loss: Tensor  # (R,)
+    gradient: Gradient  # by W (R, k, d) and V (R, r, k)
 
 
 class Loss(NamedTuple):
     """A risk (R,) and its two non-negative parts (R,): see `reludyn.risk.decomposition`."""
 
-    total: Tensor
-    linear: Tensor
-    rectification: Tensor
+    total: Tensor  # the risk
+    linear: Tensor  # the error of the odd part, a linear network
+    rectification: Tensor  # what the even part adds

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import csv
+import difflib
 import json
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,6 +34,12 @@ NO_CURVES = {  # arrays that are no curve of each replica, or more than a table 
     "multiplicity",
 }  # fmt: skip
 DONE, SUMMARY = "DONE", "sweep_summary.csv"
+ASKED = {  # what a run leaves only where it is asked to
+    "bounds.csv": "theory.bounds=true", "stationary_points.csv": "theory.stationary=true",
+    "stationary_points.npz": "theory.stationary=true", "plane.npz": "theory.plane=targets",
+    "stability.csv": "theory.stability=true", "margins.npz": "theory.margins=true",
+    "reconstructions.npz": "data=digits",
+}  # fmt: skip
 
 
 class Table(Mapping[str, Array]):
@@ -47,9 +54,11 @@ class Table(Mapping[str, Array]):
 
     @classmethod
     def read(cls, path: Path) -> Table:
-        """A .csv file with a header."""
+        """A .csv file with a header. Raises ValueError where it is damaged."""
         with path.open(encoding="utf-8", newline="") as file:
-            header, *rows = csv.reader(file)
+            header, *rows = [*csv.reader(file)] or [[]]
+        if not header or any(len(row) != len(header) for row in rows):
+            raise ValueError(f"{path} is damaged: its rows are not of one length")
         return cls({name: [row[i] for row in rows] for i, name in enumerate(header)})
 
     @property
@@ -67,6 +76,9 @@ class Table(Mapping[str, Array]):
     def __iter__(self) -> Iterator[str]:
         return iter(self.cells)
 
+    def _ipython_key_completions_(self) -> list[str]:
+        return [*self.cells]
+
     def __len__(self) -> int:
         """The number of columns, as of any mapping."""
         return len(self.cells)
@@ -80,7 +92,7 @@ class Table(Mapping[str, Array]):
         return frame
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Run:
     """A run: T looks at R replicas of k neurons, d inputs, r outputs.
 
@@ -102,7 +114,10 @@ class Run:
         if name.startswith("_"):
             raise AttributeError(name)
         if name not in self.arrays:
-            raise AttributeError(f"a run has {', '.join(self.arrays)}; there is no {name}")
+            names = (*(field.name for field in fields(self)), *self.arrays)
+            close = difflib.get_close_matches(name, names, n=1)
+            known = f"did you mean {close[0]}?" if close else f"a run has {', '.join(names)}"
+            raise AttributeError(f"there is no {name}; {known}")
         return self.arrays[name]
 
     def __dir__(self) -> list[str]:
@@ -142,12 +157,13 @@ class Run:
     def file(self, name: str) -> Path:
         """The path of a file that it left. Raises FileNotFoundError where there is none."""
         if self.folder is None or not (self.folder / name).exists():
-            raise FileNotFoundError(f"{name}: {self!r} has no such file")
+            asked = f": {ASKED[name]} leaves it" if name in ASKED else ""
+            raise FileNotFoundError(f"{name}: {self!r} has no such file{asked}")
         return self.folder / name
 
     def to_pandas(self) -> pd.DataFrame:
-        """A row a look and replica, with the index (step, replica); a column a neuron, w_norm_1,
-        angle_between_1_2, ... Raises ImportError without pandas."""
+        """One row for each look and replica, with the index (step, replica); a column for each
+        neuron, w_norm_1, angle_between_1_2, ... Raises ImportError without pandas."""
         T, R = self.arrays["w_norm"].shape[:2]
         columns: dict[str, Array] = {"time": self.arrays["time"].repeat(R)}
         for name in self.arrays:
@@ -168,6 +184,8 @@ class Run:
 
         from reludyn.student import ReLUStudent
 
+        if self.ends is None and self.arrays["W"].shape[1] == 0:
+            raise ValueError(f"{self!r} has no weights: trainer.keep_weights was 0")
         kept = self.arrays["W"][look], self.arrays["V"][look]
         W, V = kept if self.ends is None else self.ends[look]
         return ReLUStudent(torch.from_numpy(W).double(), torch.from_numpy(V).double())
@@ -218,6 +236,9 @@ class Sweep:
         folders = sorted(done.parent for done in self.folder.rglob(DONE))
         return [Job(folder, config_of(folder)) for folder in folders]
 
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(f"a sweep has no {name}; its runs are sweep.jobs[0].load() and so on")
+
     def __repr__(self) -> str:
         return f"Sweep over {', '.join(self.keys) or 'seed'}: {self.folder}"
 
@@ -228,35 +249,54 @@ class Sweep:
 
 def load_run(folder: str | Path, unfinished: bool = False) -> Run:
     """The run in a folder. Raises FileNotFoundError for one that did not come to its end, unless
-    `unfinished`: then what it had written is read."""
-    folder = Path(folder)
+    `unfinished`: then what it had written is read. Raises ValueError where a file is damaged."""
+    folder = _existing(folder)
     if (folder / SUMMARY).is_file():
         raise FileNotFoundError(f"{folder} is the folder of a sweep: load_sweep reads it")
     if not (unfinished or (folder / DONE).is_file()):
-        raise FileNotFoundError(f"{folder} is not the folder of a complete run: it has no DONE")
+        raise FileNotFoundError(
+            f"{folder} is not the folder of a complete run: it has no DONE. unfinished=True reads "
+            "what there is"
+        )
     if not (folder / "trajectory.npz").is_file():
         raise FileNotFoundError(f"{folder} is not the folder of a run: it has no trajectory.npz")
     written = folder / "summary.json"
-    summary = json.loads(written.read_text()) if written.exists() or not unfinished else {}
+    summary = _summary(written) if written.exists() or not unfinished else {}
     replicas = Table.read(folder / "replicas.csv")
     return Run(_arrays(folder / "trajectory.npz"), replicas, summary, config_of(folder), folder)
 
 
 def load_sweep(folder: str | Path) -> Sweep:
     """The sweep in a folder. Raises FileNotFoundError where no job of one came to its end."""
-    folder = Path(folder)
+    folder = _existing(folder)
     if not (folder / SUMMARY).is_file():
-        raise FileNotFoundError(f"{folder} is not the folder of a sweep: it has no {SUMMARY}")
+        hint = ": load_run reads it" if (folder / "trajectory.npz").is_file() else ""
+        raise FileNotFoundError(f"{folder} is not the folder of a sweep (no {SUMMARY}){hint}")
     return Sweep(folder)
 
 
 def latest(folder: str | Path = "outputs") -> Path:
-    """The folder of the run or sweep below a folder that came to its end last: of a sweep that of
-    the sweep. Raises FileNotFoundError where there is none."""
-    ends = [end for name in (DONE, SUMMARY) for end in Path(folder).rglob(name)]
+    """The folder of the run or sweep below a folder that came to its end last: for a sweep, the
+    sweep's own folder. Raises FileNotFoundError where there is none."""
+    ends = [end for name in (DONE, SUMMARY) for end in _existing(folder).rglob(name)]
     if not ends:
         raise FileNotFoundError(f"{folder}: no run below it has come to its end")
     return max(ends, key=lambda end: end.stat().st_mtime_ns).parent
+
+
+def _existing(folder: str | Path) -> Path:
+    path = Path(folder).expanduser()
+    if not path.is_dir():
+        raise FileNotFoundError(f"there is no folder {path}")
+    return path
+
+
+def _summary(path: Path) -> dict[str, Any]:
+    try:
+        summary: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged: {error}") from error
+    return summary
 
 
 def _arrays(path: Path) -> dict[str, Array]:

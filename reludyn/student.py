@@ -48,6 +48,20 @@ class ReLUStudent(NamedTuple):
         return [ReLUStudent(W, V) for W, V in pairs]
 
 
+def check_layers(student: ReLUStudent, A: Tensor) -> None:
+    """Raise ValueError where weights are not W (R, k, d) and V (R, r, k), for A (r, d) or one of
+    each replica (R, r, d)."""
+    given = (*student, A)
+    shapes = [tuple(x.shape) if isinstance(x, Tensor) else type(x).__name__ for x in given]
+    if [len(shape) for shape in shapes[:2]] == [3, 3] and len(shapes[-1]) in (2, 3):
+        R, k, d = shapes[0]
+        r = shapes[-1][-2]
+        if shapes[1] == (R, r, k) and shapes[-1] in ((r, d), (R, r, d)):
+            return
+    named = ", ".join(f"{name} {shape}" for name, shape in zip("WVA", shapes, strict=False))
+    raise ValueError(f"must be tensors W (R, k, d), V (R, r, k), A (r, d); these are {named}")
+
+
 def stacked(students: Sequence[ReLUStudent]) -> ReLUStudent:
     """The replicas of several, one behind the other."""
     return ReLUStudent(*(torch.cat(layers) for layers in zip(*students, strict=True)))

@@ -61,7 +61,7 @@ def test_the_wheel_holds_the_package_and_its_conf(wheel: Path) -> None:
     package = {str(path.relative_to(ROOT)) for path in ROOT.glob("reludyn/**/*.py")}
     package |= {str(path.relative_to(ROOT)) for path in ROOT.glob("hydra_plugins/**/*.py")}
     conf = {f"reludyn/{path.relative_to(ROOT)}" for path in ROOT.glob("conf/**/*.yaml")}
-    assert package | conf <= held
+    assert package | conf | {"reludyn/py.typed"} <= held
     assert "reludyn/conf/config.yaml" in held
 
 

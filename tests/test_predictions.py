@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 import numpy as np
 import pytest
@@ -320,6 +321,30 @@ def test_a_singular_value_of_zero_has_nothing_to_learn() -> None:
 
 
 # --- In the files of a run --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("W", "V", "A"),
+    [
+        ((1, 2, 5), (1, 1, 1), (1, 5)), ((2, 5), (1, 2), (1, 5)), ((1, 2, 5), (1, 1, 2), (5,)),
+        ((1, 2, 5), (1, 1, 2), (1, 4)), ((1, 2, 5), (1, 1, 2), (3, 1, 5)),
+        ((1, 2, 5), (1, 2, 2), (1, 5)),
+    ],
+)  # fmt: skip
+def test_shapes_that_do_not_fit_are_refused(
+    W: tuple[int, ...], V: tuple[int, ...], A: tuple[int, ...]
+) -> None:
+    student, target = ReLUStudent(torch.ones(W), torch.ones(V)), torch.ones(A)
+    with pytest.raises(ValueError, match=re.escape(f"these are W {W}, V {V}, A {A}")):
+        predict(student, target, 0.1, 0.0, 5)
+    with pytest.raises(ValueError, match=re.escape(f"these are W {W}, V {V}, A {A}")):
+        forecast(student, target, 0.1)
+
+
+def test_a_step_size_must_be_positive() -> None:
+    student = drawn("theorem", [0], 2, 3, 1, 0.1)
+    with pytest.raises(ValueError, match=r"lr=-0\.1: must be > 0"):
+        predict(student, torch.eye(1, 3).double(), -0.1, 0.0, 5)
 
 
 def test_a_run_writes_its_predictions(fig3: Finished) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins
 import csv
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from conftest import QUICK, Command, Finished, reludyn_in
 from sweeps import FOUND, STUCK, Jobs, finished
 
 import reludyn as package
-from reludyn.runs import Table, config_of, load_run, load_sweep
+from reludyn.runs import Table, config_of, latest, load_run, load_sweep
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +91,39 @@ def test_without_pandas_the_remedy_is_said(
         run.to_pandas()
 
 
+def test_a_misspelt_name_is_corrected(run: package.Run) -> None:
+    with pytest.raises(AttributeError, match=r"no losss; did you mean loss\?"):
+        _ = run.losss
+    with pytest.raises(AttributeError, match=r"no nothing_like_it; a run has .*replicas.*w_norm"):
+        _ = run.nothing_like_it
+    assert run.replicas._ipython_key_completions_() == [*run.replicas]
+
+
+def test_runs_can_be_compared_and_kept_in_a_set(run: package.Run, fig3: Finished) -> None:
+    assert {run, run} == {run}
+    assert run != load_run(fig3.folder)
+
+
+def test_weights_that_were_not_kept_are_missed(reludyn: Command) -> None:
+    folder = reludyn_in(reludyn, "run", "trainer.keep_weights=0").where
+    with pytest.raises(ValueError, match=r"has no weights: trainer\.keep_weights was 0"):
+        _ = load_run(folder).initial
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("summary.json", "{"), ("replicas.csv", ""), ("replicas.csv", "a,b\n1\n")],
+)
+def test_damaged_tables_are_refused(fig3: Finished, tmp_path: Path, name: str, text: str) -> None:
+    shutil.copytree(fig3.folder, tmp_path / "run")
+    (tmp_path / "run" / name).write_text(text)
+    with pytest.raises(ValueError, match=rf"{name} is damaged: "):
+        load_run(tmp_path / "run")
+
+
 def test_a_file_that_a_run_did_not_leave(run: package.Run) -> None:
+    with pytest.raises(FileNotFoundError, match=r"plane\.npz: .* theory\.plane=targets leaves it"):
+        run.npz("plane.npz")
     with pytest.raises(FileNotFoundError, match=r"stability\.csv: Run of 1 replica,"):
         run.table("stability.csv")
     with pytest.raises(FileNotFoundError, match="in memory"):
@@ -162,11 +195,28 @@ def test_a_folder_is_what_it_is(tmp_path: Path) -> None:
     finished(tmp_path / "s", JOBS)
     with pytest.raises(FileNotFoundError, match="load_sweep reads it"):
         load_run(tmp_path / "s")
+    with pytest.raises(AttributeError, match=r"a sweep has no step; .*load\(\)"):
+        _ = load_sweep(tmp_path / "s").step
+    for load in (load_run, load_sweep, latest):
+        with pytest.raises(FileNotFoundError, match="there is no folder"):
+            load(tmp_path / "nowhere")
     with pytest.raises(FileNotFoundError, match=r"no sweep_summary\.csv"):
         load_sweep(tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"no DONE\. unfinished=True reads"):
+        load_run(tmp_path)
     (tmp_path / "DONE").touch()
     with pytest.raises(FileNotFoundError, match=r"no trajectory\.npz"):
         load_run(tmp_path)
+
+
+def test_a_run_is_no_sweep(fig3: Finished) -> None:
+    with pytest.raises(FileNotFoundError, match="load_run reads it"):
+        load_sweep(fig3.folder)
+
+
+def test_the_home_folder_is_known(fig3: Finished, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(fig3.folder.parent))
+    assert load_run(f"~/{fig3.folder.name}").summary == fig3.summary
 
 
 def test_the_latest(tmp_path: Path) -> None:

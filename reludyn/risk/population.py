@@ -16,7 +16,7 @@ from reludyn.kernels import angle, norm, rows_at_once
 from reludyn.notation import Evaluation, Gradient, Loss
 from reludyn.risk import decomposition
 from reludyn.risk.hessian import Hessian
-from reludyn.student import ReLUStudent
+from reludyn.student import ReLUStudent, check_layers
 
 
 class PopulationRisk:
@@ -60,7 +60,9 @@ class PopulationRisk:
         return Evaluation(loss, Gradient(of_W - V.mT @ self.pull, of_V - along))
 
     def loss(self, student: ReLUStudent) -> Loss:
-        """Value and parts (R,) to full relative precision (r = 1), never negative."""
+        """Value and parts (R,) to full relative precision (r = 1), never negative. Raises
+        ValueError for weights that do not fit A."""
+        check_layers(student, self.A)
         return decomposition.decompose(student, self.A, self.activation)
 
     def take(self, replicas: Tensor) -> PopulationRisk:

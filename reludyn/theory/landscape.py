@@ -21,9 +21,9 @@ NUMBERS = 2**22  # weights that the points have whose loss is evaluated at once
 class Plane(NamedTuple):
     """origin + x one + y other: W (k, d) and V (r, k) each."""
 
-    origin: Gradient
-    one: Gradient
-    other: Gradient
+    origin: Gradient  # a point
+    one: Gradient  # a direction
+    other: Gradient  # another
 
 
 def loss_on_plane(risk: PopulationRisk, plane: Plane, x: Tensor, y: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ from reludyn.activation import RELU, LeakyReLU
 from reludyn.kernels import norm
 from reludyn.notation import Own, against
 from reludyn.order_parameters import along_and_across
-from reludyn.student import ReLUStudent
+from reludyn.student import ReLUStudent, check_layers
 from reludyn.theory.linear_phase import SMALL, LinearPhase
 from reludyn.theory.rays import ALIGNED, GROWN, MINIMUM, Outcome, first_time
 from reludyn.theory.reduced import Rays, Theory
@@ -55,8 +55,13 @@ def predict(
     """The prediction for initial weights W (R, k, d), V (R, r, k) and A (r, d): what happens within
     the steps and, for r = 1, within the time 300/|a| after the linear part.
 
-    Each replica may have its own setting: A (R, r, d), lr (R,), tolerance (R,).
+    lr is the step size mu, tolerance the loss below which a replica has converged (0: never). Each
+    replica may have its own setting: A (R, r, d), lr (R,), tolerance (R,). Raises ValueError for
+    weights of other shapes, and for step sizes that are not positive.
     """
+    check_layers(student, A)
+    if not bool((torch.as_tensor(lr) > 0).all()):
+        raise ValueError(f"lr={lr}: must be > 0")
     if A.shape[-2] > 1:
         align, direction = LinearPhase(student, A, lr, activation).times(steps)
         never, unknown = torch.full_like(align, -1), torch.full(align.shape, math.nan)
@@ -147,15 +152,13 @@ def stuck_by_signs(signs: Tensor) -> Tensor:
 
 
 class Expected(NamedTuple):
-    """The theory's trajectory at one iteration: loss (R,), |w_i|, |v_i| and the angle of w_i to
-    A^T v_i in radians, (R, k) each, and the part of each singular direction of A that is learned,
-    (R, r). NaN where the theory does not reach."""
+    """The theory's trajectory at one iteration; NaN where the theory does not reach."""
 
-    loss: Tensor
-    w_norm: Tensor
-    v_norm: Tensor
-    angle_to_target: Tensor
-    learned: Tensor
+    loss: Tensor  # (R,)
+    w_norm: Tensor  # |w_i| (R, k)
+    v_norm: Tensor  # |v_i| (R, k)
+    angle_to_target: Tensor  # of w_i to A^T v_i, radians (R, k)
+    learned: Tensor  # the part of each singular direction of A that is learned (R, r)
 
 
 class Forecast(Protocol):
@@ -167,7 +170,8 @@ class Forecast(Protocol):
 
 def forecast(student: ReLUStudent, A: Tensor, lr: Own, activation: LeakyReLU = RELU) -> Forecast:
     """The theory's trajectory from initial weights W (R, k, d), V (R, r, k) and A (r, d); each
-    replica may have its own setting, as in `predict`."""
+    replica may have its own setting, as in `predict`. Raises ValueError for other shapes."""
+    check_layers(student, A)
     if A.shape[-2] > 1:
         return _EarlyForecast(LinearPhase(student, A, lr, activation))
     theory = Theory(_target_norm(A), lr, activation)
