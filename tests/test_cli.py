@@ -136,6 +136,29 @@ def test_a_missing_device_is_explained(reludyn: Command) -> None:
     assert line == "device=cuda: there is no CUDA device here. Use device=auto or cpu"
 
 
+def test_options_may_stand_anywhere(reludyn: Command) -> None:
+    finished = reludyn("figures=false", "-m", *QUICK, "seed=1,2")
+    assert finished.code == 0
+    assert len(finished.folders) == 2
+    shown = reludyn("seed=3", "--cfg", "job", "init.scale=0.5").out
+    assert "seed: 3\n" in shown
+    assert "scale: 0.5\n" in shown
+
+
+@pytest.mark.parametrize(
+    "mistake",
+    ["init.scale=-1", "data=file data.path=nothing.npz", "replicas=1000000000", "init=nothing"],
+)
+def test_what_is_refused_leaves_no_folder(reludyn: Command, tmp_path: Path, mistake: str) -> None:
+    (tmp_path / "used").mkdir()
+    (tmp_path / "used" / "notes.txt").touch()
+    for folder in ("new", "used"):
+        refused(reludyn(*mistake.split(), f"hydra.run.dir={folder}"))
+    assert [str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")] == [
+        "used", "used/notes.txt"
+    ]  # fmt: skip
+
+
 def test_a_folder_that_cannot_be_made_is_explained(reludyn: Command, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     assert "hydra.run.dir" in refused(reludyn(*QUICK, "hydra.run.dir=file/run"))

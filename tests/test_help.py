@@ -4,12 +4,14 @@ import re
 import resource
 import sys
 from dataclasses import fields
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 from conftest import COMMAND, QUICK, Command, process, run_command
 from omegaconf import OmegaConf
 
+from reludyn import __version__
 from reludyn.config import OPTIONS, conf_directory
 from reludyn.settings import Config
 
@@ -66,6 +68,11 @@ def test_help_is_quick(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
     with capsys.disabled():
         print(f"\nreludyn --help: {best:.2f} s (meant: under 0.6 s)")
     assert best < 1.0
+
+
+def test_the_version_is_said(reludyn: Command) -> None:
+    libraries = ", ".join(f"{name} {version(name)}" for name in ("torch", "hydra-core"))
+    assert reludyn("--version").out == f"reludyn {__version__}, {libraries}\n"
 
 
 @pytest.mark.quick(2)

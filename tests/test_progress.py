@@ -24,6 +24,7 @@ from reludyn.recording import events, progress
 from reludyn.recording.look import Look, Share
 from reludyn.recording.pace import Pace
 from reludyn.recording.progress import ProgressReport
+from reludyn.recording.stages import Stages
 from reludyn.recording.theory import Beside
 from reludyn.training.engine import Engine
 
@@ -75,6 +76,22 @@ def test_only_what_has_happened_is_said() -> None:
         "growth ended at 9 (median of 1 of 2, 9 to 9)",
         "1 of 2 replicas diverged",
     ]
+
+
+# --- Before and after -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_what_is_being_done_is_said_in_a_terminal(clock: list[float], terminal: bool) -> None:
+    console = Console(file=io.StringIO(), force_terminal=terminal, width=80, color_system=None)
+    with Stages(console, "setting up") as say:
+        assert say.row().plain == "setting up"
+        clock[0] = 3.9
+        assert say.row().plain == "setting up, 3 s"
+        say("drawing the figures")
+        assert say.row().plain == "drawing the figures"
+    assert isinstance(console.file, io.StringIO)
+    assert ("drawing the figures" in console.file.getvalue()) is terminal
 
 
 # --- The bar ----------------------------------------------------------------------------------
@@ -330,7 +347,9 @@ def test_a_real_terminal(tmp_path: Path) -> None:
     assert all(len(CODES.sub("", part)) <= 80 for part in re.split("[\r\n]", text))
     lines = screen(text)
     assert lines[0].startswith("alignment ended at ")
-    assert not [line for line in lines if "steps/s" in line or "setting up" in line]
+    gone = ("loading PyTorch", "setting up", "steps/s", "writing the files")
+    assert all(word in text for word in gone)
+    assert not [line for line in lines for word in gone if word in line]
 
 
 def screen(out: str) -> list[str]:

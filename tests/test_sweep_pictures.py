@@ -9,6 +9,7 @@ from pathlib import Path
 import matplotlib as mpl
 import numpy as np
 import pytest
+from boards import Board
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
@@ -129,6 +130,12 @@ def test_no_panel_is_empty(tmp_path: Path, drawn: list[Figure]) -> None:
     finished(tmp_path, HOPELESS, picture="phases")
     (axes,) = drawn[0].axes
     assert "no replica converged" in axes.get_title()
+
+
+def test_tensorboard_has_the_picture(tmp_path: Path) -> None:
+    finished(tmp_path, MANY, picture="phases", tensorboard=True)
+    step, image = Board(tmp_path / "tensorboard").images("sweep")["figure/sweep"]
+    assert (step, image) == (0, (tmp_path / "figures" / "sweep.png").read_bytes())
 
 
 THREE_KEYS = {"init": "theorem", "init.scale": "1", "model.width": "2"}
