@@ -67,10 +67,8 @@ def task(composed: DictConfig, quiet: bool = False) -> str:
         if not alone:
             raise  # the sweep says how to go on
         from reludyn.recording import interruption  # imports rich
-        from reludyn.recording.run_files import forget
 
         print("reludyn: interrupted", *interruption.left(folder), sep="\n", file=sys.stderr)
-        forget(folder)
         sys.exit(exit_code())
     if stopped_because == "interrupted":
         sys.exit(exit_code())
@@ -151,10 +149,12 @@ class Folders(Callback):
             heed()
 
     def _claim(self, config: DictConfig) -> None:
+        from reludyn.recording.run_files import clear, forget
+
         folder, goes_on = Path(OmegaConf.select(config, "hydra.run.dir")), False
         _holding.enter_context(lock(folder, "hydra.run.dir"))
+        _holding.callback(forget, folder)
         if (path := OmegaConf.select(config, "resume")) is not None:
-            from reludyn.recording.run_files import clear
             from reludyn.resume import goes_on_in  # imports torch
 
             goes_on = goes_on_in(str(path), folder)
@@ -182,11 +182,8 @@ def _fail(error: Exception, folder: Path | None = None) -> NoReturn:
         raise error  # not about a file
     print(f"reludyn: error: {explain(error, sys.argv[1:])}", file=sys.stderr)
     print("Keys and options: reludyn --help. Stack trace: HYDRA_FULL_ERROR=1", file=sys.stderr)
-    if folder is not None:
+    if isinstance(error, OSError) and folder is not None and (folder / "checkpoints").is_dir():
         from reludyn.recording import interruption  # imports rich
-        from reludyn.recording.run_files import forget
 
-        if isinstance(error, OSError) and (folder / "checkpoints").is_dir():
-            print(*interruption.left(folder), sep="\n", file=sys.stderr)
-        forget(folder)
+        print(*interruption.left(folder), sep="\n", file=sys.stderr)
     sys.exit(BAD_INPUT)
