@@ -34,7 +34,7 @@ def test_a_picture_has_a_name_in_the_settings() -> None:
 def test_all_pictures_of_a_run(reludyn: Command) -> None:
     run = reludyn_in(reludyn, "run", "replicas=5", "picture=all", "figures=true")
     assert run.code == 0, run.err
-    expected = {*OF_A_REPLICA, "fan"} - {"animation"}
+    expected = {*OF_A_REPLICA, "fan"} - {"animation", "pairs"}
     files = list((run.where / "figures").iterdir())
     assert {path.stem for path in files} == expected
     assert len(files) == 2 * len(expected)
@@ -45,12 +45,12 @@ def test_all_pictures_of_a_run(reludyn: Command) -> None:
 @pytest.mark.parametrize(
     ("overrides", "absent"),
     [
-        (["model.width=1"], {"fan"}),
-        (["model.width=17"], {"fan"}),
-        (["data.dim=1", "model.width=3"], {"fan"}),
+        (["model.width=1"], {"fan", "pairs"}),
+        (["model.width=17"], {"fan", "pairs"}),
+        (["data.dim=1", "model.width=3"], {"fan", "pairs"}),
         (["data.outputs=3", "model.width=5", "data.dim=4"], {"fan", "portrait"}),
-        (["optimizer.lr=1e200"], {"fan"}),
-        (["model.width=3", "replicas=5", "model.negative_slope=0.5"], set()),
+        (["optimizer.lr=1e200"], {"fan", "pairs"}),
+        (["model.width=3", "replicas=5", "model.negative_slope=0.5"], {"pairs"}),
     ],
 )
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")

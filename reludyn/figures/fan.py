@@ -30,7 +30,7 @@ def plot_fan(run: Run) -> Figure:
     loss, norms, angle = stack
     _fan(loss, run, positive(run.loss), BLACK, "$L$")
     _fan(norms, run, positive(run.w_norm.min(-1)), BLUE, "$\\min_i \\|w_i\\|$")
-    _fan(norms, run, positive(run.v_norm.min(-1)), RED, "$\\min_i \\|v_i\\|$")
+    _fan(norms, run, positive(run.v_norm.min(-1)), RED, "$\\min_i \\|v_i\\|$", "--")
     _fan(angle, run, run.angle_to_target.max(-1), GREEN, "$\\max_i \\theta_i$")
     loss.set(yscale="log", ylabel="loss")
     norms.set(yscale="log", ylabel="smallest norms")
@@ -43,9 +43,9 @@ def plot_fan(run: Run) -> Figure:
             times = run.replicas[name]
             if np.isfinite(times).any():
                 axes.axvline(float(np.nanmedian(times)), color=GREY, lw=0.8, ls=":")
-        axes.legend(loc="upper right" if axes is not norms else "lower right", ncols=2)
     R, kept = run.replicas.rows, run.w_norm.shape[1]
     less = f" (norms and angles: of the first {kept:,})" if kept < R else ""
+    figure.legend(loc="outside upper center", ncols=4)  # in no panel: a band may be anywhere
     loss.set_title(f"{R:,} replicas: median, 50% and 90%{less}")
     return figure
 
@@ -58,12 +58,14 @@ def _until(run: Run) -> float:
     return min(last, 2 * float(np.quantile(times, 0.9))) if len(times) else last
 
 
-def _fan(axes: Axes, run: Run, values: Array, color: str, label: str) -> None:
-    """values (T, R)."""
+def _fan(axes: Axes, run: Run, values: Array, color: str, label: str, line: str = "-") -> None:
+    """values (T, R); only what is shown, to which the axis is fitted."""
+    shown = slice(int(np.searchsorted(run.step, _until(run))) + 1)
+    step, values = run.step[shown], values[shown]
     levels = [0.5, *(q for band in BANDS for q in band[:2])]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # nothing is finite at a look
         median, *edges = np.nanquantile(values, levels, axis=1)
     for (_, _, dark), low, high in zip(BANDS, edges[::2], edges[1::2], strict=True):
-        axes.fill_between(run.step, low, high, color=color, alpha=dark, lw=0)
-    axes.plot(run.step, median, color=color, label=label)
+        axes.fill_between(step, low, high, color=color, alpha=dark, lw=0)
+    axes.plot(step, median, color=color, ls=line, label=label)

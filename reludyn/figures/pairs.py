@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from reludyn.figures.style import CYCLE, GREY, new_figure, styled
-from reludyn.figures.timeline import of_replica
+from reludyn.figures.timeline import NothingToDraw, of_replica
 from reludyn.runs import Array, Run
 
 MARKERS = "osD^vP"
@@ -16,7 +16,10 @@ MARKERS = "osD^vP"
 @styled
 def plot_pairs(run: Run, replica: int = 0) -> Figure:
     """The paths of v_i and of w_i in their first two coordinates, a colour and a marker a pair, a
-    dashed line through both ends; grey where a neuron has no partner."""
+    dashed line through both ends; grey where a neuron has no partner. Raises NothingToDraw for one
+    output, where weights have no second coordinate to pair in (plot_neurons shows them)."""
+    if len(run.arrays["A"]) == 1:
+        raise NothingToDraw(f"pairs are of several outputs, {run!r} has one")
     v, w = of_replica(run, "V", replica).swapaxes(1, 2), of_replica(run, "W", replica)
     known = run.arrays.get("partner")
     partner = np.full(w.shape[1], -1) if known is None else known[replica]
@@ -32,8 +35,6 @@ def plot_pairs(run: Run, replica: int = 0) -> Figure:
 
 def _paths(axes: Axes, rows: Array, partner: Array) -> None:
     """rows (T, k, 2)."""
-    if rows.shape[2] == 1:
-        rows = np.concatenate([rows, np.zeros_like(rows)], 2)
     pairs = sorted({tuple(sorted((i, int(j)))) for i, j in enumerate(partner) if j >= 0})
     for p, (i, j) in enumerate(pairs):
         color, marker = CYCLE[p % len(CYCLE)], MARKERS[p // len(CYCLE) % len(MARKERS)]

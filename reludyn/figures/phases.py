@@ -3,42 +3,53 @@
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from reludyn.figures.style import BLACK, BLUE, GREEN, RED, SKY, new_figure, styled
-from reludyn.figures.timeline import iterations, mark_phases, of_replica, positive
+from reludyn.figures.timeline import iterations, made, mark_phases, of_replica, positive
 from reludyn.runs import Array, Run
+
+
+class Labels(NamedTuple):
+    """How the lengths and the angle that are shown are called."""
+
+    w: str
+    v: str
+    angle: str
 
 
 @styled
 def plot_phases(run: Run, replica: int = 0) -> Figure:
     """L, |w_1| and |v_1| of a replica on the logarithmic left axis, the angle between w_1 and w_2
-    (the angle of w_1 to its target where k = 1 or k > 16) on the right one, against iterations;
-    shaded where the phases were measured. Thin dashed: what theory predicts from the initial
-    weights."""
-    step = run.step
+    (the angle of w_1 to its target where k = 1) on the right one, against iterations; shaded where
+    the phases were measured. Of more than two neurons those that decide when phases end: the
+    smallest |w_i| and |v_i|, the largest angle theta_i of a neuron to its target. Thin dashed: what
+    theory predicts from the initial weights."""
+    step = run.step[made(run, replica)]
+    labels = _labels(run)
     figure = new_figure()
     left = figure.add_subplot()
     left.set_yscale("log")
     for name, color, line, label in (
         ("loss", BLACK, "-", "$L$"),
-        ("w_norm", BLUE, "-", "$\\|w_1\\|$"),
-        ("v_norm", RED, "--", "$|v_1|$"),
+        ("w_norm", BLUE, "-", labels.w),
+        ("v_norm", RED, "--", labels.v),
     ):
-        left.plot(step, positive(_first(run, name, replica)), color=color, ls=line, label=label)
+        left.plot(step, _curve(run, name, replica), color=color, ls=line, label=label)
     iterations(left, run, replica)
-    left.set_ylabel("$L$, $\\|w_1\\|$, $|v_1|$")
+    left.set_ylabel(f"$L$, {labels.w}, {labels.v}")
     _draw_theory(left, run, replica)
     right = left.twinx()
     right.spines["right"].set_visible(True)
     right.grid(False)
-    angle, label = _angle(run, replica)
-    right.plot(step, angle, color=GREEN, ls="-.", label=label)
+    right.plot(step, _angle(run, replica), color=GREEN, ls="-.", label=labels.angle)
     right.set(ylim=(0, math.pi * 1.02), yticks=[0, math.pi / 2, math.pi])
     right.set_yticklabels(["0", "$\\pi/2$", "$\\pi$"])
-    right.set_ylabel(f"{label} (radians)")
+    right.set_ylabel(f"{labels.angle} (radians)")
 
     mark_phases(left, run, replica)
     handles = [*left.get_lines(), *right.get_lines()]
@@ -49,22 +60,39 @@ def plot_phases(run: Run, replica: int = 0) -> Figure:
 
 def _draw_theory(axes: Axes, run: Run, replica: int) -> None:
     """The predictions for L, |w_1| and |v_1|, thin and pale above the measured curves."""
+    step = run.step[made(run, replica)]
     for name, label in (("loss", "theory"), ("w_norm", "_"), ("v_norm", "_")):
         curves = run.arrays.get(f"predicted_{name}")
         if curves is not None and replica < curves.shape[1]:
-            shown = positive(_first(run, f"predicted_{name}", replica))
-            axes.plot(run.step, shown, color=SKY, lw=0.8, ls=(0, (3, 2)), label=label)
+            shown = _curve(run, f"predicted_{name}", replica)
+            axes.plot(step, shown, color=SKY, lw=0.8, ls=(0, (3, 2)), label=label)
 
 
-def _first(run: Run, name: str, replica: int) -> Array:
-    """A curve (T,), of the first neuron where each has its own."""
-    x = of_replica(run, name, replica)
-    return x.reshape(len(x), -1)[:, 0]
+def _labels(run: Run) -> Labels:
+    k = run.arrays["w_norm"].shape[2]
+    if k > 2:
+        return Labels("$\\min_i \\|w_i\\|$", "$\\min_i \\|v_i\\|$", "$\\max_i \\theta_i$")
+    one = len(run.arrays["A"]) == 1
+    target = "v_1 a" if one else "A^T v_1"
+    return Labels(
+        "$\\|w_1\\|$",
+        "$|v_1|$" if one else "$\\|v_1\\|$",
+        "$\\theta(w_1, w_2)$" if k == 2 else f"$\\theta(w_1, {target})$",
+    )
 
 
-def _angle(run: Run, replica: int) -> tuple[Array, str]:
-    if "angle_between" in run.arrays:
-        between = of_replica(run, "angle_between", replica)
-        if between.shape[-1] > 1:
-            return between[:, 0, 1], "$\\theta(w_1, w_2)$"
-    return of_replica(run, "angle_to_target", replica)[:, 0], "$\\theta(w_1, v_1 a)$"
+def _curve(run: Run, name: str, replica: int) -> Array:
+    """A curve (T,), of the first of two neurons and the smallest of more where each has its own."""
+    x = positive(of_replica(run, name, replica)[made(run, replica)])
+    if x.ndim == 1:
+        return x
+    curve: Array = x[:, 0] if x.shape[1] <= 2 else np.min(x, axis=1)
+    return curve
+
+
+def _angle(run: Run, replica: int) -> Array:
+    looks = made(run, replica)
+    if run.arrays["w_norm"].shape[2] == 2:
+        return of_replica(run, "angle_between", replica)[looks, 0, 1]
+    largest: Array = of_replica(run, "angle_to_target", replica)[looks].max(1)
+    return largest

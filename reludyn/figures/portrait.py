@@ -11,11 +11,12 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.figure import Figure
 
-from reludyn.figures.style import BLACK, BLUE, GREY, RED, new_figure, styled
-from reludyn.figures.timeline import NothingToDraw, of_replica
+from reludyn.figures.style import BLACK, GREY, SIGNS, new_figure, styled
+from reludyn.figures.timeline import NothingToDraw, has_diverged, of_replica
 from reludyn.runs import Array, Run
 
 GRID = 41
+FAR = 3  # a diverging path is followed this far, in units of its first point and of the minimum
 
 
 @styled
@@ -23,14 +24,19 @@ def plot_portrait(run: Run, replica: int = 0) -> Figure:
     """V = sqrt(sum v_i^2) and P = sum |v_i| p_i / V over the neurons with v_i > 0 (red) and over
     those with v_i < 0 (blue), p_i the part of w_i along its own ray, in units of sqrt|a|. Grey: the
     flow of one neuron on each ray, which ends where V P = 1; a ray of several neurons follows it
-    once they are proportional. Raises NothingToDraw for several outputs.
+    once they are proportional. A path that diverges leaves the picture. Raises NothingToDraw for
+    several outputs.
     """
     A = run.arrays["A"]
     if len(A) > 1:
         raise NothingToDraw(f"a phase portrait is of one output, {run!r} has {len(A)}")
     paths = {sign: _path(run, replica, sign) for sign in (1, -1)}
     seen = np.concatenate([*paths.values()])
-    seen = seen[np.isfinite(seen).all(1) & (np.abs(seen).max(1) < 1e3)]
+    seen = seen[np.isfinite(seen).all(1)]
+    if has_diverged(run, replica):
+        begin = np.concatenate([path[:1] for path in paths.values()])
+        far = FAR * max(1.0, float(np.nanmax(np.abs(begin), initial=0)))
+        seen = seen[(np.abs(seen) <= far).all(1)]
     right = 1.15 * max(1.5, float(seen[:, 0].max(initial=0)))
     top = 1.15 * max(1.5, float(seen[:, 1].max(initial=0)))
     bottom = min(-0.2, 1.15 * float(seen[:, 1].min(initial=0)))
@@ -43,16 +49,17 @@ def plot_portrait(run: Run, replica: int = 0) -> Figure:
     product = 1 / (2 * odd)
     end = np.linspace(product / top, right, 200)
     axes.plot(end, product / end, color=BLACK, lw=1, ls="--", label=f"$V P = {product:.3g}$")
-    for sign, color in ((1, RED), (-1, BLUE)):
-        path = paths[sign]
+    for sign, look in SIGNS.items():
+        path, color = paths[sign], look["color"]
         if np.isfinite(path).any():
             label = f"$v_i {'>' if sign > 0 else '<'} 0$"
-            axes.plot(*path.T, color=color, label=label, ls="-" if sign > 0 else "--")
+            axes.plot(*path.T, color=color, label=label, ls=look["ls"])
             axes.plot(*path[:1].T, color=color, marker="x")
             axes.plot(*path[-1:].T, color=color, marker="o", mfc="none" if sign < 0 else color,
                       ms=8 if sign < 0 else 5)  # fmt: skip
     axes.plot([], [], color=GREY, lw=0.7, label="flow of a pair")
-    axes.set(xlabel="$V$, output weights", ylabel="$P$, hidden weights along the ray")
+    leaves = " (diverged: leaves the picture)" if has_diverged(run, replica) else ""
+    axes.set(xlabel=f"$V$, output weights{leaves}", ylabel="$P$, hidden weights along the ray")
     figure.legend(loc="outside upper center", ncols=4)
     return figure
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from reludyn.figures.style import BLUE, GREEN, ORANGE, RED, new_figure, styled
 from reludyn.figures.timeline import NothingToDraw
@@ -14,6 +15,7 @@ from reludyn.runs import Array, Run, Table
 from reludyn.statistics import wilson
 
 BINS = 16
+DECADES = 100  # the range of scales from which only powers of ten have a tick
 TIMES = ("T_align", "T_growth", "T_converged")
 
 
@@ -35,39 +37,48 @@ def plot_scale(run: Run) -> Figure:
         np.isin(outcome, ["non_strict_saddle", "global_minimum"]),
     )
     minimum = outcome == "global_minimum"
-    figure = new_figure(6.0, 5.0)
+    figure = new_figure(6.0, 5.4)
     above, below = figure.subplots(2, 1, sharex=True)
-    _curve(above, scale, stuck, "stuck at loss |a|²/4", BLUE)
-    _curve(above, scale, ~decided, "neither stuck nor converged", ORANGE)
-    for name, label, color in (
-        ("predicted_outcome", "outcome, theory", GREEN),
-        ("basin_rule", "outcome, basin rule", BLUE),
-        ("sign_rule", "outcome, signs of v(0)", RED),
+    _curve(above, scale, stuck, "stuck at loss |a|²/4", BLUE, "o")
+    _curve(above, scale, ~decided, "neither stuck nor converged", ORANGE, "s")
+    for name, label, color, marker in (
+        ("predicted_outcome", "outcome, theory", GREEN, "o"),
+        ("basin_rule", "outcome, basin rule", BLUE, "^"),
+        ("sign_rule", "outcome, signs of v(0)", RED, "v"),
     ):
         said = replicas[name]
         if (said[decided] != "").any():
-            _curve(below, scale[decided], (said != outcome)[decided], label, color)
+            _curve(below, scale[decided], (said != outcome)[decided], label, color, marker)
     wrong = _off_by_more(replicas)
     if np.isfinite(replicas["predicted_T_converged"]).any():
-        _curve(below, scale[minimum], wrong[minimum], "times off by > 1, theory", ORANGE)
+        _curve(below, scale[minimum], wrong[minimum], "times off by > 1, theory", ORANGE, "s")
     above.set(ylabel="fraction of replicas", ylim=(-0.02, None), xscale="log")
     below.set(
         xlabel="scale $\\sigma$ of the initial weights",
         ylabel="fraction mispredicted",
         ylim=(-0.02, 1.02),
     )
+    _ticks(below, scale)
     for axes in (above, below):
-        if axes.get_legend_handles_labels()[1]:
-            axes.legend(loc="center left")
+        if axes.get_legend_handles_labels()[1]:  # above the axes: curves go everywhere
+            axes.legend(loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0, ncols=2)
     return figure
 
 
-def _curve(axes: Axes, scale: Array, event: Array, label: str, color: str) -> None:
+def _curve(axes: Axes, scale: Array, event: Array, label: str, color: str, marker: str) -> None:
     if not len(scale):
         return  # no replica came so far
     centres, fraction, low, high = binned(scale, event)
-    axes.plot(centres, fraction, color=color, label=label, marker="o", ms=3)
+    axes.plot(centres, fraction, color=color, label=label, marker=marker, ms=4)
     axes.fill_between(centres, low, high, color=color, alpha=0.15, lw=0)
+
+
+def _ticks(axes: Axes, scale: Array) -> None:
+    """Powers of ten, and what is between them where there are few, as numbers without powers."""
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    if scale.max() < DECADES * scale.min():
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_major_formatter("{x:g}")
 
 
 def binned(scale: Array, event: Array) -> tuple[Array, Array, Array, Array]:

@@ -13,7 +13,8 @@ from reludyn.runs import Run
 @styled
 def plot_spectrum(run: Run, replica: int = 0) -> Figure:
     """All eigenvalues (the smallest and the largest of a large Hessian) of the population risk
-    against iterations, darker the more often they occur, and 2/mu, above which descent is unstable.
+    against iterations, darker the more often they occur (the legend has the rarest and the most
+    frequent), and 2/mu, above which descent is unstable.
     Needs theory.spectrum=true; raises NothingToDraw without it."""
     figure = new_figure(6.0, 4.0)
     axes = figure.add_subplot()
@@ -21,10 +22,12 @@ def plot_spectrum(run: Run, replica: int = 0) -> Figure:
     if "eigenvalues" in run.arrays:
         values = of_replica(run, "eigenvalues", replica)
         many = of_replica(run, "multiplicity", replica)
-        for i in range(values.shape[1]):
-            opaque = float(np.clip(0.25 + 0.25 * np.log10(np.nanmax(many[:, i], initial=1)), 0, 1))
-            axes.plot(run.step, values[:, i], color=BLUE, lw=1, alpha=opaque)
-        axes.plot([], [], color=BLUE, lw=1, label="eigenvalues")
+        most = np.nanmax(many, axis=0, initial=1).astype(int)
+        for i, times in enumerate(most):
+            axes.plot(run.step, values[:, i], color=BLUE, lw=1, alpha=_opaque(times))
+        for times in sorted({int(most.min()), int(most.max())}):
+            label = "simple" if times == 1 else f"{times} times"
+            axes.plot([], [], color=BLUE, lw=1, alpha=_opaque(times), label=f"eigenvalue, {label}")
     else:
         smallest = of_replica(run, "smallest_eigenvalue", replica)
         axes.plot(run.step, smallest, color=BLUE, lw=1, label="smallest")
@@ -38,3 +41,8 @@ def plot_spectrum(run: Run, replica: int = 0) -> Figure:
     mark_phases(axes, run, replica)
     figure.legend(loc="outside upper center", ncols=4)
     return figure
+
+
+def _opaque(times: int) -> float:
+    """Of an eigenvalue that occurs this often."""
+    return float(np.clip(0.25 + 0.25 * np.log10(times), 0, 1))

@@ -6,6 +6,7 @@ from collections import Counter
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from reludyn.figures.style import GREEN, ORANGE, PURPLE, RED, SKY, new_figure, styled
 from reludyn.runs import Run
@@ -44,6 +45,7 @@ def plot_stationary(run: Run) -> Figure:
     )  # fmt: skip
     axes.invert_yaxis()
     axes.grid(False)
+    axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
     rarer = len(groups) - len(chosen)
     more = f"; {rarer} rarer kinds are in stationary_points.csv" if rarer else ""
     axes.set(xlabel=f"starts, of {points.rows}{more}", xlim=(0, 1.12 * max(counts)))

@@ -17,6 +17,11 @@ BLACK, ORANGE, SKY, GREEN = "#000000", "#E69F00", "#56B4E9", "#009E73"
 BLUE, RED, PURPLE = "#0072B2", "#D55E00", "#CC79A7"
 CYCLE = (BLUE, RED, GREEN, PURPLE, ORANGE, SKY)
 GREY = "#555555"
+# neurons by the sign of v_i, told apart without colours, too
+SIGNS: dict[int, Any] = {
+    1: {"color": RED, "ls": "-", "mfc": RED},
+    -1: {"color": BLUE, "ls": (0, (4, 1.5)), "mfc": "white"},
+}
 
 STYLE: Any = {
     "font.size": 9,

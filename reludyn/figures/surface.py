@@ -14,12 +14,17 @@ from reludyn.runs import Array, Run
 
 @styled
 def plot_surface(run: Run) -> Figure:
-    """plane.npz: the loss on a plane; on that of the targets also the valley of loss |a|^2/4 and
-    the minimum."""
+    """plane.npz: the loss on a plane; on that of the targets also the valley of saddles, where both
+    neurons point the same way, and the minimum.
+
+    With the slope s (0 for ReLU) and E(a.x)^2 = |a|^2 the valley is alpha_1 - alpha_2 =
+    (1 + s)/(1 + s^2) of loss |a|^2 (1 - s)^2/(4 (1 + s^2)), the minimum alpha_1 = -alpha_2 =
+    1/(1 + s).
+    """
     data = run.npz("plane.npz")
     x, y, loss = data["x"], data["y"], data["loss"]
     top = float(np.quantile(loss, 0.9))
-    figure = new_figure(4.8, 4.0)
+    figure = new_figure(4.8, 4.4)
     axes: Any = figure.add_subplot(projection="3d")
     grid = np.meshgrid(x, y, indexing="ij")
     axes.plot_surface(
@@ -29,14 +34,25 @@ def plot_surface(run: Run) -> Figure:
     labels = "first direction", "second direction"
     if _is_target_plane(data):
         labels = "$\\alpha_1$", "$\\alpha_2$"
-        for line in (x[(x >= 1)], x[(x <= 0) & (x - 1 >= y[0])]):
-            axes.plot(line, line - 1, _square(data) / 4, color=RED, lw=2, zorder=10)
-        axes.plot([1], [-1], [0], marker="o", color=BLACK, zorder=10)
+        s = float(run.config["model"]["negative_slope"])
+        gap, height = (1 + s) / (1 + s**2), (1 - s) ** 2 / (4 * (1 + s**2))
+        kind = "minima" if s == 1 else "saddles"
+        name = f"valley of {kind}, $L = {height:.3g}\\,|a|^2$"
+        for begin, end in ((gap, x[-1]), (max(x[0], y[0] + gap), 0)):
+            line = np.linspace(begin, end, 50)
+            axes.plot(line, line - gap, _square(data) * height, color=RED, lw=2, zorder=10,
+                      label=name)  # fmt: skip
+            name = "_"
+        best = 1 / (1 + s)
+        axes.plot([best], [-best], [0], marker="o", color=BLACK, ls="none", zorder=10,
+                  label="minimum, $L = 0$")  # fmt: skip
+        figure.legend(loc="outside upper center", ncols=2)
+        figure.supxlabel("$v_1 w_1 = \\alpha_1 a$, $|v_2| w_2 = \\alpha_2 a$", fontsize=9)
     axes.set(xlabel=labels[0], ylabel=labels[1], zlabel="$L$", zlim=(0, top))
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_locator(MaxNLocator(4))
     axes.view_init(elev=38, azim=-60)
-    axes.set_box_aspect(None, zoom=0.85)
+    axes.set_box_aspect(None, zoom=0.9)
     return figure
 
 

@@ -11,6 +11,7 @@ from matplotlib.ticker import MaxNLocator
 from reludyn.figures.style import BLACK, GREY
 from reludyn.runs import Array, Run
 
+LETTER = 0.07  # inches that a letter takes at most, on average
 EVENTS = ("T_align", "T_growth")
 
 
@@ -43,7 +44,24 @@ def iterations(axes: Axes, run: Run, replica: int) -> None:
 def end_of(run: Run, replica: int) -> int:
     """The last iteration that a replica has made: others of its batch may have gone on."""
     converged = run.replicas["T_converged"][replica]
-    return int(run.step[-1] if math.isnan(converged) else converged)
+    if not math.isnan(converged):
+        return int(converged)
+    if has_diverged(run, replica):
+        loss = of_replica(run, "loss", replica)
+        moved = np.flatnonzero(~np.isclose(loss, loss[-1], rtol=0, atol=0, equal_nan=True))
+        return int(run.step[moved[-1] + 1 if len(moved) else -1])
+    return int(run.step[-1])
+
+
+def made(run: Run, replica: int) -> slice:
+    """The looks at what a replica has made: an axis that fits all curves should not fit those of
+    theory afterwards."""
+    return slice(int(np.searchsorted(run.step, end_of(run, replica))) + 1)
+
+
+def has_diverged(run: Run, replica: int) -> bool:
+    """Whether a replica diverged."""
+    return str(run.replicas["outcome"][replica]) == "diverged"
 
 
 def mark_phases(axes: Axes, run: Run, replica: int) -> None:
@@ -51,13 +69,14 @@ def mark_phases(axes: Axes, run: Run, replica: int) -> None:
     from reludyn.phases import PHASES  # imports torch
 
     last = end_of(run, replica)
+    width = axes.get_position().width * axes.figure.bbox.width / axes.figure.dpi  # in inches
     times = [run.replicas[name][replica] for name in EVENTS]
     edges = [0, *(last if math.isnan(t) else int(t) for t in times), last]
     for shade, (name, begin, end) in enumerate(zip(PHASES, edges, edges[1:], strict=False)):
         if end <= begin:
             continue
         axes.axvspan(begin, end, color=BLACK, alpha=(0.02, 0.07, 0.12)[shade], lw=0)
-        if end - begin > 0.12 * last:
+        if (end - begin) * width > LETTER * len(name) * last:
             middle, above_axis = (begin + end) / 2, axes.get_xaxis_transform()
             axes.text(
                 middle, 1.01, name, transform=above_axis, ha="center", va="bottom", color=GREY
