@@ -256,6 +256,11 @@ def _check_picture(config: Config) -> None:
             "picture", "portrait", f"is of one output, not of data.outputs={config.data.outputs}",
             "Use picture=pairs",
         )  # fmt: skip
+    if config.picture == "pairs" and config.data.outputs == 1:
+        raise ConfigError(
+            "picture", "pairs", "is of several outputs, not of data.outputs=1",
+            "Use picture=neurons",
+        )  # fmt: skip
 
 
 def _check_theory(config: Config) -> None:

@@ -335,10 +335,10 @@ class Config:
     figures: bool = key("whether pictures are drawn at the end")
     picture: str = key(
         "what the picture shows: phases (figure 3), neurons and their sums in the plane of a "
-        "(figures 1, 2), pairs of neurons (figures 6 to 8), the parts of the loss, polar: where "
-        "neurons point, portrait: the phase plane of one output, animation: neurons as they move, "
-        "a GIF, all: every one of these but the animation; of a sweep who is stuck against the "
-        "width, who recovers A against n/d, times against the scale; or none",
+        "(figures 1, 2), pairs of neurons of several outputs (figures 6 to 8), the parts of the "
+        "loss, polar: where neurons point, portrait: the phase plane of one output, animation: "
+        "neurons as they move, a GIF, all: every one of these but the animation; of a sweep who is "
+        "stuck against the width, who recovers A against n/d, times against the scale; or none",
         one_of=(
             "phases",
             "neurons",

@@ -38,7 +38,7 @@ def with_hole(value: float) -> np.ndarray:
     [
         ({"X": X}, "must hold X, and Y or A; it has X"),
         ({"Y": Y, "A": A}, "must hold X, and Y or A; it has A, Y"),
-        ({"X": X, "Y": Y, "weights": A}, "holds X, Y and A; it has weights"),
+        ({"X": X, "Y": Y, "weights": A}, "must hold only X, and Y or A; it has weights"),
         ({"X": X, "Y": Y[:5]}, "X has 12 rows, Y has 5"),
         ({"X": X, "A": A[:, :3]}, "X has 4 columns, A has 3"),
         ({"X": X, "Y": Y, "A": A[:1]}, "Y has 2 outputs, A has 1"),
@@ -204,7 +204,7 @@ def test_a_file_that_memory_does_not_hold_is_not_read(
         (["X.npy", "X", "Y.npy"], "cannot be read: two arrays are called X"),
         (["X.npy", "X.npy", "Y.npy"], "cannot be read: two arrays are called X"),
         ([".npy"], "cannot be read: an array has no name"),
-        (["X.npy", "a\nb.npy"], "holds X, Y and A; it has a b"),
+        (["X.npy", "a\nb.npy"], "must hold only X, and Y or A; it has a b"),
     ],
 )
 def test_archives_of_something_else_are_refused(

@@ -25,7 +25,7 @@ def read_samples(path: str, outputs: int | None) -> tuple[Array, Array | None, A
         return *_split(table, names or [], outputs, path), None
     unknown = set(arrays) - set(NAMES)
     if unknown:
-        raise ConfigError(KEY, path, f"must hold X, and Y or A; it has {listed(arrays)}")
+        raise ConfigError(KEY, path, f"must hold only X, and Y or A; it has {listed(unknown)}")
     if "X" not in arrays or len(arrays) < 2:
         raise ConfigError(KEY, path, f"must hold X, and Y or A; it has {listed(arrays)}")
     X = finite_matrix(arrays["X"], "X", path, KEY)

@@ -46,7 +46,8 @@ def loss_on_line(risk: PopulationRisk, origin: Gradient, direction: Gradient, x:
 
 def target_plane(A: Tensor) -> Plane:
     """v_1 w_1 = x a, |v_2| w_2 = y a with v = (1, -1) sqrt|a|, for r = 1, k = 2: figure 1c of the
-    paper, with the valley x - y = 1 of loss |a|^2/4 where x y > 0, and the minimum (1, -1)."""
+    paper. With ReLU the valley of loss |a|^2/4 is x - y = 1 where x y > 0, the minimum (1, -1);
+    with a leaky ReLU of slope s they are x - y = (1 + s)/(1 + s^2) and (1, -1)/(1 + s)."""
     a = A[0]
     unit = math.sqrt(float(norm(a)))
     W, V = torch.zeros(2, len(a)).to(a), a.new_tensor([[unit, -unit]])
