@@ -10,13 +10,16 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 from boards import Board
+from conftest import QUICK, Command
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 from sweeps import BROKEN, FOUND, STUCK, Cells, Jobs, finished
 
 from reludyn import figures
+from reludyn.figures.timeline import NothingToDraw
 from reludyn.redraw import main
+from reludyn.runs import load_sweep
 
 
 @pytest.fixture
@@ -166,6 +169,16 @@ def test_the_summary_alone_is_drawn_again(
     printed = capsys.readouterr().out.split()
     assert printed == [str(tmp_path / "figures" / f"sweep.{kind}") for kind in ("png", "pdf")]
     assert (tmp_path / "figures" / "sweep.png").read_bytes() == before
+
+
+def test_samples_are_needed_for_their_picture(reludyn: Command) -> None:
+    sweep = reludyn("-m", *QUICK, "seed=1,2", "hydra.sweep.dir=s").where / "s"
+    with pytest.raises(NothingToDraw, match="data=population has no number of samples"):
+        figures.plot_samples(load_sweep(sweep))
+
+
+def test_only_figures_are_offered() -> None:
+    assert set(dir(figures)) == {name for name in vars(figures) if name in figures.__all__}
 
 
 def test_a_folder_without_a_summary_is_no_sweep(tmp_path: Path) -> None:

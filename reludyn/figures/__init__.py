@@ -43,6 +43,11 @@ __all__ = [
     "plot_surface", "plot_sweep",
 ]  # fmt: skip
 
+
+def __dir__() -> list[str]:
+    return __all__
+
+
 OF_A_REPLICA: dict[str, Callable[[Run, int], Picture]] = {
     "phases": plot_phases,
     "neurons": plot_neurons,

@@ -6,6 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from reludyn.figures.style import BLACK, BLUE, CYCLE, GREEN, RED, new_figure, styled
+from reludyn.figures.timeline import NothingToDraw
 from reludyn.runs import Array, Job, Sweep, Table
 from reludyn.statistics import wilson
 
@@ -45,20 +46,23 @@ def plot_stuck(sweep: Sweep) -> Figure:
 @styled
 def plot_samples(sweep: Sweep) -> Figure:
     """The fraction of replicas that recover A (error of the effective weights below 1e-6) against
-    n/d, a curve a dimension, with 95% Wilson intervals."""
+    n/d, a curve a dimension, with 95% Wilson intervals. Raises NothingToDraw without samples."""
     curves: dict[int, list[tuple[float, Job]]] = {}
     for job in sweep.jobs:
         data = job.config["data"]
         d, n = int(data["dim"]), data["samples"]
-        curves.setdefault(d, []).append((float(data["ratio"] if n is None else n / d), job))
+        ratio = data.get("ratio") if n is None else n / d
+        if ratio is None:
+            raise NothingToDraw(f"{sweep!r}: data={data['name']} has no number of samples n")
+        curves.setdefault(d, []).append((float(ratio), job))
     figure = new_figure(5.0, 3.6)
     axes = figure.add_subplot()
     for color, (d, points) in zip(CYCLE, sorted(curves.items()), strict=False):
         points.sort(key=lambda point: point[0])
         fraction, low, high = fractions([recovered(job.replicas) for _, job in points])
-        ratio = [x for x, _ in points]
-        axes.plot(ratio, fraction, color=color, marker="o", ms=3, label=f"$d = {d}$")
-        axes.fill_between(ratio, low, high, color=color, alpha=0.15, lw=0)
+        x = [ratio for ratio, _ in points]
+        axes.plot(x, fraction, color=color, marker="o", ms=3, label=f"$d = {d}$")
+        axes.fill_between(x, low, high, color=color, alpha=0.15, lw=0)
     axes.set(xlabel="samples per input, $n/d$", ylabel="fraction of seeds that recover $a$",
              ylim=(-0.03, 1.03))  # fmt: skip
     axes.legend()
