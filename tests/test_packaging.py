@@ -70,7 +70,7 @@ def test_the_wheel_holds_nothing_else(wheel: Path) -> None:
     assert {name.split("/")[0].split("-")[0] for name in held} == {"reludyn", "hydra_plugins"}
     assert "hydra_plugins/__init__.py" not in held  # the folder is shared with other plugins
     suffixes = {Path(name).suffix for name in held if name.startswith("reludyn/")}
-    assert suffixes == {".py", ".yaml", ".j2"}
+    assert suffixes == {".py", ".typed", ".yaml", ".j2"}
     assert not [name for name in held if "test" in name]
 
 
