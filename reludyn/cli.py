@@ -153,7 +153,6 @@ class Folders(Callback):
 
         folder, goes_on = Path(OmegaConf.select(config, "hydra.run.dir")), False
         _holding.enter_context(lock(folder, "hydra.run.dir"))
-        _holding.callback(forget, folder)
         if (path := OmegaConf.select(config, "resume")) is not None:
             from reludyn.resume import goes_on_in  # imports torch
 
@@ -161,6 +160,12 @@ class Folders(Callback):
             if path == "auto" and not goes_on and not (folder / "DONE").exists():
                 clear(folder)  # of an attempt that saved nothing
         claim(folder, goes_on=goes_on)
+
+        def ended(kind: type[BaseException] | None, *_: object) -> None:
+            if kind in (SystemExit, KeyboardInterrupt):  # of a fault of the program all stays
+                forget(folder)
+
+        _holding.push(ended)
 
     def _check(self, config: DictConfig, *checks: Callable[[DictConfig], None]) -> None:
         try:

@@ -43,7 +43,7 @@ from reludyn.resume import (
     shared,
 )
 from reludyn.settings import Config
-from reludyn.signals import held
+from reludyn.signals import check, held
 from reludyn.student import ReLUStudent
 from reludyn.theory.predictions import Prediction, forecast, predict
 from reludyn.training.checkpoint import Checkpoint, Checkpoints, save_checkpoint
@@ -231,6 +231,7 @@ def follow(
                 progress.record(seen)
 
         def made(state: State) -> None:
+            check()
             progress.made(state.step)
             if checkpoints is not None:
                 with held():

@@ -35,7 +35,6 @@ def answered(command: str) -> Iterator[None]:
         os.write(2, f"{command}: interrupted before anything was done\n".encode())
         os._exit(EXITS[signal.Signals(number).name])
 
-    _received.clear()
     _mine[:] = _not_ignored()
     before = {number: signal.signal(number, end) for number in _mine}
     try:
@@ -47,6 +46,7 @@ def answered(command: str) -> Iterator[None]:
         for number in _mine:
             signal.signal(number, before[number])
         _mine.clear()
+        _received.clear()
 
 
 def heed() -> None:
@@ -134,6 +134,13 @@ def heeding() -> Iterator[None]:
         yield
     finally:
         _held += 1
+
+
+def check() -> None:
+    """Raise KeyboardInterrupt again where it was lost: Python drops what is raised while it takes
+    an object away."""
+    if _received and not _held:
+        raise KeyboardInterrupt
 
 
 def interrupted() -> bool:

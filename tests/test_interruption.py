@@ -15,7 +15,7 @@ import torch
 from conftest import COMMAND, QUICK, Command, contents, process, reludyn_in
 from numpy.typing import NDArray
 
-from reludyn import redraw
+from reludyn import redraw, signals
 from reludyn.files import atomic
 from reludyn.recording import interruption, run_files
 from reludyn.recording.look import Observer
@@ -202,6 +202,30 @@ def test_ctrl_c_while_libraries_are_imported(
     ended = process(command, *words[1:], where=tmp_path, PYTHONPATH=str(tmp_path))
     assert ended.stderr == f"{words[0]}: interrupted before anything was done\n"
     assert ended.returncode == 130
+
+
+class Dropped:
+    """Ctrl-C comes while an object is taken away: Python drops the exception."""
+
+    def __del__(self) -> None:
+        signals._received.append("SIGINT")
+        raise KeyboardInterrupt
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_ctrl_c_is_not_lost(reludyn: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    advance, calls = Engine.advance, iter(range(10**9))
+
+    def dropping(*arguments: Any) -> object:
+        if next(calls) == 3:
+            Dropped()
+        return advance(*arguments)
+
+    monkeypatch.setattr(Engine, "advance", dropping)
+    finished = reludyn("figures=false", "logger=none")
+    assert finished.code == 130
+    assert finished.summary["stopped_because"] == "interrupted"
+    assert finished.summary["steps"] <= 4
 
 
 class Cut(io.FileIO):

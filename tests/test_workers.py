@@ -133,7 +133,7 @@ def test_jobs_in_progress_save_and_go_on(
     sweep.wait(sweep.trains)
     time.sleep(1)
     sweep.signal(name, to)
-    sweep.wait(lambda: SAID in sweep.out, 1)
+    sweep.wait(lambda: SAID in sweep.out)
     assert sweep.code() == code
     lines = said(sweep)
     assert lines[-3:] == END
@@ -165,7 +165,7 @@ def test_a_second_signal_ends_all_at_once(start: Callable[..., Sweep]) -> None:
     for worker in subprocess.check_output(listed, text=True).split():
         os.kill(int(worker), signal.SIGSTOP)
     sweep.signal("SIGINT")
-    sweep.wait(lambda: SAID in sweep.out, 1)
+    sweep.wait(lambda: SAID in sweep.out)
     time.sleep(1)
     assert sweep.process.poll() is None
     sweep.signal("SIGINT")
@@ -190,7 +190,7 @@ def test_a_signal_while_workers_import_torch(
     sweep = start(PYTHONPATH=f"{tmp_path}{os.pathsep}{others}")
     sweep.wait(lambda: len([*tmp_path.glob("*.imports")]) == 2)
     sweep.signal("SIGINT", to)
-    sweep.wait(lambda: SAID in sweep.out, 1)
+    sweep.wait(lambda: SAID in sweep.out)
     assert sweep.code() == 130
     assert said(sweep) == [SAID, *END]
 

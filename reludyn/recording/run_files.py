@@ -50,9 +50,11 @@ def write_done(folder: Path, digest: str) -> None:
 
 def forget(folder: Path) -> None:
     """Take away what an attempt left that came to nothing; anything else that is there stays."""
-    if any((folder / name).exists() for name in LEAVES if name != ".hydra"):
+    begun = (".hydra", "tensorboard")
+    if any((folder / name).exists() for name in LEAVES if name not in begun):
         return
-    shutil.rmtree(folder / ".hydra", ignore_errors=True)
+    for name in begun:
+        shutil.rmtree(folder / name, ignore_errors=True)
     (folder / "reludyn.log").unlink(missing_ok=True)
 
 
