@@ -50,7 +50,7 @@ train: $(VENV)/.ready
 	@$(BIN)/reludyn $(ARGS)
 
 test: $(VENV)/.ready-test
-	$(BIN)/python -m pytest -n auto --dist loadfile -m "not slow and not faults and not browser" $(ARGS)
+	$(BIN)/python -m pytest -n auto --dist worksteal -m "not slow and not faults and not browser" $(ARGS)
 
 test-ray: $(VENV)/.ready-ray
 	$(BIN)/python -m pytest tests/test_launchers.py -k ray $(ARGS)

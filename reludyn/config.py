@@ -9,6 +9,7 @@ import difflib
 import hashlib
 import math
 from dataclasses import fields, replace
+from functools import cache
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
@@ -77,6 +78,8 @@ OPTIONS: dict[str, dict[str, type]] = {
 }
 
 
+@cache  # once a process: Hydra keeps them
+@cache  # Hydra keeps them as long as the process lives
 def prepare_hydra() -> None:
     """Tell Hydra the types, so that a misspelt key or a wrong type fails while composing, and the
     resolver `${experiment:}`, the name of the chosen experiment."""
@@ -88,6 +91,8 @@ def prepare_hydra() -> None:
             store.store(group=f"schema/{group}", name=name, node=schema)
 
 
+@cache
+@cache
 def conf_directory() -> Path:
     """conf/ inside the installed package, or beside the package in a checkout."""
     package = Path(__file__).resolve().parent
@@ -190,10 +195,22 @@ def _parse_group(group: str, node: Any) -> Any:
     _no_extras(node, schema, f"{group}.")
     known = {f.name: _value(node, f.name, f"{group}.") for f in fields(schema)}
     try:
-        return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(schema), known))
+        return OmegaConf.to_object(OmegaConf.merge(_structured(schema), known))
     except OmegaConfBaseException as error:
         name = str(error.full_key)
         raise ConfigError(f"{group}.{name}", known.get(name), _first_line(error)) from error
+
+
+@cache
+def _structured(schema: type) -> Any:
+    """Its keys, types and defaults; what is merged into it goes into a copy."""
+    return OmegaConf.structured(schema)
+
+
+@cache
+def _structured(schema: type) -> Any:
+    """The keys, types and defaults of a schema; merging other values into it makes a copy."""
+    return OmegaConf.structured(schema)
 
 
 def _value(node: DictConfig, name: str, prefix: str) -> Any:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from pathlib import Path
+from typing import ClassVar
 
 import yaml
 from hydra._internal.config_repository import ConfigRepository
+from hydra.core.object_type import ObjectType
 from hydra.plugins.config_source import ConfigResult
 
 from reludyn.config import conf_directory
@@ -17,14 +20,31 @@ DEEPEST = 30  # levels of nesting
 
 
 class Files(ConfigRepository):
-    """Hydra's files, each looked at before it is read; raises ConfigError."""
+    """Hydra's files, each looked at before it is read; raises ConfigError.
+
+    Our own and those that come with Hydra are read once a process, ours again after a change.
+    """
+
+    known: ClassVar[dict[tuple[object, ...], ConfigResult | None]] = {}
 
     def load_config(self, config_path: str) -> ConfigResult | None:
-        for source in self.get_sources():
-            if source.scheme() == "file" and source.is_config(config_path):
-                if Path(source.path) != conf_directory():  # ours
-                    check_file(Path(source.path, source._normalize_file_name(config_path)))
-                break
+        source = self._find_object_source(config_path, ObjectType.CONFIG)
+        key: tuple[object, ...] = ()
+        if source is not None and source.scheme() == "file":
+            file = Path(source.path, source._normalize_file_name(config_path))
+            if Path(source.path) == conf_directory():
+                key = (source.provider, file, file.stat().st_mtime_ns)
+            else:
+                check_file(file)
+        elif source is not None and source.scheme() == "pkg":
+            key = (source.provider, source.path, config_path)
+        if not key:
+            return self._read(config_path)
+        if key not in self.known:
+            self.known[key] = self._read(config_path)
+        return deepcopy(self.known[key])  # composing changes it
+
+    def _read(self, config_path: str) -> ConfigResult | None:
         result: ConfigResult | None = super().load_config(config_path)
         return result
 

@@ -36,6 +36,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # one worker a core: no threads beside 
 
 from reludyn.__main__ import main
 from reludyn.activation import RELU, LeakyReLU
+from reludyn.allowed import guarded
 from reludyn.config import OPTIONS, conf_directory, prepare_hydra
 from reludyn.data.held import Resident
 from reludyn.data.inputs import InputLaw
@@ -220,7 +221,7 @@ NAMED = "name=test"  # the default takes the name from Hydra's own config, which
 def composed() -> Iterator[Composer]:
     """The config that some overrides give."""
     prepare_hydra()
-    with initialize_config_dir(str(conf_directory()), version_base="1.3"):
+    with guarded([]), initialize_config_dir(str(conf_directory()), version_base="1.3"):
         yield lambda *overrides, **options: compose("config", [NAMED, *overrides], **options)
 
 

@@ -115,6 +115,13 @@ def loss(problem: Problem, W: Array, V: Array, replica: int) -> float:
     return float(np.square(A - V @ W / 2).sum() / 2 + ((V.T @ V) * J).sum() / 8)
 
 
+@pytest.fixture
+def no_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+    """This project takes part with its plain engine alone."""
+    monkeypatch.setattr(Compiled, "available", False)
+
+
+@pytest.mark.usefixtures("no_compiler")
 def test_another_trajectory_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     everyone = contenders("population")
 
@@ -232,6 +239,7 @@ def test_the_short_form_writes_all_files(tmp_path: Path, command: Benchmark) -> 
     assert set(describe()) < set(machine)
 
 
+@pytest.mark.usefixtures("no_compiler")
 def test_without_jax(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(jax_scan, "jax", None)
     rows = run.benchmark(tmp_path, QUICK[:1], CEILINGS, 1, 1e-6, 0.1, say=lambda _: None)
@@ -244,9 +252,9 @@ def test_without_jax(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert (tmp_path / "roofline.png").exists()
 
 
-def test_without_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("no_compiler")
+def test_without_a_compiler() -> None:
     """What has gone on eagerly is not shown as compiled; the others are compared with eager."""
-    monkeypatch.setattr(Compiled, "available", False)
     rows = {row.contender: row for row in run.measure(QUICK[0], CEILINGS, 1, 1e-6)}
     assert rows["reludyn compiled"].note == "skipped: this machine cannot compile"
     assert rows["reludyn eager"].ratio == 1

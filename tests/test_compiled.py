@@ -313,11 +313,10 @@ def test_the_written_out_gradient_on_tiles_is_the_gradient(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("slope", [0.0, 0.3])
 @pytest.mark.parametrize(
-    ("k", "r", "layout", "own"),
-    [(2, 1, "tiles", True), (3, 2, "tiles", True), (2, 1, "columns", True),
-     (2, 1, "columns", False), (9, 1, "columns", True)],
+    ("k", "r", "layout", "own", "slope"),
+    [(2, 1, "tiles", True, 0.0), (3, 2, "tiles", True, 0.3), (2, 1, "columns", True, 0.3),
+     (2, 1, "columns", False, 0.0), (9, 1, "columns", True, 0.0)],
 )  # fmt: skip
 def test_the_compiled_empirical_risk_is_the_risk(
     k: int, r: int, layout: Layout, own: bool, slope: float, monkeypatch: pytest.MonkeyPatch

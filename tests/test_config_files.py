@@ -1,0 +1,46 @@
+"""The files of conf/: read once a process, and again after a change."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+from omegaconf import OmegaConf
+
+from reludyn import api, config_files
+from reludyn.config import conf_directory
+
+
+@pytest.fixture
+def ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of conf/ in the place of conf/."""
+    copied = shutil.copytree(conf_directory(), tmp_path / "conf")
+    for module in (api, config_files):
+        monkeypatch.setattr(module, "conf_directory", lambda: copied)
+    return copied
+
+
+def test_our_files_are_read_once_a_process(ours: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    api.configure("name=test", "init=theorem")
+    monkeypatch.setattr(OmegaConf, "load", lambda _: pytest.fail("a file is read again"))
+    assert api.configure("name=test", "init=theorem", "seed=4").seed == 4
+
+
+def test_what_composing_changes_does_not_come_back(ours: Path) -> None:
+    """What was read is copied: an override, or a list that grows, is of one config alone."""
+    before = api.configure("name=test")
+    other = api.configure("name=test", "init.scale=0.5", "resume_allow=[data.noise]", "data=stream")
+    assert (other.init.scale, other.resume_allow) == (0.5, ["data.noise"])
+    assert api.configure("name=test") == before
+
+
+def test_a_file_of_ours_that_has_changed_is_read_again(ours: Path) -> None:
+    """As somebody edits it beside a notebook."""
+    assert api.configure("name=test", "model=relu").model.width == 2
+    file = ours / "model" / "relu.yaml"
+    changed = file.stat().st_mtime_ns + 1
+    file.write_text(file.read_text().replace("width: 2", "width: 5"))
+    os.utime(file, ns=(changed, changed))
+    assert api.configure("name=test", "model=relu").model.width == 5
