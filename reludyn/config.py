@@ -79,11 +79,15 @@ OPTIONS: dict[str, dict[str, type]] = {
 
 
 @cache  # once a process: Hydra keeps them
-@cache  # Hydra keeps them as long as the process lives
 def prepare_hydra() -> None:
     """Tell Hydra the types, so that a misspelt key or a wrong type fails while composing, and the
     resolver `${experiment:}`, the name of the chosen experiment."""
     OmegaConf.register_new_resolver("experiment", _experiment, replace=True)
+    _store_types()
+
+
+@cache  # Hydra keeps them as long as the process lives
+def _store_types() -> None:
     store = ConfigStore.instance()
     store.store(group="schema", name="root", node=Config)
     for group, options in OPTIONS.items():
