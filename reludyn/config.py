@@ -78,7 +78,6 @@ OPTIONS: dict[str, dict[str, type]] = {
 }
 
 
-@cache  # once a process: Hydra keeps them
 def prepare_hydra() -> None:
     """Tell Hydra the types, so that a misspelt key or a wrong type fails while composing, and the
     resolver `${experiment:}`, the name of the chosen experiment."""
@@ -95,7 +94,6 @@ def _store_types() -> None:
             store.store(group=f"schema/{group}", name=name, node=schema)
 
 
-@cache
 @cache
 def conf_directory() -> Path:
     """conf/ inside the installed package, or beside the package in a checkout."""
@@ -203,12 +201,6 @@ def _parse_group(group: str, node: Any) -> Any:
     except OmegaConfBaseException as error:
         name = str(error.full_key)
         raise ConfigError(f"{group}.{name}", known.get(name), _first_line(error)) from error
-
-
-@cache
-def _structured(schema: type) -> Any:
-    """Its keys, types and defaults; what is merged into it goes into a copy."""
-    return OmegaConf.structured(schema)
 
 
 @cache
