@@ -71,8 +71,9 @@ def test_the_gaussian_of_the_same_covariance() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("target", ["identity", "blur", "deblur"])
-@pytest.mark.parametrize("whiten", ["true", "false"])
+@pytest.mark.parametrize(
+    ("target", "whiten"), [("identity", "true"), ("blur", "false"), ("deblur", "true")]
+)
 def test_a_run(reludyn: Command, target: str, whiten: str) -> None:
     run = reludyn_in(
         reludyn, "run", *RUN, f"data.target={target}", f"data.whiten={whiten}", "figures=true"

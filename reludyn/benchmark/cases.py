@@ -117,7 +117,7 @@ STANDARD = [
 ]
 QUICK = [
     *population(2, 1, 1, d=10),
-    *population(6, 3, 3, d=8),
+    *population(3, 2, 3, d=8),
     *(Case(3, 1, 8, 3, 64, own) for own in (False, True)),
 ]
 
