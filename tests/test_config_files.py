@@ -31,15 +31,16 @@ def test_our_files_are_read_once_a_process(ours: Path, monkeypatch: pytest.Monke
 
 
 def test_what_composing_changes_does_not_come_back(ours: Path) -> None:
-    """What was read is copied: an override is of one config alone, also of a part without types."""
-    level = "hydra.job_logging.root.level"
+    """What was read is copied: nodes without a type are put into the config themselves."""
+    key, other = "hydra.callbacks.folders._target_", "torch.optim.SGD"
     prepare_hydra()
     with guarded([]), initialize_config_dir(str(ours), version_base="1.3"):
         configs = [
             compose("config", ["name=test", *words], return_hydra_config=True)
-            for words in ([], [f"{level}=DEBUG"], [])
+            for words in ([], [f"{key}={other}"], [])
         ]
-    assert [OmegaConf.select(config, level) for config in configs] == ["INFO", "DEBUG", "INFO"]
+    targets = [OmegaConf.select(config, key) for config in configs]
+    assert targets == ["reludyn.cli.Folders", other, "reludyn.cli.Folders"]
 
 
 def test_a_file_of_ours_that_has_changed_is_read_again(ours: Path) -> None:
