@@ -112,7 +112,9 @@ class Desk:
             earlier = None if begin is None else _events(begin)
             self.board = TensorBoard(folder / "tensorboard", config, looks, predicted, earlier)
             if begin is None or earlier is None or begin.changes:
-                self.board.open(max(self.last_step, 0), opening(config, parts.device))
+                self.board.open(
+                    max(self.last_step, 0), opening(config, parts.device, parts.objective.read)
+                )
             if config.figures:
                 self.picture = LivePicture(config, self.board.add_image)
 

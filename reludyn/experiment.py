@@ -136,6 +136,8 @@ def _experiment(
     if start is not None:
         check_fits(start, parts.student, parts.subspace, parts.objective.risk)
     _say_where(parts)
+    if parts.objective.read is not None:
+        console.print(str(parts.objective.read), **PLAIN)
     with closing(Desk(parts, folder, start)) as desk:
         checkpoints = None
         if folder is not None and origin is not None:
@@ -308,6 +310,8 @@ def _said(change: Change) -> dict[str, object]:
 
 def _say_where(parts: Experiment) -> None:
     log.info("reludyn %s, %s", __version__, describe(parts.device))
+    if parts.objective.read is not None:
+        log.info("%s", parts.objective.read)
 
 
 def _predict(parts: Experiment) -> Prediction | None:
