@@ -134,7 +134,7 @@ def _experiment(
     with Stages(console, "setting up"):
         parts = build(config, since=BEGINNING if start is None else start.since)
     if start is not None:
-        check_fits(start, parts.student, parts.subspace, parts.objective.risk)
+        check_fits(start, parts)
     _say_where(parts)
     if parts.objective.read is not None:
         console.print(str(parts.objective.read), **PLAIN)
@@ -220,7 +220,9 @@ def follow(
             state = engine.start(parts.student)
         else:
             state = engine.go_on(start.checkpoint.state)
-            progress.go_on(state.step, observer.look(state))
+            assert isinstance(instrument, Desk)  # a batch of jobs begins anew
+            instrument.check(here := observer.look(state), start)
+            progress.go_on(state.step, here)
         if checkpoints is not None:
             checkpoints.begin(state)
 
