@@ -97,15 +97,17 @@ def read_npz(path: Path) -> Content:
     one."""
     arrays: Arrays = {}
     with ZipFile(path) as archive:
-        check_size(sum(member.file_size for member in archive.infolist()), path)
-        for member in archive.infolist():
+        members, held = archive.infolist(), 0
+        for member in members:
+            with archive.open(member) as file:
+                held += max(member.file_size, 8 * _count(file, member.file_size))
+        check_size(held, path)
+        for member in members:
             name = member.filename.removesuffix(".npy")
             if name == TABLE:
                 raise ValueError("an array has no name")
             if name in arrays:
                 raise ValueError(f"two arrays are called {name}")
-            with archive.open(member) as file:
-                _check_header(file, member.file_size)
             with archive.open(member) as file:
                 arrays[name] = np.lib.format.read_array(file, allow_pickle=False)
     return Content(arrays)
@@ -133,18 +135,20 @@ def _read_safetensors(path: Path) -> Content:
 def _read_npy(path: Path) -> Content:
     check_size(path.stat().st_size, path)
     with path.open("rb") as file:
-        _check_header(file, path.stat().st_size)
+        _count(file, path.stat().st_size)
     return Content({TABLE: np.array(np.lib.format.open_memmap(path, mode="r"))})
 
 
-def _check_header(file: IO[bytes], size: int) -> None:
-    """Refuse an .npy file of `size` bytes that claims more: NumPy would make room for it."""
+def _count(file: IO[bytes], size: int) -> int:
+    """How many numbers an .npy file of `size` bytes holds. Raises ValueError where it claims more:
+    NumPy would make room for them."""
     version = np.lib.format.read_magic(file)
     if version not in _HEADERS:
         raise ValueError(f"its format {version} is not one of numbers")
     shape, _, dtype = _HEADERS[version](file)
     if dtype.itemsize == 0 or math.prod(shape) * dtype.itemsize > size:
         raise ValueError(f"its header claims {dtype} of shape {shape}, which is not there")
+    return math.prod(shape)
 
 
 def _read_csv(path: Path) -> Content:

@@ -7,7 +7,9 @@ import re
 import struct
 import sys
 import tempfile
+import tracemalloc
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -202,6 +204,53 @@ def test_a_file_that_memory_does_not_hold_is_not_read(
     assert "cannot be read: it holds 0.0 GiB, for a machine of 0.0" in refusal(path)
     monkeypatch.setattr("reludyn.arrays.physical_memory", lambda: 10**9)
     assert len(read_samples(source(path, None if suffix in NAMED else 1)).X) == 1000
+
+
+def zeros(path: Path, dtype: str) -> None:
+    """A small file that holds much."""
+    np.savez_compressed(path, X=np.zeros((5 * 10**6, 9), dtype), Y=np.zeros((5 * 10**6, 1), dtype))
+
+
+def words(path: Path) -> None:
+    """A table whose dictionary has one long word."""
+    entry = pyarrow.array(np.zeros(10**6, np.int32))
+    column = pyarrow.DictionaryArray.from_arrays(entry, ["x" * 9999])
+    parquet.write_table(pyarrow.table({"a": column, "y": np.zeros(10**6)}), path)
+
+
+@pytest.mark.parametrize(
+    ("name", "write", "said"),
+    [
+        ("float.npz", lambda path: zeros(path, "f8"), "more than 128 times its size; save it with"),
+        ("byte.npz", lambda path: zeros(path, "u1"), "it holds 381 MiB, more than 128 times"),
+        ("words.parquet", words, "the columns a are not numbers"),
+        ("same.parquet", lambda path: parquet.write_table(
+            pyarrow.table({"a": np.zeros(10**7), "y": np.zeros(10**7)}), path), "it holds 153 MiB"),
+        ("line.csv", lambda path: path.write_text("1," * 10**6 + "1\n"), None),
+        ("names.csv", lambda path: path.write_text("a," * 10**6 + "y\n1\n"), "1 cells, not 100000"),
+        ("rows.csv", lambda path: path.write_text("1,2,3\n" * 10**6), None),
+        ("quote.csv", lambda path: path.write_text('"' * 10**6), "cannot be read"),
+    ],
+)  # fmt: skip
+def test_no_file_costs_much_more_memory_than_it_has_bytes(
+    tmp_path: Path, name: str, write: Callable[[Path], object], said: str | None
+) -> None:
+    """At most what docs/limits.md says: 400 times as much, or 200 MiB."""
+    path = tmp_path / name
+    write(path)
+    before = pyarrow.total_allocated_bytes()
+    tracemalloc.start()
+    try:
+        if said is None:
+            read_samples(source(path, 1))
+        else:
+            assert said in refusal(path, 1)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak + pyarrow.total_allocated_bytes() - before < 400 * path.stat().st_size
+    if said is not None:  # nothing was read
+        assert peak < 10 * 2**20 or path.suffix == ".csv"
 
 
 @pytest.mark.filterwarnings("ignore:Duplicate name")
