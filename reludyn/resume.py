@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property, lru_cache
@@ -20,7 +21,7 @@ from reludyn.differences import differences, flat, named
 from reludyn.errors import ConfigError
 from reludyn.optim.gradient_descent import BEGINNING
 from reludyn.recording.run_files import LAST
-from reludyn.settings import Config
+from reludyn.settings import PATHS, Config
 from reludyn.training.checkpoint import Checkpoint, dumped, load_checkpoint, loaded
 from reludyn.training.distributed import ranks
 from reludyn.training.engine import State
@@ -106,10 +107,11 @@ def locate(path: str, folder: Path) -> Path | None:
                 "left a checkpoint", "Name its folder: resume=FOLDER",
             )  # fmt: skip
         return max(found, key=lambda p: p.stat().st_mtime_ns)
-    file = Path(path) / LAST if Path(path).is_dir() else Path(path)
+    place = Path(os.path.expanduser(path))
+    file = place / LAST if place.is_dir() else place
     if not file.is_file():
         allowed = "must be a checkpoint, or the folder of a run that has left one"
-        if not Path(path).exists():
+        if not place.exists():
             allowed = "there is no such file or folder"
         raise ConfigError("resume", path, allowed, "Or use resume=latest")
     return file
@@ -281,8 +283,9 @@ def _settings(config: Config) -> dict[str, Any]:
 def _files(config: Config) -> dict[str, str]:
     """SHA-256 of the files that the config names, by key."""
     found = {}
-    for key, value in flat(asdict(config)).items():
-        if key.endswith("path") and value is not None and (path := Path(value)).is_file():
+    settings = flat(asdict(config))
+    for key in PATHS:
+        if settings.get(key) is not None and (path := Path(settings[key])).is_file():
             found[key] = _digest(path, path.stat().st_mtime_ns)
     return found
 

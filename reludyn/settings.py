@@ -30,6 +30,9 @@ def key(
 MATRIX = "an .npy, .npz, .csv, .parquet or .safetensors file"
 
 
+PATHS = ("data.path", "data.target_path", "data.covariance_path", "init.path")  # keys of files
+
+
 @dataclass
 class PopulationData:
     """The population limit n -> infinity of Gaussian inputs."""
