@@ -57,7 +57,7 @@ EXCLUDED = [
     *(("data=file", value, "no such key; data has name, dim, outputs, samples, path, "
       "columns_x, columns_y")
       for factor in FACTORS[3:8] for value in factor[1:]),
-    ("data=file", "data.outputs=2", "must be null or 1, as in samples.npz"),
+    ("data=file", "data.outputs=2", "must be null or 1, as in /"),
     ("data.outputs=2", "init.signs=alternating", "must be random when data.outputs=2"),
     ("data.outputs=2", "init.signs=same", "must be random when data.outputs=2"),
     ("data.outputs=2", "init=near_saddle", "needs data.outputs=1 and model.width=2"),
