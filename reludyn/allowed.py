@@ -8,6 +8,7 @@ it is itself made of the config.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -28,6 +29,7 @@ from reludyn.combinations import check_name
 from reludyn.config_files import Files
 from reludyn.errors import ConfigError
 from reludyn.messages import overrides_of
+from reludyn.settings import PATHS
 
 # exact names: `reludyn.` as a prefix would let in reludyn.cli.os.system
 TARGETS = (
@@ -97,6 +99,7 @@ class Loader(ConfigLoaderImpl):
             config_name, overrides, run_mode, from_shell, validate_sweep_overrides
         )
         check_allowed(composed, self.typed)
+        _make_absolute(composed)
         return composed
 
     def _process_config_searchpath(
@@ -110,6 +113,17 @@ class Loader(ConfigLoaderImpl):
             if override.key_or_group == "hydra.searchpath":
                 _check_packages(override.value())
         super()._process_config_searchpath(config_name, parsed_overrides, repo)
+
+
+def _make_absolute(composed: DictConfig) -> None:
+    """Have the names of files begin at the root: a run that goes on may stand in another folder. An
+    interpolation stays one, behind the name of this folder."""
+    raw = dict(_walk(OmegaConf.to_container(composed)))
+    for key in PATHS:
+        written, path = raw.get(key), _resolved(composed, key)
+        if isinstance(written, str) and isinstance(path, str) and not os.path.isabs(path):
+            absolute = os.path.join(os.getcwd(), os.path.expanduser(written))
+            OmegaConf.update(composed, key, absolute)
 
 
 def check_allowed(composed: DictConfig, typed: Mapping[str, str]) -> None:

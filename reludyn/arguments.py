@@ -4,14 +4,16 @@ what is new."""
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from hydra._internal.utils import get_args_parser
 
+from reludyn.differences import flat
 from reludyn.errors import ConfigError
 from reludyn.messages import overrides_of, quoted
+from reludyn.settings import PATHS
 
 FOLDER = "hydra.run.dir"
 HELP = "reludyn --hydra-help lists Hydra's options"
@@ -62,7 +64,8 @@ def resumed(arguments: Sequence[str]) -> list[str]:
     file = locate(path, Path(_text(given.get(FOLDER)) or "."))
     if file is None:
         return [*arguments]
-    earlier = load_checkpoint(file).origin["overrides"]
+    origin = load_checkpoint(file).origin
+    earlier = _with_paths(origin["overrides"], origin["config"])
     kept = [
         str(o.input_line) for o in overrides_of(earlier)
         if o.key_or_group not in given and not o.is_hydra_override()  # those of the task alone
@@ -71,6 +74,13 @@ def resumed(arguments: Sequence[str]) -> list[str]:
     run = run_of(file)
     place = [] if FOLDER in given or (run / "DONE").exists() else [f"{FOLDER}={quoted(str(run))}"]
     return [*kept, *own, f"resume={quoted(str(file))}", *place]
+
+
+def _with_paths(overrides: Sequence[str], config: Mapping[str, Any]) -> list[str]:
+    """Overrides with the files of the config of their run, whose names begin at the root."""
+    found = {key: path for key, path in flat(config).items() if key in PATHS and path is not None}
+    others = [str(o.input_line) for o in overrides_of(overrides) if o.key_or_group not in found]
+    return [*others, *(f"{key}={quoted(str(path))}" for key, path in found.items())]
 
 
 def _text(value: object) -> str | None:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from reludyn.combinations import stays_in_subspace
-from reludyn.cost import compiles, stretch
+from reludyn.cost import check_time, compiles, stretch
 from reludyn.errors import ConfigError
 from reludyn.initialization import draw_students
 from reludyn.memory import DENSE, check_memory, hessian_size, keep_freed_memory
@@ -120,6 +120,7 @@ def build(*configs: Config, since: tuple[int, Own] = BEGINNING) -> Experiment:
     config, target = make_target(config)
     if isinstance(config.data, GivenData):  # whose sizes are known now
         check_memory(config, place=ranks().place)
+    check_time(config, device, ranks().place.size)
     jobs = _jobs(configs, config, target)
     drawn = stacked(
         [draw_students(j.config.init, j.seeds, config.model.width, j.teacher) for j in jobs]

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+import os
 
 import torch
 
 from reludyn.activation import RELU
 from reludyn.combinations import RESIDENT, no_program, stays_in_subspace
+from reludyn.errors import ConfigError
+from reludyn.memory import largest
 from reludyn.settings import (
     AdamOptimizer,
     Config,
@@ -21,6 +24,8 @@ from reludyn.settings import (
 from reludyn.training.programs import form_of
 
 WORTH = 5  # times the time to compile: from there on a run is compiled
+MOST_HOURS = 1  # that a step may take
+CORES = 2  # on which it was measured
 EAGER, COMPILED = 0.05, 0.5  # seconds of eager steps that are a stretch
 
 
@@ -33,6 +38,18 @@ def compiles(config: Config, device: torch.device) -> bool:
     if no_program(config):
         return False
     return bool(config.trainer.steps * step_seconds(config, device) > WORTH * _to_compile(config))
+
+
+def check_time(config: Config, device: torch.device, ranks: int = 1) -> None:
+    """Raise ConfigError where a single step would take hours: such a run would not even answer to
+    Ctrl-C."""
+    cores = max(1.0, (os.cpu_count() or 1) / CORES)
+    hours = step_seconds(config, device) / cores / ranks / 3600
+    if hours > MOST_HOURS:
+        raise ConfigError(
+            *largest(config), f"a step would take about {hours:,.0f} hours on this machine; it may "
+            f"take {MOST_HOURS}", "Reduce replicas, data.samples, data.dim or model.width",
+        )  # fmt: skip
 
 
 def stretch(config: Config, device: torch.device) -> int:

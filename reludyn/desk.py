@@ -13,12 +13,14 @@ from numpy.typing import NDArray
 
 from reludyn.assembly import Experiment
 from reludyn.combinations import has_theory
+from reludyn.errors import ConfigError
 from reludyn.live import LivePicture
 from reludyn.recording import bounds
 from reludyn.recording.look import Look, Share
 from reludyn.recording.trajectory import Parts, Trajectory, parts_of
 from reludyn.resume import Begin
 from reludyn.settings import Trainer
+from reludyn.training.checkpoint import is_count
 from reludyn.training.schedule import look_steps
 
 if TYPE_CHECKING:
@@ -112,15 +114,25 @@ class Desk:
             earlier = None if begin is None else _events(begin)
             self.board = TensorBoard(folder / "tensorboard", config, looks, predicted, earlier)
             if begin is None or earlier is None or begin.changes:
-                self.board.open(max(self.last_step, 0), opening(config, parts.device))
+                self.board.open(
+                    max(self.last_step, 0), opening(config, parts.device, parts.objective.read)
+                )
             if config.figures:
                 self.picture = LivePicture(config, self.board.add_image)
 
     def _restore(self, begin: Begin) -> None:
         self.began -= begin.seen["seconds"]
-        self.trajectory.restore(begin.seen["trajectory"])
-        if self.checks is not None:
-            self.checks.restore(begin.seen["checks"])
+        try:
+            self.trajectory.restore(begin.seen["trajectory"])
+            if self.checks is not None:
+                self.checks.restore(begin.seen["checks"])
+        except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+            raise _of_another(begin) from error
+
+    def check(self, look: Look, begin: Begin) -> None:
+        """Raise ConfigError where the looks that were restored are not of the run of this one."""
+        if not self.trajectory.fits(look):
+            raise _of_another(begin)
 
     def replace(self) -> None:
         """What an earlier part of the run left in the same folder, and is here, too, goes."""
@@ -174,10 +186,26 @@ class Desk:
         return lifted
 
 
+def _of_another(begin: Begin) -> ConfigError:
+    allowed = "what its checkpoint has recorded is not of this run"
+    return ConfigError("resume", begin.folder or ..., allowed, "Start the run anew")
+
+
 def _events(begin: Begin) -> tuple[dict[str, Any], Path] | None:
     """What TensorBoard's files begin with, and where it is."""
     folder = None if begin.folder is None else begin.folder / "tensorboard"
     if "board" in begin.seen and folder is not None and folder.is_dir():
-        return begin.seen["board"], folder
+        board = begin.seen["board"]
+        if not all(map(_is_file, board.values() if isinstance(board, dict) else [board])):
+            raise _of_another(begin)
+        return board, folder
     log.warning("there are no events of the earlier part: the curves begin here")
     return None
+
+
+def _is_file(entry: object) -> bool:
+    """Whether it is the name of a file and its bytes."""
+    match entry:
+        case [str(name), size]:
+            return Path(name).name == name and is_count(size)
+    return False

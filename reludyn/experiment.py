@@ -134,8 +134,10 @@ def _experiment(
     with Stages(console, "setting up"):
         parts = build(config, since=BEGINNING if start is None else start.since)
     if start is not None:
-        check_fits(start, parts.student, parts.subspace, parts.objective.risk)
+        check_fits(start, parts)
     _say_where(parts)
+    if parts.objective.read is not None:
+        console.print(str(parts.objective.read), **PLAIN)
     with closing(Desk(parts, folder, start)) as desk:
         checkpoints = None
         if folder is not None and origin is not None:
@@ -218,7 +220,9 @@ def follow(
             state = engine.start(parts.student)
         else:
             state = engine.go_on(start.checkpoint.state)
-            progress.go_on(state.step, observer.look(state))
+            assert isinstance(instrument, Desk)  # a batch of jobs begins anew
+            instrument.check(here := observer.look(state), start)
+            progress.go_on(state.step, here)
         if checkpoints is not None:
             checkpoints.begin(state)
 
@@ -308,6 +312,8 @@ def _said(change: Change) -> dict[str, object]:
 
 def _say_where(parts: Experiment) -> None:
     log.info("reludyn %s, %s", __version__, describe(parts.device))
+    if parts.objective.read is not None:
+        log.info("%s", parts.objective.read)
 
 
 def _predict(parts: Experiment) -> Prediction | None:

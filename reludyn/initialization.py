@@ -130,7 +130,7 @@ def explicit(draw: Draw) -> tuple[Array, Array]:
     assert isinstance(settings, ExplicitInit)
     given: Mapping[str, object] = {"W": settings.W, "V": settings.V}
     if settings.path is not None:
-        given, _ = read_arrays(settings.path, "init.path")
+        given = read_arrays(settings.path, "init.path").arrays
         if not {"W", "V"} <= set(given):
             allowed = "must be an .npz or .safetensors file with the arrays W (k, d) and V (r, k)"
             raise ConfigError("init.path", settings.path, allowed)

@@ -64,11 +64,9 @@ def estimate(config: Config, place: Launch = ALONE) -> int:
     data, R, k = config.data, config.replicas, int(config.model.width)
     pairs = min(R * k * k, max(BLOCK, 64 * R * k))  # of neurons, compared at once
     if isinstance(data, GivenData):  # its sizes may not be known yet
-        path = Path(data.path) if isinstance(data, FileData) else None
-        size = path.stat().st_size if path is not None and path.is_file() else 0
         pixels = 64 if isinstance(data, DigitsData) else 0
         numbers = R * k * ((data.dim or pixels) + (data.outputs or pixels))
-        return place.local_size * (8 * (COPIES * (pairs + numbers) + CHUNK) + 3 * size)
+        return place.local_size * (8 * (COPIES * (pairs + numbers) + CHUNK) + _of_file(data))
     d, r = data.dim, data.outputs
     m, numbers = d, R * k * d + 4 * r * d  # A, and what its singular values are made of
     if stays_in_subspace(config):
@@ -141,8 +139,8 @@ def explained(config: Config) -> Iterator[None]:
         raise
 
 
-def _too_large(config: Config, allowed: str) -> ConfigError:
-    """Naming the largest of the sizes."""
+def largest(config: Config) -> tuple[str, int]:
+    """The key of the largest of the sizes, and its value."""
     data = config.data
     size = {
         "replicas": config.replicas,
@@ -151,6 +149,24 @@ def _too_large(config: Config, allowed: str) -> ConfigError:
         "model.width": config.model.width,
     }
     key = max(size, key=lambda name: size[name])
+    return key, size[key]
+
+
+def _of_file(data: GivenData) -> int:
+    """Bytes that the samples of a file take: as it lies there, or as numbers once their sizes are
+    known."""
+    path = Path(data.path) if isinstance(data, FileData) else None
+    size = path.stat().st_size if path is not None and path.is_file() else 0
+    if data.samples and data.dim and data.outputs:
+        size = max(size, 8 * data.samples * (data.dim + data.outputs))
+    return 3 * size
+
+
+def _too_large(config: Config, allowed: str) -> ConfigError:
+    """Naming what takes most: the file of samples, or the largest of the sizes."""
+    data = config.data
+    if isinstance(data, FileData) and 2 * _of_file(data) > estimate(config):
+        return ConfigError("data.path", data.path, allowed, "Use a smaller file")
     remedy = "Reduce replicas, data.samples, data.dim or model.width"
     remedy += "; data=stream holds no samples" if data.name == "gaussian" else ""
-    return ConfigError(key, size[key], allowed, remedy)
+    return ConfigError(*largest(config), allowed, remedy)

@@ -7,8 +7,10 @@ import difflib
 import errno
 import math
 import re
+import shlex
 import textwrap
 import traceback
+import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import is_dataclass
 from typing import Any, get_type_hints
@@ -134,7 +136,7 @@ def _explained(error: BaseException, arguments: Sequence[str]) -> str:
         folder = "hydra.sweep.dir" if {"-m", "--multirun"} & {*arguments} else "hydra.run.dir"
         return str(ConfigError(folder, ..., reason, remedy))
     if isinstance(error, OverrideParseException):
-        return f"cannot read {show(repr(error.override))}: an override reads KEY=VALUE"
+        return _unreadable(str(error.override))
     cause: Any = error.__cause__ or error.__context__ or error
     missing = re.search(r"Missing mandatory value: (\S+)", f"{error} {cause}")
     if missing:
@@ -160,6 +162,30 @@ def _explained(error: BaseException, arguments: Sequence[str]) -> str:
     lines = [line.strip() for e in (error, cause) for line in str(e).splitlines()]
     reason = ": ".join(dict.fromkeys(x for x in lines if x and not x.startswith("full_key")))
     return str(ConfigError(str(key), given, reason)) if given is not ... else reason
+
+
+def _unreadable(text: str) -> str:
+    """The message for an argument that is no override: the character at fault, and what to type."""
+    said = f"cannot read {show(repr(text))}"
+    key, _, value = text.partition("=")
+    if not re.fullmatch(r"[\w.@/+~-]+", key) or not value or value[0] in "[{":
+        return f"{said}: an override reads KEY=VALUE"
+    parser = OverridesParser.create()
+
+    def reads(value: str) -> bool:
+        with contextlib.suppress(HydraException):
+            return bool(parser.parse_override(f"{key}={value}"))
+        return False
+
+    at = next((i for i, char in enumerate(value) if not reads(f"a{char}a")), None)
+    if at is None:
+        return f"{said}: an override reads KEY=VALUE"
+    if not value[at].isprintable():
+        name = unicodedata.name(value[at], "carriage return" if value[at] == "\r" else "character")
+        return f"{said}: it has a {name.lower()}, character {at + 1} of the value. Take it away"
+    mark = "'" if '"' in value else '"'
+    said = f"{said}: {value[at]} must stand within quotation marks"
+    return said if mark in value else f"{said}: {shlex.quote(f'{key}={mark}{value}{mark}')}"
 
 
 def _blamed(error: BaseException, cause: Any, arguments: Sequence[str]) -> Override | None:

@@ -15,7 +15,7 @@ from reludyn.combinations import is_fresh
 from reludyn.cost import compiles
 from reludyn.data.covariance import Covariance, covariance_from_file, power_law
 from reludyn.data.digits import read_digits, sample_covariance
-from reludyn.data.files import read_samples
+from reludyn.data.files import Read, read_samples
 from reludyn.data.held import Held, Layout, Resident
 from reludyn.data.inputs import InputLaw
 from reludyn.data.samples import BLOCK, Samples, Source, Streamed
@@ -54,6 +54,7 @@ class Target:
 
     teacher: LinearTeacher
     samples: Resident | None = None  # float64, CPU
+    read: Read | None = None  # what the file was found to hold
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,7 @@ class Objective:
     zero_loss: float  # the risk of the zero student: the unit of losses
     batches: Batches | None = None  # what a step follows instead of the whole risk
     test: Risk | None = None  # of fresh samples without label noise, where it is looked at
+    read: Read | None = None  # what was read from a file of samples
 
     @property
     def beside(self) -> PopulationRisk | None:
@@ -124,7 +126,7 @@ def make_objective(config: Config, target: Target, A: Tensor, seeds: Sequence[in
             gaussian = AnisotropicRisk(A, colour, activation)
         held = samples if layout == "rows" else samples.laid(layout)
         of_sample = _on_samples(config, held, n, activation)
-        return Objective(of_sample, gaussian, zero_loss, of_file)
+        return Objective(of_sample, gaussian, zero_loss, of_file, read=target.read)
     covariance = make_covariance(data)
     population, zero_loss = PopulationRisk(A, activation), target.teacher.zero_loss
     if covariance is not None:
@@ -213,9 +215,10 @@ def _mini_batches(
 
 def _given(data: GivenData) -> Target:
     """The samples of a file, or the digits; the target that comes with them or fits them."""
-    matrix = None
+    matrix, read = None, None
     if isinstance(data, FileData):
-        inputs, labels, matrix = read_samples(data.path, data.outputs)
+        inputs, labels, matrix, read = read_samples(data)
+        read = replace(read, rows=min(read.rows, data.samples or read.rows))
     else:
         assert isinstance(data, DigitsData)
         inputs, labels = read_digits(data)
@@ -236,7 +239,7 @@ def _given(data: GivenData) -> Target:
         Y = torch.from_numpy(labels)[: data.samples]
         teacher = least_squares_teacher(X, Y)
     _check_nonzero(teacher, *_source(data))
-    return Target(teacher, Resident(X.unsqueeze(0), Y.unsqueeze(0)))
+    return Target(teacher, Resident(X.unsqueeze(0), Y.unsqueeze(0)), read)
 
 
 def _source(data: GivenData) -> tuple[str, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
@@ -72,6 +72,8 @@ def measure(
         **results.summarise(rows),
         "loss_resolution": parts.objective.risk.resolution,
     }
+    if parts.objective.read is not None:
+        summary["data"] = asdict(parts.objective.read)
     if desk.checks is not None:
         summary["bounds"] = {name: tally.as_json() for name, tally in desk.checks.tallies.items()}
         for name, tally in desk.checks.violated.items():

@@ -28,6 +28,8 @@ def redraw(folder: Path, picture: str | None = None, replica: int = 0) -> list[P
         raise ConfigError("--picture", picture, "is of a sweep", "Name the folder of one")
     first = jobs[0].parent if of_a_sweep else folder
     chosen = picture or config_of(first).get("picture", "phases")
+    if chosen not in CHOICES:
+        raise ConfigError("picture", chosen, f"must be one of {', '.join(CHOICES)}")
     return draw_sweep(folder, chosen) if of_a_sweep else draw(folder, chosen, replica)
 
 

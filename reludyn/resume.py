@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from reludyn import __version__
+from reludyn.assembly import Experiment
 from reludyn.combinations import RESUME, is_constant_descent
 from reludyn.differences import differences, flat, named
 from reludyn.errors import ConfigError
 from reludyn.optim.gradient_descent import BEGINNING
 from reludyn.recording.run_files import LAST
-from reludyn.risk import Risk
-from reludyn.settings import Config
-from reludyn.student import InvariantSubspace, ReLUStudent
+from reludyn.settings import PATHS, Config
 from reludyn.training.checkpoint import Checkpoint, dumped, load_checkpoint, loaded
 from reludyn.training.distributed import ranks
 from reludyn.training.engine import State
@@ -106,10 +107,11 @@ def locate(path: str, folder: Path) -> Path | None:
                 "left a checkpoint", "Name its folder: resume=FOLDER",
             )  # fmt: skip
         return max(found, key=lambda p: p.stat().st_mtime_ns)
-    file = Path(path) / LAST if Path(path).is_dir() else Path(path)
+    place = Path(os.path.expanduser(path))
+    file = place / LAST if place.is_dir() else place
     if not file.is_file():
         allowed = "must be a checkpoint, or the folder of a run that has left one"
-        if not Path(path).exists():
+        if not place.exists():
             allowed = "there is no such file or folder"
         raise ConfigError("resume", path, allowed, "Or use resume=latest")
     return file
@@ -182,21 +184,27 @@ def compare_makers(start: Begin, described: Mapping[str, Any]) -> None:
         log.warning("the run goes on to rounding, not to the bit: %s", named(found, len(found)))
 
 
-def check_fits(
-    start: Begin, student: ReLUStudent, subspace: InvariantSubspace | None, risk: Risk
-) -> None:
+def check_fits(start: Begin, parts: Experiment) -> None:
     """Raise ConfigError where the state is not one of this run: of other sizes, in coordinates of
     other weights, or one that began with another loss."""
-    there, basis = start.checkpoint, None if subspace is None else subspace.basis
-    kept = zip(there.state.student, student, strict=True)
-    same = (there.basis is None) == (basis is None)
-    same &= all((a.shape, a.dtype) == (b.shape, b.dtype) for a, b in kept)
-    if same and basis is not None and there.basis is not None:
-        same = torch.equal(there.basis, basis)
-    if same:
-        first = torch.from_numpy(start.seen["trajectory"]["columns"]["loss"][0])
-        loss, rtol = risk.loss(student).total.to(first), 1e-9 if first.dtype.itemsize == 8 else 1e-4
-        same = torch.allclose(first, loss, rtol=rtol, atol=0)
+    there, subspace, engine = start.checkpoint, parts.subspace, parts.engine
+    begun, rule = engine.start(parts.student), engine.optimizer
+    memory = begun.memory
+    if memory is not None and there.state.step > 0:  # it has its form after a step
+        with torch.inference_mode():
+            rule.step(begun.student, begun.evaluation.gradient)
+        memory = rule.snapshot()
+    same = _alike(_without_memory(there.state), _without_memory(begun))
+    same = same and _alike(there.state.memory, memory)
+    same = same and _alike(there.basis, None if subspace is None else subspace.basis)
+    if same and there.basis is not None and subspace is not None:
+        same = torch.equal(there.basis, subspace.basis)
+    first = start.seen["trajectory"]["columns"]["loss"][:1]
+    if same and (same := first.shape == (1, parts.config.replicas)):
+        loss, rtol = parts.objective.risk.loss(parts.student).total, 1e-9
+        if parts.student.W.itemsize < 8:
+            rtol = 1e-4
+        same = np.allclose(first[0], loss.cpu().numpy(), rtol=rtol, atol=0)
     if not same:
         raise ConfigError(
             "resume", start.folder or ..., "its first weights, or their loss, are not those of "
@@ -237,6 +245,21 @@ def _check(config: Config, found: Mapping[str, tuple[Any, Any]], checkpoint: Che
         )  # fmt: skip
 
 
+def _without_memory(state: State) -> dict[str, Any]:
+    return {name: x for name, x in vars(state).items() if name != "memory"}
+
+
+def _alike(a: Any, b: Any) -> bool:
+    """Whether nested values have the same form: the same names, shapes and types."""
+    if isinstance(a, torch.Tensor) and isinstance(b, torch.Tensor):
+        return (a.shape, a.dtype) == (b.shape, b.dtype)
+    if isinstance(a, Mapping) and isinstance(b, Mapping):
+        return a.keys() == b.keys() and all(_alike(a[name], b[name]) for name in a)
+    if isinstance(a, (tuple, list)) and isinstance(b, (tuple, list)):
+        return len(a) == len(b) and all(map(_alike, a, b))
+    return type(a) is type(b) or {type(a), type(b)} == {int, float}
+
+
 def _arrays(x: Any) -> Any:
     if isinstance(x, Mapping):
         return {name: _arrays(value) for name, value in x.items()}
@@ -260,8 +283,9 @@ def _settings(config: Config) -> dict[str, Any]:
 def _files(config: Config) -> dict[str, str]:
     """SHA-256 of the files that the config names, by key."""
     found = {}
-    for key, value in flat(asdict(config)).items():
-        if key.endswith("path") and value is not None and (path := Path(value)).is_file():
+    settings = flat(asdict(config))
+    for key in PATHS:
+        if settings.get(key) is not None and (path := Path(settings[key])).is_file():
             found[key] = _digest(path, path.stat().st_mtime_ns)
     return found
 

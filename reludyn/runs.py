@@ -5,9 +5,9 @@ from __future__ import annotations
 import csv
 import difflib
 import json
-import zipfile
-import zlib
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import yaml
 from numpy.typing import NDArray
+
+from reludyn.arrays import read_npz
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,6 +34,10 @@ TEXT = {
 NO_CURVES = {  # arrays that are no curve of each replica, or more than a table can hold
     "step", "time", "A", "W", "V", "partner", "thinned", "predicted_T_direction", "eigenvalues",
     "multiplicity",
+}  # fmt: skip
+NEEDED = {  # in trajectory.npz
+    "step", "time", "loss", "loss_linear", "loss_rectification", "w_norm", "v_norm", "imbalance",
+    "angle_to_target", "A", "W", "V", "thinned",
 }  # fmt: skip
 DONE, SUMMARY = "DONE", "sweep_summary.csv"
 ASKED = {  # what a run leaves only where it is asked to
@@ -55,7 +61,7 @@ class Table(Mapping[str, Array]):
     @classmethod
     def read(cls, path: Path) -> Table:
         """A .csv file with a header. Raises ValueError where it is damaged."""
-        with path.open(encoding="utf-8", newline="") as file:
+        with _whole(path), path.open(encoding="utf-8", newline="") as file:
             header, *rows = [*csv.reader(file)] or [[]]
         if not header or any(len(row) != len(header) for row in rows):
             raise ValueError(f"{path} is damaged: its rows are not of one length")
@@ -262,8 +268,9 @@ def load_run(folder: str | Path, unfinished: bool = False) -> Run:
         raise FileNotFoundError(f"{folder} is not the folder of a run: it has no trajectory.npz")
     written = folder / "summary.json"
     summary = _summary(written) if written.exists() or not unfinished else {}
-    replicas = Table.read(folder / "replicas.csv")
-    return Run(_arrays(folder / "trajectory.npz"), replicas, summary, config_of(folder), folder)
+    replicas, path = Table.read(folder / "replicas.csv"), folder / "trajectory.npz"
+    _check_looks(path, arrays := _arrays(path), replicas.rows)
+    return Run(arrays, replicas, summary, config_of(folder), folder)
 
 
 def load_sweep(folder: str | Path) -> Sweep:
@@ -291,21 +298,53 @@ def _existing(folder: str | Path) -> Path:
     return path
 
 
-def _summary(path: Path) -> dict[str, Any]:
+@contextmanager
+def _whole(path: Path) -> Iterator[None]:
+    """Raise ValueError where a file is damaged: one of anything makes its parser raise nearly
+    anything. Where it cannot be opened that comes through."""
     try:
-        summary: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} is damaged: {error}") from error
-    return summary
+        yield
+    except OSError:
+        raise
+    except Exception as error:
+        reason = textwrap.shorten(str(error), 200, placeholder=" ...") or type(error).__name__
+        raise ValueError(f"{path} is damaged: {reason}") from error
+
+
+def _summary(path: Path) -> dict[str, Any]:
+    with _whole(path):
+        summary = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(summary, dict):
+            raise ValueError("it is no object of JSON")
+        return summary
 
 
 def _arrays(path: Path) -> dict[str, Array]:
     """Raises ValueError where the file is damaged: each member has a checksum."""
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files}
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, ValueError) as error:
-        raise ValueError(f"{path} is damaged: {error}") from error
+    with _whole(path):
+        return read_npz(path).arrays
+
+
+def _check_looks(path: Path, arrays: Mapping[str, Array], replicas: int) -> None:
+    """Raise ValueError where arrays of a trajectory are not there, or not of the same looks and
+    replicas."""
+    with _whole(path):
+        missing = NEEDED - arrays.keys()
+        if missing:
+            raise ValueError(f"it lacks {', '.join(sorted(missing))}")
+        (T,), (r, _) = arrays["step"].shape, arrays["A"].shape
+        _, kept, k, d = arrays["W"].shape
+        some = arrays["w_norm"].shape[1:2]
+        shapes = {
+            "time": (T,), "loss": (T, replicas), "loss_linear": (T, replicas),
+            "loss_rectification": (T, replicas), "w_norm": (T, *some, k), "v_norm": (T, *some, k),
+            "imbalance": (T, *some, k), "angle_to_target": (T, *some, k), "A": (r, d),
+            "W": (T, kept, k, d), "V": (T, kept, r, k), "thinned": (),
+        }  # fmt: skip
+        wrong = [name for name, shape in shapes.items() if arrays[name].shape != shape]
+        wrong += [name for name, x in arrays.items() if x.dtype.kind not in "Ufiub"]
+        if wrong or not T:
+            raise ValueError(f"{[*wrong, 'step'][0]} is not what a run has there")
 
 
 def config_of(folder: Path) -> dict[str, Any]:
@@ -314,7 +353,7 @@ def config_of(folder: Path) -> dict[str, Any]:
     path = folder / ".hydra" / "config.yaml"
     try:
         config = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError, RecursionError):
         config = None
     if not isinstance(config, dict) or "figures" not in config:  # one of the last
         raise ValueError(f"{path} is damaged: going on with the run writes it anew")

@@ -30,6 +30,9 @@ def key(
 MATRIX = "an .npy, .npz, .csv, .parquet or .safetensors file"
 
 
+PATHS = ("data.path", "data.target_path", "data.covariance_path", "init.path")  # keys of files
+
+
 @dataclass
 class PopulationData:
     """The population limit n -> infinity of Gaussian inputs."""
@@ -105,6 +108,14 @@ class FileData(GivenData):
     """Samples from a file: X (n, d), and Y (n, r) or A (r, d)."""
 
     path: str = key("an .npz, .npy, .csv, .parquet or .safetensors file with X, and Y or A")
+    columns_x: list[Any] | None = key(
+        "of a table: the columns that are inputs, by name, or by number from 0 where they have no "
+        "names; null: all but those of columns_y"
+    )
+    columns_y: list[Any] | None = key(
+        "of a table: the columns that are outputs; null: those named y, y1, y_2, ... at one end of "
+        "the table, or else the last ones, outputs many"
+    )
 
 
 @dataclass

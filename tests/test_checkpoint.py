@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import io
+import math
 import pickle
 import time
+import zipfile
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import Command, run_command
+from conftest import Command, refused, run_command
 from resuming import FEW, KINDS, SHORT, short_stretches  # noqa: F401
 
 from reludyn.errors import ConfigError
@@ -75,6 +78,70 @@ def test_a_file_of_something_else_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="not a checkpoint"):
         load_checkpoint(path)
     assert not (tmp_path / "was here").exists()
+
+
+def test_files_that_would_cost_more_than_they_have_are_refused(
+    checkpoint: bytes, tmp_path: Path
+) -> None:
+    """Deflated, lying over one another, for torch alone, terabytes of nothing, lists of lists of
+    lists, tensors of which there is nothing on disk: before memory is taken."""
+    path, content = tmp_path / "x.pt", torch.load(io.BytesIO(checkpoint), weights_only=True)
+
+    def said() -> str:
+        with pytest.raises(ConfigError) as error:
+            load_checkpoint(path)
+        return str(error.value)
+
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("x/data.pkl", bytes(10**7))
+    assert "its parts are compressed" in said()
+    path.write_bytes(b"#!/bin/sh\n" + checkpoint)
+    assert "not a checkpoint" in said()
+    with path.open("wb") as file:
+        file.truncate(2**42)
+    assert "it has 4,096.0 GiB, too many for this machine" in said()
+    nested: list[Any] = [0]
+    for _ in range(25):
+        nested = [nested, nested]
+    endless: list[Any] = []
+    endless.append(endless)
+    wide = torch.zeros(1).expand(10**12)
+    sparse = torch.sparse_coo_tensor([[0]], [1.0], (10**12,), check_invariants=True)
+    for seen in (nested, endless, wide, sparse, 10**30, {(1, 2): 3}, torch.zeros(2).half()):
+        torch.save(content | {"seen": seen}, path)
+        assert "it holds what no checkpoint of reludyn has" in said()
+
+
+EDITS: dict[str, Any] = {
+    "step": -1, "running": torch.ones(2), "T_align": None, "W": torch.zeros(2, 2, 5),
+    "V": torch.zeros(2, 1, 2, 1).double(), "basis": torch.zeros(2, 5, 3).double(),
+    "previous": [torch.zeros(1)], "ceiling": torch.zeros(3).double(), "memory": {"optimizer": {}},
+    "memory.optimizer.state": {}, "memory.optimizer.state.0.exp_avg": torch.zeros(2, 9),
+    "memory.optimizer.param_groups": [{}, {}], "memory.schedule": {"last_epoch": "x"},
+    "evaluation": [torch.zeros(2)], "now": math.nan, "config": [], "overrides": [1],
+    "files": {"data.path": 3}, "changes": [{"step": 3}], "changes ": [5], "seen.seconds": -1.0,
+    "config.trainer.steps": math.nan, "seen.trajectory": {}, "seen.trajectory.columns": 3,
+    "seen.trajectory.columns.loss": torch.zeros(4, 3), "seen.trajectory.row_bytes": 0,
+    "seen.trajectory.columns.W": torch.zeros(4, 2, 2, 3).double(), "seen.trajectory.whole": 99,
+    "seen.trajectory.left_out": [1], "seen.trajectory.replicas": -1,
+}  # fmt: skip
+
+
+@pytest.mark.quick(6)
+@pytest.mark.parametrize("key", EDITS)
+def test_edited_checkpoints_are_refused(
+    reludyn: Command, checkpoint: bytes, tmp_path: Path, key: str
+) -> None:
+    """Parts that are missing, of other types, shapes or sizes: one line, and nothing is written."""
+    content = torch.load(io.BytesIO(checkpoint), weights_only=True)
+    *path, last = key.strip().split(".")
+    part = content
+    for name in path:
+        part = part[int(name) if name.isdigit() else name]
+    assert last in part
+    part[last] = EDITS[key]
+    torch.save(content, tmp_path / "edited.pt")
+    assert refused(reludyn("resume=edited.pt", "hydra.run.dir=on")).startswith("resume")
 
 
 def test_checkpoints_are_written_at_their_cadence(

@@ -54,9 +54,10 @@ EXCLUDED = [
     ("data=population", "data.law=uniform_sphere", "no such key"),
     ("data=population", "data.noise=0.1", "no such key"),
     ("data=population", "data.seed=3", "must be null with data=population"),
-    *(("data=file", value, "no such key; data has name, dim, outputs, samples, path")
+    *(("data=file", value, "no such key; data has name, dim, outputs, samples, path, "
+      "columns_x, columns_y")
       for factor in FACTORS[3:8] for value in factor[1:]),
-    ("data=file", "data.outputs=2", "must be null or 1, as in samples.npz"),
+    ("data=file", "data.outputs=2", "must be null or 1, as in /"),
     ("data.outputs=2", "init.signs=alternating", "must be random when data.outputs=2"),
     ("data.outputs=2", "init.signs=same", "must be random when data.outputs=2"),
     ("data.outputs=2", "init=near_saddle", "needs data.outputs=1 and model.width=2"),

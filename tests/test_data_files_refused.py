@@ -7,7 +7,9 @@ import re
 import struct
 import sys
 import tempfile
+import tracemalloc
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,7 @@ from hypothesis import strategies as st
 from pyarrow import parquet
 from safetensors.numpy import save_file
 from safetensors.torch import save_file as save_torch
-from test_data_files import NAMED, TABLES, A, X, Y, refusal
+from test_data_files import NAMED, TABLES, A, X, Y, refusal, source
 
 from reludyn.data.files import read_samples
 from reludyn.errors import ConfigError
@@ -86,7 +88,15 @@ def test_tables_that_are_no_samples_are_refused(
         ("a,b,c\n1,2\n", "cannot be read: line 2 has 2 cells, not 3"),
         ("1,2,x\n3,4,5\n", "cannot be read: line 1: 'x' is no number"),
         ("1,,3\n4,5,6\n", "cannot be read: line 1: '' is no number"),
-        (",a,y\n0,1,2\n", r"line 1: column 0 \(counted from 0\) has no name"),
+        ("a,,y\n0,1,2\n", r"line 1: column 1 \(counted from 0\) has no name"),
+        (",1.5,2\n0,1,2\n", "line 1: '' is no number"),
+        ("a b y\n1 2 3\n", "line 2: '1 2 3' is no number; commas, semicolons or tabs"),
+        ("a|y\n1|2\n", "line 2: '1|2' is no number; commas, semicolons or tabs stand between"),
+        ("a;b;y\n1,5;2.5;3\n", "it has decimal commas and decimal points"),
+        ("a;b;y\n1.234,5;2;3\n", "line 2: '1.234,5' is no number"),
+        ('a,y\n"1,5",2\n', "line 2: '1,5' is no number"),
+        ("a,y\n1,2,\n", "line 2 has 3 cells, not 2"),
+        ("a,y\n1,NA\n", "line 2: 'NA' is no number"),
         ("1,nan\n", "must be finite"),
     ],
 )
@@ -193,7 +203,54 @@ def test_a_file_that_memory_does_not_hold_is_not_read(
     monkeypatch.setattr("reludyn.arrays.physical_memory", lambda: 10**6)
     assert "cannot be read: it holds 0.0 GiB, for a machine of 0.0" in refusal(path)
     monkeypatch.setattr("reludyn.arrays.physical_memory", lambda: 10**9)
-    assert len(read_samples(str(path), None)[0]) == 1000
+    assert len(read_samples(source(path, None if suffix in NAMED else 1)).X) == 1000
+
+
+def zeros(path: Path, dtype: str) -> None:
+    """A small file that holds much."""
+    np.savez_compressed(path, X=np.zeros((5 * 10**6, 9), dtype), Y=np.zeros((5 * 10**6, 1), dtype))
+
+
+def words(path: Path) -> None:
+    """A table whose dictionary has one long word."""
+    entry = pyarrow.array(np.zeros(10**6, np.int32))
+    column = pyarrow.DictionaryArray.from_arrays(entry, ["x" * 9999])
+    parquet.write_table(pyarrow.table({"a": column, "y": np.zeros(10**6)}), path)
+
+
+@pytest.mark.parametrize(
+    ("name", "write", "said"),
+    [
+        ("float.npz", lambda path: zeros(path, "f8"), "more than 128 times its size; save it with"),
+        ("byte.npz", lambda path: zeros(path, "u1"), "it holds 381 MiB, more than 128 times"),
+        ("words.parquet", words, "the columns a are not numbers"),
+        ("same.parquet", lambda path: parquet.write_table(
+            pyarrow.table({"a": np.zeros(10**7), "y": np.zeros(10**7)}), path), "it holds 153 MiB"),
+        ("line.csv", lambda path: path.write_text("1," * 10**6 + "1\n"), None),
+        ("names.csv", lambda path: path.write_text("a," * 10**6 + "y\n1\n"), "1 cells, not 100000"),
+        ("rows.csv", lambda path: path.write_text("1,2,3\n" * 10**6), None),
+        ("quote.csv", lambda path: path.write_text('"' * 10**6), "cannot be read"),
+    ],
+)  # fmt: skip
+def test_no_file_costs_much_more_memory_than_it_has_bytes(
+    tmp_path: Path, name: str, write: Callable[[Path], object], said: str | None
+) -> None:
+    """At most what docs/limits.md says: 400 times as much, or 200 MiB."""
+    path = tmp_path / name
+    write(path)
+    before = pyarrow.total_allocated_bytes()
+    tracemalloc.start()
+    try:
+        if said is None:
+            read_samples(source(path, 1))
+        else:
+            assert said in refusal(path, 1)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak + pyarrow.total_allocated_bytes() - before < 400 * path.stat().st_size
+    if said is not None:  # nothing was read
+        assert peak < 10 * 2**20 or path.suffix == ".csv"
 
 
 @pytest.mark.filterwarnings("ignore:Duplicate name")
@@ -259,7 +316,7 @@ def test_any_bytes_are_read_or_refused(
     path = tmp_path / f"data{suffix}"
     path.write_bytes((magic.get(suffix, b"") if npy else b"") + content)
     try:
-        inputs, _, _ = read_samples(str(path), None)
+        inputs, *_ = read_samples(source(path, None))
     except ConfigError:
         return
     assert np.isfinite(inputs).all()
@@ -303,7 +360,7 @@ def test_damaged_files_are_read_or_refused(
     path = tmp_path / f"data{'.npz' if suffix in ('.lzma', '.deflate') else suffix}"
     path.write_bytes(content[: data.draw(st.just(len(content)) | place)])
     try:
-        inputs, _, _ = read_samples(str(path), None)
+        inputs, *_ = read_samples(source(path, None))
     except ConfigError:
         return
     assert np.isfinite(inputs).all()

@@ -342,6 +342,6 @@ def test_a_bad_config_is_said_once(tmp_path: Path) -> None:
     """By rank 0, although all ranks meet it."""
     finished = on_ranks(3, tmp_path, *SIZE, "data=file", "data.dim=null", "data.path=absent.npz")
     (line,) = finished.errors
-    assert line.startswith("reludyn: error: data.path=absent.npz: ")
+    assert line.startswith(f"reludyn: error: data.path={tmp_path}/absent.npz: ")
     assert finished.code != 0
     assert not finished.claims_success()

@@ -64,7 +64,7 @@ def test_the_entries_of_a_checkpoint(ensemble: Finished) -> None:
 @pytest.mark.slow
 def test_the_keys_of_summary_json(ensemble: Finished) -> None:
     summary = json.loads((ensemble.folder / "summary.json").read_text())
-    assert first_cells("summary.json") == {*summary, "bounds", "changes"}
+    assert first_cells("summary.json") == {*summary, "bounds", "changes", "data"}
     assert set(summary["median"]) <= quoted(TEXT)
     assert {field.name for field in fields(bounds.Tally)} - {"replicas"} <= quoted(TEXT)
 

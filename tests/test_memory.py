@@ -70,6 +70,30 @@ def test_a_file_s_sizes_count_once_they_are_known(
         build(config(*overrides))
 
 
+def test_a_file_that_is_too_large_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before it is read, and where what it holds is known: not the width, whatever that is."""
+    np.save(tmp_path / "x.npy", np.zeros((200, 2000)))
+    overrides = ["data=file", f"data.path={tmp_path}/x.npy", "data.outputs=1", "model.width=3000"]
+    monkeypatch.setattr("reludyn.memory.CHUNK", 0)
+    with pytest.raises(ConfigError, match=r"^data\.path=.*x\.npy: the run needs about") as error:
+        check_memory(config(*overrides[:3]), available=10**6)
+    assert error.value.remedy == "Use a smaller file"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "key"),
+    [(["model.width=1000000"], "model.width"),
+     (["data=stream", "data.samples=1000000000000"], "data.samples")],
+)  # fmt: skip
+def test_a_run_whose_steps_take_hours_is_refused(
+    monkeypatch: pytest.MonkeyPatch, overrides: list[str], key: str
+) -> None:
+    monkeypatch.setattr("reludyn.memory.physical_memory", lambda: 2**50)
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    with pytest.raises(ConfigError, match=rf"^{key}=\d+: a step would take about \d+ hours"):
+        build(config(*overrides))
+
+
 def test_what_fits_is_let_through() -> None:
     check_memory(config("replicas=100000"), available=2**31)
 

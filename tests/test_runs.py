@@ -6,6 +6,7 @@ import builtins
 import csv
 import os
 import shutil
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from conftest import QUICK, Command, Finished, reludyn_in
 from sweeps import FOUND, STUCK, Jobs, finished
 
 import reludyn as package
+from reludyn import redraw
 from reludyn.runs import Table, config_of, latest, load_run, load_sweep
 
 
@@ -112,13 +114,53 @@ def test_weights_that_were_not_kept_are_missed(reludyn: Command) -> None:
 
 @pytest.mark.parametrize(
     ("name", "text"),
-    [("summary.json", "{"), ("replicas.csv", ""), ("replicas.csv", "a,b\n1\n")],
+    [
+        ("summary.json", "{"),
+        ("summary.json", "[]"),
+        ("summary.json", "[" * 10**5),
+        ("replicas.csv", ""),
+        ("replicas.csv", "a,b\n1\n"),
+        ("replicas.csv", "x" * 10**6),
+        ("trajectory.npz", ""),
+        ("replicas.csv", "replica\n0\n1\n"),
+    ],
 )
 def test_damaged_tables_are_refused(fig3: Finished, tmp_path: Path, name: str, text: str) -> None:
     shutil.copytree(fig3.folder, tmp_path / "run")
     (tmp_path / "run" / name).write_text(text)
-    with pytest.raises(ValueError, match=rf"{name} is damaged: "):
+    damaged = "trajectory.npz" if text == "replica\n0\n1\n" else name  # of other replicas
+    with pytest.raises(ValueError, match=rf"{damaged} is damaged: "):
         load_run(tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("name", "array"),
+    [
+        ("step", None), ("loss", np.zeros((3, 1))), ("w_norm", np.zeros(3)), ("A", np.zeros(2)),
+        ("W", np.zeros((0, 0, 0, 0))), ("time", np.zeros(3, "S1")), ("loss", "a lying header"),
+    ],
+)  # fmt: skip
+def test_a_trajectory_that_is_none_ends_in_one_line(
+    fig3: Finished, tmp_path: Path, name: str, array: Any
+) -> None:
+    """Arrays that are not there, of other shapes or types, or claimed by a header alone."""
+    (tmp_path / ".hydra").mkdir()
+    for part in ("replicas.csv", "summary.json", ".hydra/config.yaml", "DONE"):
+        shutil.copy(fig3.folder / part, tmp_path / part)
+    arrays = {**fig3.arrays, name: array}
+    if array is None:
+        del arrays[name]
+    if isinstance(array, str):
+        with zipfile.ZipFile(tmp_path / "trajectory.npz", "w") as archive:
+            header = "{'descr': '<f8', 'fortran_order': False, 'shape': (1000000000000,)}"
+            size = len(header).to_bytes(2, "little")
+            archive.writestr(f"{name}.npy", b"\x93NUMPY\1\0" + size + header.encode())
+    else:
+        np.savez(tmp_path / "trajectory.npz", **arrays)
+    with pytest.raises(SystemExit) as ended:
+        redraw.main([str(tmp_path)])
+    path = tmp_path / "trajectory.npz"
+    assert str(ended.value).startswith(f"reludyn-figures: error: {path} is damaged: ")
 
 
 def test_a_file_that_a_run_did_not_leave(run: package.Run) -> None:

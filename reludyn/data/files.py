@@ -3,26 +3,74 @@
 from __future__ import annotations
 
 import re
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
 
-from reludyn.arrays import TABLE, Array, Arrays, finite_matrix, listed, read_arrays
-from reludyn.errors import ConfigError
+from reludyn.arrays import TABLE, Array, Arrays, Content, finite_matrix, listed, read_arrays
+from reludyn.errors import ConfigError, one_line
+from reludyn.settings import FileData
 
 KEY = "data.path"
 NAMES = ("X", "Y", "A")
+SHOWN = 12  # columns that a line lists
 _LABEL = re.compile(r"y(_?\d+)?", re.IGNORECASE)  # the columns of a table that are outputs
+# columns beside which those might not be
+_RIVAL = re.compile(r"(targets?|labels?|outputs?|responses?)([_ ]?\d+|_\w+)?", re.IGNORECASE)
+Column = str | int  # its name or, in a table without names, its number, from 0
 
 
-def read_samples(path: str, outputs: int | None) -> tuple[Array, Array | None, Array | None]:
-    """X (n, d), and Y (n, r), A (r, d) or both; float64.
+@dataclass(frozen=True)
+class Read:
+    """What was read from a file: `inputs` and `outputs` are columns of a table, or the names of
+    arrays."""
 
-    Named arrays: X, with Y or A or both; one axis of Y or A may be left out for r = 1. Tables: the
-    columns named y, y1, y_2 ... are Y, the others X; without such names the last `outputs` (None:
-    1) columns are Y. Raises ConfigError for data.path.
+    path: str
+    rows: int
+    inputs: Sequence[Column]
+    outputs: Sequence[Column]
+    left_out: Sequence[Column] = ()
+
+    def __str__(self) -> str:
+        """One line."""
+        parts = {"inputs": self.inputs, "outputs": self.outputs, "left out": self.left_out}
+        said = [f"{what} {_listed(columns)}" for what, columns in parts.items() if columns]
+        return one_line(f"{self.path}: {self.rows:,} rows; {'; '.join(said)}")
+
+
+class Samples(NamedTuple):
+    """X (n, d), and Y (n, r), A (r, d) or both; float64."""
+
+    X: Array
+    Y: Array | None
+    A: Array | None
+    read: Read
+
+
+def read_samples(data: FileData) -> Samples:
+    """Read the samples that `data` names.
+
+    Named arrays: X, with Y or A or both; one axis of Y or A may be left out for r = 1. Tables: Y
+    are the columns that `columns_y` names, X those of `columns_x`, or all others. Where they are
+    null, Y are the columns named y, y1, y_2 ... at either end of the table, or the last `outputs`
+    columns. Raises ConfigError where nothing, or more than one thing, says which they are.
     """
-    arrays, names = read_arrays(path, KEY)
+    path, content = data.path, read_arrays(data.path, KEY)
+    arrays = content.arrays
     if TABLE in arrays:
-        table = finite_matrix(arrays[TABLE], "the table", path, KEY)
-        return *_split(table, names or [], outputs, path), None
+        table = finite_matrix(arrays.pop(TABLE), "the table", path, KEY)
+        names: Sequence[Column] = content.names or range(table.shape[1])
+        x, y = _split(data, names, content)
+        taken = {*x, *y}
+        rest = [name for i, name in enumerate(names) if i not in taken]
+        read = Read(path, len(table), [names[i] for i in x], [names[i] for i in y],
+                    [*content.left_out, *rest])  # fmt: skip
+        return Samples(table[:, x], table[:, y], None, read)
+    for name, columns in (("columns_x", data.columns_x), ("columns_y", data.columns_y)):
+        if columns is not None:
+            allowed = f"must be null: {path} has arrays, not the columns of a table"
+            raise ConfigError(f"data.{name}", _shown(columns), allowed)
     unknown = set(arrays) - set(NAMES)
     if unknown:
         raise ConfigError(KEY, path, f"must hold only X, and Y or A; it has {listed(unknown)}")
@@ -31,8 +79,8 @@ def read_samples(path: str, outputs: int | None) -> tuple[Array, Array | None, A
     X = finite_matrix(arrays["X"], "X", path, KEY)
     Y = _named(arrays, "Y", path, column=True)
     A = _named(arrays, "A", path, column=False)
-    _check_shapes(X, Y, A, outputs, path)
-    return X, Y, A
+    _check_shapes(X, Y, A, data.outputs, path)
+    return Samples(X, Y, A, Read(path, len(X), ["X"], [name for name in "YA" if name in arrays]))
 
 
 def _named(arrays: Arrays, name: str, path: str, column: bool) -> Array | None:
@@ -44,18 +92,91 @@ def _named(arrays: Arrays, name: str, path: str, column: bool) -> Array | None:
     return finite_matrix(array, name, path, KEY)
 
 
-def _split(table: Array, names: list[str], outputs: int | None, path: str) -> tuple[Array, Array]:
-    """Inputs and outputs of a table."""
-    labels = [i for i, name in enumerate(names) if _LABEL.fullmatch(name)]
-    if labels and outputs not in (None, len(labels)):
-        allowed = f"must be null or {len(labels)}, the columns y of {path}"
-        raise ConfigError("data.outputs", outputs, allowed)
-    width = table.shape[1]
-    if (len(labels) or outputs or 1) >= width:  # before so many are listed
-        raise ConfigError(KEY, path, f"its {width} columns leave no inputs beside the outputs")
-    labels = labels or list(range(width - (outputs or 1), width))
-    inputs = [i for i in range(width) if i not in labels]
-    return table[:, inputs], table[:, labels]
+def _split(
+    data: FileData, names: Sequence[Column], content: Content
+) -> tuple[list[int], list[int]]:
+    """The places of the inputs and of the outputs in a table."""
+    width, r = len(names), data.outputs
+    no_inputs = ConfigError(
+        KEY, data.path, f"its {width} columns leave no inputs beside the outputs"
+    )
+    if max(2, (r or 1) + 1) > width:  # before so many are listed
+        raise no_inputs
+    if data.columns_y is None:
+        if data.columns_x is not None:
+            allowed = "needs data.columns_y as well: the columns that are outputs"
+            raise ConfigError("data.columns_x", _shown(data.columns_x), allowed)
+        y = _labels(names, r, data.path)
+    else:
+        y = _places("data.columns_y", data.columns_y, names, content)
+    if r not in (None, len(y)):
+        allowed = f"must be null or {len(y)}, the outputs {_listed([names[i] for i in y])}"
+        raise ConfigError("data.outputs", r, allowed)
+    outputs = set(y)
+    if data.columns_x is None:
+        x = [i for i in range(width) if i not in outputs]
+    else:
+        x = _places("data.columns_x", data.columns_x, names, content)
+    both = [names[i] for i in x if i in outputs]
+    if both:
+        allowed = f"{both[0]} is one of data.columns_y: a column is an input or an output"
+        raise ConfigError("data.columns_x", _shown(data.columns_x or []), allowed)
+    if not x:
+        raise no_inputs
+    return x, y
+
+
+def _labels(names: Sequence[Column], outputs: int | None, path: str) -> list[int]:
+    """The places of the outputs where no key names them."""
+    width, labels = len(names), [i for i, name in enumerate(names) if _LABEL.fullmatch(str(name))]
+    if not labels and outputs is not None:
+        return [*range(width - outputs, width)]
+    together = labels in ([*range(len(labels))], [*range(width - len(labels), width)])
+    rivals = [name for name in names if _RIVAL.fullmatch(str(name))]
+    if labels and together and not rivals:
+        return labels
+    chosen = rivals or [names[i] for i in labels] or [names[-1]]
+    remedy = f"Name them, such as data.columns_y={_shown(chosen)}"
+    if labels:
+        reason = f"{_listed([names[i] for i in labels])} may be its outputs, or not"
+    else:
+        reason = "nothing says which of its columns are outputs"
+        remedy += ", or take the last ones: data.outputs=1"
+    raise ConfigError(KEY, path, f"{reason}; its columns are {_listed(names)}", remedy)
+
+
+def _places(
+    key: str, columns: Sequence[object], names: Sequence[Column], content: Content
+) -> list[int]:
+    """Where the columns are that a key names: by their names, or by number where they have none."""
+    known = {str(name): i for i, name in enumerate(names)}
+    shown = _shown(columns)
+    if not columns:
+        raise ConfigError(key, shown, "must name a column, or be null")
+    for column in columns:
+        if type(column) not in (str, int) or str(column) not in known:
+            what = "names" if content.names else "numbers"
+            allowed = f"{column} is none of the {what} of columns: {_listed(names)}"
+            raise ConfigError(key, shown, allowed)
+    places = [known[str(column)] for column in columns]
+    if len({*places}) < len(places):
+        raise ConfigError(key, shown, "names a column twice")
+    return places
+
+
+def _listed(columns: Sequence[Column]) -> str:
+    """Columns in one line, of many the first and the last ones."""
+    said = [textwrap.shorten(str(name), 40, placeholder=" ...") for name in columns[:SHOWN]]
+    if len(columns) > SHOWN:
+        said = [*said[:-2], "...", str(columns[-1])[:40]]
+        return f"{', '.join(said)} ({len(columns):,})"
+    return ", ".join(said)
+
+
+def _shown(columns: Sequence[object]) -> str:
+    """Columns as one would type them in an override."""
+    words = (str(name) for name in columns[:SHOWN])
+    return "[" + ",".join(w if re.fullmatch(r"\w+", w) else f"'{w}'" for w in words) + "]"
 
 
 def _check_shapes(

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from reludyn.recording.look import Look
 from reludyn.theory.bounds import STATEMENTS
+from reludyn.training.checkpoint import is_count
 
 COLUMNS = (
     "step", "replica", "seed", "statement", "neuron", "left", "right", "margin", "applies", "holds",
@@ -59,12 +60,19 @@ class BoundsTable:
         return {"rows": rows, "tallies": tallies, "listed": self.listed, "steps": self.steps}
 
     def restore(self, saved: Mapping[str, Any]) -> None:
-        """Go on from there."""
+        """Go on from there. Raises ValueError, TypeError or KeyError for what is not that."""
         self.rows = [dict(zip(COLUMNS, row, strict=True)) for row in saved["rows"]]
         self.tallies = {
             name: Tally(**values | {"replicas": set(values["replicas"])})
             for name, values in saved["tallies"].items()
         }
+        if self.tallies.keys() != {*STATEMENTS} or saved["steps"].shape != self.steps.shape:
+            raise ValueError("the same lemmas and replicas")
+        for tally in self.tallies.values():
+            first, margin = tally.first_violation, tally.smallest_margin
+            counts = [tally.checked, tally.violated, *tally.replicas, first or 0, saved["listed"]]
+            if not all(map(is_count, counts)) or not (margin is None or np.isfinite(margin)):
+                raise ValueError("counts and a margin")
         self.listed, self.steps = saved["listed"], saved["steps"]
 
     def record(self, look: Look) -> None:

@@ -27,6 +27,7 @@ from tensorboard.plugins.custom_scalar.layout_pb2 import (
 from tensorboard.plugins.text import metadata as text
 
 from reludyn.combinations import has_theory
+from reludyn.data.files import Read
 from reludyn.recording.observables import WIDEST
 from reludyn.recording.system import environment
 from reludyn.recording.tags import SINGLY
@@ -84,7 +85,7 @@ GROUPS = {
 }
 
 
-def opening(config: Config, device: torch.device) -> Summary:
+def opening(config: Config, device: torch.device, read: Read | None = None) -> Summary:
     """What a run says of itself before it begins: layout and texts."""
     content = layout(config).SerializeToString()
     return Summary(
@@ -92,7 +93,7 @@ def opening(config: Config, device: torch.device) -> Summary:
             _value(
                 custom_scalars.CONFIG_SUMMARY_TAG, custom_scalars.create_summary_metadata(), content
             ),
-            *(_text(f"about/{name}", words) for name, words in texts(config, device).items()),
+            *(_text(f"about/{name}", words) for name, words in texts(config, device, read).items()),
         ]
     )
 
@@ -121,21 +122,23 @@ def layout(config: Config) -> Layout:
     return Layout(category=categories)
 
 
-def texts(config: Config, device: torch.device) -> dict[str, str]:
+def texts(config: Config, device: torch.device, read: Read | None = None) -> dict[str, str]:
     """Markdown by name, for the page TEXT."""
     settings = yaml.dump(asdict(config), Dumper=DUMPER, sort_keys=False, allow_unicode=True)
     facts = [f"| {name} | {value} |" for name, value in environment(device).items()]
     return {
-        "how_to_read": "\n".join(_how_to_read(config)),  # the page sorts them by name
+        "how_to_read": "\n".join(_how_to_read(config, read)),  # the page sorts them by name
         "resolved_config": f"```yaml\n{settings}```",
         "run_environment": "\n".join(["| | of this run |", "|---|---|", *facts]),
     }
 
 
-def _how_to_read(config: Config) -> Iterator[str]:
+def _how_to_read(config: Config, read: Read | None) -> Iterator[str]:
     """Line by line: the page breaks paragraphs as they are written."""
     k, R = config.model.width, config.replicas
     yield f"**{config.name}**: k = {k} hidden neurons, {R:,} replica{'s' if R > 1 else ''}."
+    if read is not None:
+        yield f"Read: `{str(read).replace('`', '')}`."
     yield "Cards are named group/quantity/neuron, neurons counted from 1.\n"
     yield from (f"- **{group}**: {said}" for group, said in GROUPS.items())
     if config.data.name != "population":

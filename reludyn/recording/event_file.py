@@ -13,6 +13,7 @@ from pathlib import Path
 
 import google_crc32c
 import numpy as np
+from google.protobuf.message import DecodeError
 from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.compat.proto.tensor_pb2 import TensorProto
@@ -141,7 +142,11 @@ def events_of(path: Path, size: int) -> list[bytes]:
         data, sums = content[place + 12 : end], content[place + 8 : place + 12]
         if sums != _checksum(length) or content[end : end + 4] != _checksum(data):
             raise ValueError(f"a checksum is wrong after byte {place}")
-        if not {"file_version", "session_log"} & {Event.FromString(data).WhichOneof("what")}:
+        try:
+            kind = Event.FromString(data).WhichOneof("what")
+        except DecodeError as error:
+            raise ValueError(f"it is no event after byte {place}") from error
+        if kind not in ("file_version", "session_log"):
             events.append(data)
         place = end + 4
     return events

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reludyn.recording.look import Look
+from reludyn.training.checkpoint import is_count, is_duration
 
 Array = NDArray[Any]
 Columns = dict[str, Array]
@@ -135,10 +136,29 @@ class Trajectory:
         return plan | {"columns": self.rows.columns}
 
     def restore(self, saved: Mapping[str, Any]) -> None:
-        """Go on from there."""
+        """Go on from there. Raises ValueError, TypeError or KeyError for what is not that."""
+        counts = [saved[name] for name in _PLAN if name not in ("left_out", "row_bytes")]
+        if not all(map(is_count, counts)) or not is_duration(saved["row_bytes"]):
+            raise TypeError("numbers of looks, replicas and bytes")
+        if not all(isinstance(text, str) for text in saved["left_out"]):
+            raise TypeError("words")
         for name in _PLAN:
             setattr(self, name, saved[name])
         self.rows.fill(saved["columns"])
+
+    def fits(self, look: Look) -> bool:
+        """Whether what was kept has the form of this look, which is of the same run."""
+        parts, kept = parts_of(look), self.rows.columns
+        row = self._cut(np.array(look.step), np.array(look.time), parts)
+        same = all(
+            (kept[name].shape[1:], kept[name].dtype) == (x.shape, x.dtype)
+            if (x := row.get(name)) is not None else kept[name].dtype.kind == "f"
+            for name in kept
+        )  # fmt: skip
+        complete = {"step", "time", *parts.replicas, *_present(look, _NEURONS), "W", "V"} <= {*kept}
+        counted = self.whole <= self.rows.count <= self.whole + 1 and self.seen >= self.whole > 0
+        known = self.last_step == kept["step"][-1] <= look.step and self.stride > 0
+        return bool(same and complete and counted and known and self.row_bytes > 0)
 
     @property
     def thinned(self) -> str:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import io
+import json
 import math
-import pickle
 import time
 import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from torch import Tensor
 
 from reludyn.errors import ConfigError
 from reludyn.files import atomic
+from reludyn.launch import physical_memory
 from reludyn.notation import Evaluation, Gradient
 from reludyn.phases import Clocks
 from reludyn.student import ReLUStudent
@@ -28,6 +29,9 @@ ORIGIN = {
     "config_hash": str, "config": dict, "overrides": list, "files": dict, "changes": list,
     "made_by": dict,
 }  # fmt: skip
+COPIES = 3  # of a checkpoint, until its state is that of a run
+DTYPES = (torch.float64, torch.float32, torch.int64, torch.int32, torch.bool)
+DEPTH = 30  # of what is nested
 SHARE = 0.05  # of the time, at most, that writing checkpoints takes at a cadence
 
 
@@ -86,31 +90,77 @@ def dumped(checkpoint: Checkpoint) -> bytes:
 def load_checkpoint(path: Path) -> Checkpoint:
     """What `save_checkpoint` wrote. Raises ConfigError where the file is not that, whole."""
     try:
-        return loaded(path.read_bytes())
+        return loaded(path)
     except Unreadable as error:
         raise ConfigError(
             "resume", path, str(error), "Start the run anew, or resume another checkpoint"
         ) from error
 
 
-def loaded(content: bytes) -> Checkpoint:
-    """The checkpoint with this content. Raises Unreadable."""
+def loaded(source: Path | bytes) -> Checkpoint:
+    """The checkpoint in a file, or with this content. Raises Unreadable, before more than its size
+    is taken from memory."""
+
+    def opened() -> IO[bytes]:
+        return io.BytesIO(source) if isinstance(source, bytes) else source.open("rb")
+
     try:
-        with zipfile.ZipFile(io.BytesIO(content)) as members:
-            broken = members.testzip()  # torch does not compare checksums
-        if broken is not None:
-            raise Unreadable("the checkpoint is damaged: a checksum is wrong")
-        values = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-    except (zipfile.BadZipFile, pickle.UnpicklingError, RuntimeError, EOFError, OSError,
-            NotImplementedError, ValueError) as error:  # fmt: skip
-        if isinstance(error, Unreadable):
-            raise
+        with opened() as file:
+            size = file.seek(0, io.SEEK_END)
+            _check_members(file, size)
+            values = torch.load(file, map_location="cpu", weights_only=True)
+    except Unreadable:
+        raise
+    except Exception as error:  # a file of anything makes its parsers raise nearly anything
         raise Unreadable("this is not a checkpoint, or not a whole one") from error
+    _check_plain(values, size)
     version = values.get("version") if isinstance(values, dict) else None
     if version != VERSION:
         found = "no version" if version is None else f"version {version}"
         raise Unreadable(f"the checkpoint has {found}; this reludyn reads version {VERSION}")
     return _checkpoint(values)
+
+
+def _check_members(file: IO[bytes], size: int) -> None:
+    """Refuse an archive that torch.save would not have made: parts that are deflated, or lie over
+    one another, need more memory than the file has bytes."""
+    if COPIES * size > physical_memory():
+        raise Unreadable(f"it has {size / 2**30:,.1f} GiB, too many for this machine")
+    file.seek(0)
+    if file.read(4) != b"PK\3\4":  # torch would take it for a file of before 2020
+        raise Unreadable("this is not a checkpoint, or not a whole one")
+    with zipfile.ZipFile(file) as archive:
+        members = archive.infolist()
+        stored = all(member.compress_type == zipfile.ZIP_STORED for member in members)
+        if not stored or sum(member.file_size for member in members) > size:
+            raise Unreadable("its parts are compressed: this is not a checkpoint of reludyn")
+        if archive.testzip() is not None:  # torch does not compare checksums
+            raise Unreadable("the checkpoint is damaged: a checksum is wrong")
+    file.seek(0)
+
+
+def _check_plain(values: object, size: int) -> None:
+    """Refuse all but plain values, and tensors, in dictionaries and lists, of at most so many parts
+    and bytes: lists may hold others many times over, tensors may claim what is not there."""
+    parts, held, left = 0, 0, [(values, 0)]
+    while left:
+        x, depth = left.pop()
+        parts += 1
+        if isinstance(x, Tensor):
+            plain = type(x) is Tensor and x.layout is torch.strided and x.dtype in DTYPES
+            if plain and x.device.type == "cpu":
+                held += max(x.numel() * x.itemsize, x.untyped_storage().nbytes())
+        elif type(x) is dict:
+            plain = all(type(name) in (str, int) for name in x)
+            left += [(value, depth + 1) for value in x.values()]
+        elif type(x) in (list, tuple):
+            plain = True
+            left += [(value, depth + 1) for value in x]  # type: ignore[attr-defined]
+        else:
+            plain = x is None or type(x) in (str, float, bool)
+            plain = plain or (type(x) is int and abs(x) < 2**63)
+        if not plain or parts > size or held > size or depth > DEPTH:
+            raise Unreadable("it holds what no checkpoint of reludyn has")
 
 
 class Unreadable(ValueError):
@@ -188,11 +238,56 @@ def _checkpoint(values: dict[str, Any]) -> Checkpoint:
             **{name: values.pop(name) for name in names},
         )
         basis, seen, _ = (values.pop(name) for name in ("basis", "seen", "version"))
-        for name, kind in ORIGIN.items():
-            if not isinstance(values[name], kind):
-                raise TypeError(f"{name} of the right type")
-        if not all(isinstance(x, str) for x in values["overrides"]):
-            raise TypeError("overrides that are text")
-    except (KeyError, TypeError, ValueError) as error:
+        _check_parts(state, basis, seen)
+        _check_origin(values)
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise Unreadable(f"the checkpoint lacks {error}") from error
     return Checkpoint(state, basis, values, seen)
+
+
+def _check_parts(state: State, basis: object, seen: object) -> None:
+    """Raise TypeError for parts of the wrong kind. Whether a state belongs to a run is seen once
+    there is one."""
+    tensors = (*state.student, *state.previous, state.evaluation.loss, *state.evaluation.gradient,
+               *state.clocks, state.steps, state.time, state.running, state.diverged,
+               state.stationary, state.ceiling)  # fmt: skip
+    if not all(isinstance(x, Tensor) for x in tensors) or state.running.dtype is not torch.bool:
+        raise TypeError("tensors of the right type")
+    if not is_count(state.step) or not (isinstance(state.now, Tensor) or is_duration(state.now)):
+        raise TypeError("an iteration and a time")
+    if not (basis is None or isinstance(basis, Tensor)):
+        raise TypeError("a basis")
+    if not isinstance(seen, dict) or (seen and not is_duration(seen["seconds"])):
+        raise TypeError("what was recorded")
+    if seen:
+        columns = seen["trajectory"]["columns"]
+        looks = len(columns["loss"])
+        whole = all(isinstance(x, Tensor) and len(x) == looks for x in columns.values())
+        if not looks or not whole:
+            raise TypeError("looks")
+
+
+def _check_origin(origin: Mapping[str, Any]) -> None:
+    for name, kind in ORIGIN.items():
+        if not isinstance(origin[name], kind):
+            raise TypeError(f"{name} of the right type")
+    if not all(isinstance(x, str) for x in (*origin["overrides"], *origin["files"].values())):
+        raise TypeError("overrides and files that are text")
+    settings = [origin["config"], origin["made_by"], [c["keys"] for c in origin["changes"]]]
+    json.dumps(settings, allow_nan=False)
+    for change in origin["changes"]:
+        time, keys = change["time"], change["keys"].values()
+        if not is_count(change["step"]) or not (isinstance(time, Tensor) or is_duration(time)):
+            raise TypeError("the iteration and time of a change")
+        if not all(isinstance(pair, list) and len(pair) == 2 for pair in keys):
+            raise TypeError("both values of a change")
+
+
+def is_count(x: object) -> bool:
+    """Whether it is a number of iterations, replicas, bytes, ..."""
+    return type(x) is int and 0 <= x < 2**53
+
+
+def is_duration(x: object) -> bool:
+    """Whether it is a time."""
+    return isinstance(x, (int, float)) and 0 <= x < 2**53
