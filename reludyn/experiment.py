@@ -19,7 +19,6 @@ from reludyn import __version__, stability, survey
 from reludyn.assembly import Experiment, build, own
 from reludyn.combinations import has_theory
 from reludyn.desk import Desk, Instrument, Looks, steps_of
-from reludyn.files import claim
 from reludyn.memory import explained
 from reludyn.notation import of_replicas
 from reludyn.optim.gradient_descent import BEGINNING
@@ -28,7 +27,7 @@ from reludyn.recording import bounds, interruption, results, run_files
 from reludyn.recording.look import Observer, kept_replicas
 from reludyn.recording.progress import ProgressReport
 from reludyn.recording.report import PLAIN, print_report
-from reludyn.recording.run_files import LAST
+from reludyn.recording.run_folder import LAST, claim
 from reludyn.recording.stages import Say, Stages, silent
 from reludyn.recording.system import describe
 from reludyn.recording.theory import Checked, TheoryObserver
@@ -151,7 +150,7 @@ def _experiment(
                 # before the files that it speaks of are replaced
                 checkpoints.begin(start.checkpoint.state)
                 checkpoints.save()
-                desk.replace()
+            desk.replace()
         state, reason, prediction = follow(parts, console, desk, folder, checkpoints, start)
     return measure(parts, state, reason, desk, prediction)
 
