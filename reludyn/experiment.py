@@ -7,7 +7,7 @@ import logging
 import math
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -241,7 +241,9 @@ def follow(
             engine, state, steps_of(config.trainer), parts.stretch, look, seconds, ranks(), made
         )
         if reason == "interrupted":
-            progress.say(interruption.announced(int(state.steps.max()), len(parts.jobs), folder))
+            with suppress(OSError):  # nobody reads it: it is saved all the same
+                said = interruption.announced(int(state.steps.max()), len(parts.jobs), folder)
+                progress.say(said)
         if checkpoints is not None:
             checkpoints.begin(state)
             checkpoints.save()
