@@ -155,13 +155,15 @@ class Folders(Callback):
 
         key = "hydra.run.dir"
         folder, path = Path(OmegaConf.select(config, key)), OmegaConf.select(config, "resume")
-        run_folder.check_plain(folder, key)
+        hydra = OmegaConf.select(config, "hydra.output_subdir") or ".hydra"
+        run_folder.check_plain(folder, key, {*run_folder.FOLDERS, hydra})
         _holding.enter_context(lock(folder, key))
         if goes_on_in(None if path is None else str(path), folder):
             run_folder.claim(folder, goes_on=True)
         elif run_folder.claim_new(folder, key, OmegaConf.to_yaml(_without_hydra(config))):
             print(f"the run in {relative(folder)} had saved nothing when it ended: it begins anew")
-        before = run_folder.Before(folder, f"{OmegaConf.select(config, 'hydra.job.name')}.log")
+        log_file = f"{OmegaConf.select(config, 'hydra.job.name')}.log"
+        before = run_folder.Before(folder, log_file, hydra)
 
         def ended(kind: type[BaseException] | None, *_: object) -> None:
             if kind in (SystemExit, KeyboardInterrupt):  # of a fault of the program all stays

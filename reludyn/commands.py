@@ -35,7 +35,7 @@ def relative(path: Path) -> str:
     """Return a path from the working directory on, if it lies there, so that no command takes it
     for an option, a home folder or a word."""
     try:
-        text = str(path.relative_to(Path.cwd()))
+        text = str(path.absolute().relative_to(Path.cwd()))
     except ValueError:
         return str(path)
     return f"./{text}" if text.startswith(("-", "~")) or text in WORDS else text

@@ -121,7 +121,7 @@ def unlike(folder: Path, config: str) -> str | None:
         return None
     here: Any = OmegaConf.to_container(OmegaConf.create(config))
     pairs = differences(found, here)
-    return "" if {*pairs} <= {*RESUME} else named(pairs, NAMED)
+    return named({key: pair for key, pair in pairs.items() if key not in RESUME}, NAMED)
 
 
 def is_begun(folder: Path) -> bool:
@@ -183,12 +183,14 @@ def clear(folder: Path) -> None:
 class Before:
     """A folder as it is before a run."""
 
-    def __init__(self, folder: Path, log: str) -> None:
+    def __init__(self, folder: Path, log: str, hydra: str) -> None:
+        """log, hydra: names of the log and of the folder of Hydra's texts."""
         self.folder = folder.absolute()
-        self.folders = [name for name in FOLDERS if not (self.folder / name).exists()]
+        names = {*FOLDERS, hydra}
+        self.folders = [name for name in names if not (self.folder / name).exists()]
         self.saved = self._saved()
         self.events = {*self._events()}
-        texts = [self.folder / path for path in (CONFIG, SETTINGS, OVERRIDES)]
+        texts = [self.folder / hydra / path.name for path in (CONFIG, SETTINGS, OVERRIDES)]
         self.texts = {path: _content(path) for path in texts}
         self.log = self.folder / log
         self.length = self.log.stat().st_size if self.log.exists() else None

@@ -102,7 +102,8 @@ def _run(
         if job.number not in complete and not (goes_on and (job.folder / LAST).exists()):
             clear(job.folder)
     if complete:
-        print(f"{len(complete):,} of {len(jobs):,} jobs are complete, the others run now")
+        others = ", the others run now" if len(complete) < len(jobs) else ""
+        print(f"{len(complete):,} of {len(jobs):,} jobs are complete{others}")
     if len(complete) < len(jobs) and works_here(master):
         import_module("reludyn.experiment")  # takes seconds, in which Ctrl-C ends the command
     if has_workers(master):
