@@ -12,6 +12,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from copy import deepcopy
 from functools import partial
 from pathlib import PurePath
 from typing import Any
@@ -22,7 +23,7 @@ from hydra._internal.config_repository import CachingConfigRepository
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.override_parser.types import Override
 from hydra.types import RunMode
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
 from reludyn.combinations import check_name
@@ -56,6 +57,7 @@ LOGGING = (
 )
 STREAMS = ("ext://sys.stdout", "ext://sys.stderr")
 LOG_FILE = re.compile(r"\$\{hydra\.runtime\.output_dir\}/([\w.-]|\$\{hydra\.job\.(name|num)\})+")
+OUTPUTS = "outputs"  # where a config file may have its runs
 LOGS = ("hydra.job_logging", "hydra.hydra_logging")
 MADE = ("hydra.callbacks", "hydra.launcher", "hydra.sweeper", *LOGS)  # Hydra makes objects of them
 # what may stand in their texts: keys whose values are words
@@ -146,6 +148,7 @@ def check_allowed(composed: DictConfig, typed: Mapping[str, str]) -> None:
     _check_made(values)
     _check_typed(values, typed)
     _check_names(composed, values)
+    _check_folders(composed, typed)
 
 
 def _check_made(values: Mapping[str, Any]) -> None:
@@ -225,6 +228,28 @@ def _check_names(composed: DictConfig, values: Mapping[str, Any]) -> None:
     words = verbose if isinstance(verbose, list) else [verbose]
     if not all(isinstance(word, str) for word in words) and not isinstance(verbose, bool):
         raise ConfigError("hydra.verbose", verbose, "must be true, false, or names of loggers")
+
+
+def _check_folders(composed: DictConfig, typed: Mapping[str, str]) -> None:
+    """The folder of a run or a sweep lies below outputs/, or where the command line says."""
+    for key in ("hydra.run.dir", "hydra.sweep.dir"):
+        folder = _resolved(composed, key)
+        if folder is None or _is_below_outputs(str(folder)):
+            continue
+        meant = None
+        if key in typed:
+            given = deepcopy(composed)
+            with read_write(given), open_dict(given):
+                OmegaConf.update(given, key, typed[key])
+            meant = _resolved(given, key)
+        if str(meant) != str(folder):
+            allowed = f"must lie below {OUTPUTS}/ where it comes from a config file"
+            raise ConfigError(key, folder, allowed, f"Add {key}=... to the command if you trust it")
+
+
+def _is_below_outputs(folder: str) -> bool:
+    here = os.path.abspath(OUTPUTS)
+    return os.path.abspath(folder).startswith(here + os.sep)
 
 
 def _check_packages(places: Any) -> None:

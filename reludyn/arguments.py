@@ -5,14 +5,18 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
 from hydra._internal.utils import get_args_parser
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
+from reludyn.commands import override
 from reludyn.differences import flat
 from reludyn.errors import ConfigError
-from reludyn.messages import overrides_of, quoted
+from reludyn.messages import overrides_of
 from reludyn.settings import PATHS
 
 FOLDER = "hydra.run.dir"
@@ -39,16 +43,16 @@ def options_first(arguments: Sequence[str]) -> list[str]:
     if (file := given.experimental_rerun) is not None:
         option = "--experimental-rerun"
         raise ConfigError(option, file, "is a pickle, which may run code", "Use resume=PATH")
-    for override in given.overrides:
-        options.remove(override)
+    for word in given.overrides:
+        options.remove(word)
     return [*options, *given.overrides]
 
 
 def resumed(arguments: Sequence[str]) -> list[str]:
     """With the overrides that the checkpoint of `resume=PATH` holds, but for those of keys that
     are given anew, and with the folder of its run where that is not complete and no other one is
-    given. Raises ConfigError where there is no such checkpoint."""
-    given = {override.key_or_group: override.value() for override in overrides_of(arguments)}
+    given. A run that saved nothing begins anew. Raises ConfigError where there is neither."""
+    given = {o.key_or_group: o.value() for o in overrides_of(arguments)}
     if (path := _text(given.get("resume"))) is None:
         return [*arguments]
     if {"-m", "--multirun"} & {*arguments}:
@@ -56,33 +60,41 @@ def resumed(arguments: Sequence[str]) -> list[str]:
             "resume", path, "must be null with -m: a sweep goes on by itself",
             "Repeat its command with its hydra.sweep.dir",
         )  # fmt: skip
-    from reludyn.resume import locate, run_of  # imports torch
+    from reludyn.recording.run_folder import overrides_of as first_overrides
+    from reludyn.recording.run_folder import settings_of
+    from reludyn.resume import begun, locate, run_of  # imports torch
     from reludyn.training.checkpoint import load_checkpoint
 
     if path == "auto" and FOLDER not in given:
         raise ConfigError("resume", path, f"needs a folder of its own: {FOLDER}=FOLDER")
-    file = locate(path, Path(_text(given.get(FOLDER)) or "."))
-    if file is None:
-        return [*arguments]
-    origin = load_checkpoint(file).origin
-    earlier = _with_paths(origin["overrides"], origin["config"])
+    if (run := begun(path)) is not None:
+        earlier, goes_on = _with_paths(first_overrides(run), settings_of(run)), []
+    else:
+        file = locate(path, Path(_text(given.get(FOLDER)) or "."))
+        if file is None:
+            return [*arguments]
+        run, origin = run_of(file), load_checkpoint(file).origin
+        earlier = _with_paths(origin["overrides"], origin["config"])
+        goes_on = [override("resume", str(file))]
     kept = [
         str(o.input_line) for o in overrides_of(earlier)
-        if o.key_or_group not in given and not o.is_hydra_override()  # those of the task alone
+        if o.key_or_group not in (*given, "resume") and not o.is_hydra_override()
     ]  # fmt: skip
     own = [a for a in arguments if not a.startswith("resume=")]
-    run = run_of(file)
-    place = [] if FOLDER in given or (run / "DONE").exists() else [f"{FOLDER}={quoted(str(run))}"]
-    return [*kept, *own, f"resume={quoted(str(file))}", *place]
+    place = [] if FOLDER in given or (run / "DONE").exists() else [override(FOLDER, str(run))]
+    return [*kept, *own, *goes_on, *place]
 
 
 def _with_paths(overrides: Sequence[str], config: Mapping[str, Any]) -> list[str]:
-    """Overrides with the files of the config of their run, whose names begin at the root."""
+    """Return overrides with the files of the config of their run, whose names begin at the root."""
     found = {key: path for key, path in flat(config).items() if key in PATHS and path is not None}
     others = [str(o.input_line) for o in overrides_of(overrides) if o.key_or_group not in found]
-    return [*others, *(f"{key}={quoted(str(path))}" for key, path in found.items())]
+    return [*others, *(override(key, str(path)) for key, path in found.items())]
 
 
 def _text(value: object) -> str | None:
     """A value of an override as a word; None is null."""
-    return None if value is None else str(getattr(value, "text", value))
+    text = getattr(value, "text", value)
+    with suppress(OmegaConfBaseException):  # it depends on other keys
+        text = OmegaConf.create({"value": text}).value
+    return None if text is None else str(text)

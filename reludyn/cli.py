@@ -28,9 +28,10 @@ from omegaconf.errors import OmegaConfBaseException
 from reludyn.allowed import guarded
 from reludyn.arguments import options_first, resumed
 from reludyn.combinations import check_shared
+from reludyn.commands import relative
 from reludyn.config import conf_directory, config_hash, parse, prepare_hydra
 from reludyn.errors import BAD_INPUT, DIVERGED, ConfigError
-from reludyn.files import claim, lock
+from reludyn.files import lock
 from reludyn.help import help_text
 from reludyn.launch import launched
 from reludyn.launchers import prepare, refuse_alone
@@ -50,7 +51,7 @@ def task(composed: DictConfig, quiet: bool = False) -> str:
         config, digest = parse(composed), config_hash(composed)
         check_shared(config, launched().size)
         from reludyn.experiment import run  # imports torch
-        from reludyn.recording.run_files import LAST
+        from reludyn.recording.run_folder import LAST
         from reludyn.resume import Origin
         from reludyn.training.distributed import ranks
 
@@ -135,7 +136,7 @@ class Folders(Callback):
 
     def _parse(self, config: DictConfig) -> None:
         HydraConfig.instance().set_config(config)
-        parse(OmegaConf.masked_copy(config, [str(name) for name in config if name != "hydra"]))
+        parse(_without_hydra(config))
 
     def _import(self, _: DictConfig) -> None:
         """What takes seconds, in which Ctrl-C ends the command."""
@@ -149,21 +150,24 @@ class Folders(Callback):
             heed()
 
     def _claim(self, config: DictConfig) -> None:
-        from reludyn.recording.run_files import clear, forget
+        from reludyn.recording import run_folder
+        from reludyn.resume import goes_on_in  # imports torch
 
-        folder, goes_on = Path(OmegaConf.select(config, "hydra.run.dir")), False
-        _holding.enter_context(lock(folder, "hydra.run.dir"))
-        if (path := OmegaConf.select(config, "resume")) is not None:
-            from reludyn.resume import goes_on_in  # imports torch
-
-            goes_on = goes_on_in(str(path), folder)
-            if path == "auto" and not goes_on and not (folder / "DONE").exists():
-                clear(folder)  # of an attempt that saved nothing
-        claim(folder, goes_on=goes_on)
+        key = "hydra.run.dir"
+        folder, path = Path(OmegaConf.select(config, key)), OmegaConf.select(config, "resume")
+        hydra = OmegaConf.select(config, "hydra.output_subdir") or ".hydra"
+        run_folder.check_plain(folder, key, {*run_folder.FOLDERS, hydra})
+        _holding.enter_context(lock(folder, key))
+        if goes_on_in(None if path is None else str(path), folder):
+            run_folder.claim(folder, goes_on=True)
+        elif run_folder.claim_new(folder, key, OmegaConf.to_yaml(_without_hydra(config))):
+            print(f"the run in {relative(folder)} had saved nothing when it ended: it begins anew")
+        log_file = f"{OmegaConf.select(config, 'hydra.job.name')}.log"
+        before = run_folder.Before(folder, log_file, hydra)
 
         def ended(kind: type[BaseException] | None, *_: object) -> None:
             if kind in (SystemExit, KeyboardInterrupt):  # of a fault of the program all stays
-                forget(folder)
+                before.restore()
 
         _holding.push(ended)
 
@@ -177,6 +181,10 @@ class Folders(Callback):
             if _WANTS_TRACE:
                 traceback.print_exc()
             _fail(error)  # SystemExit: Hydra swallows any Exception of a callback
+
+
+def _without_hydra(config: DictConfig) -> DictConfig:
+    return OmegaConf.masked_copy(config, [str(name) for name in config if name != "hydra"])
 
 
 def _fail(error: Exception, folder: Path | None = None) -> NoReturn:

@@ -135,7 +135,8 @@ class Desk:
             raise _of_another(begin)
 
     def replace(self) -> None:
-        """What an earlier part of the run left in the same folder, and is here, too, goes."""
+        """Take away the events of an earlier part in the same folder, which are here, too, and of
+        an attempt that saved nothing."""
         if self.board is not None:
             self.board.replace()
 

@@ -7,7 +7,7 @@ import logging
 import math
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,6 @@ from reludyn import __version__, stability, survey
 from reludyn.assembly import Experiment, build, own
 from reludyn.combinations import has_theory
 from reludyn.desk import Desk, Instrument, Looks, steps_of
-from reludyn.files import claim
 from reludyn.memory import explained
 from reludyn.notation import of_replicas
 from reludyn.optim.gradient_descent import BEGINNING
@@ -28,7 +27,7 @@ from reludyn.recording import bounds, interruption, results, run_files
 from reludyn.recording.look import Observer, kept_replicas
 from reludyn.recording.progress import ProgressReport
 from reludyn.recording.report import PLAIN, print_report
-from reludyn.recording.run_files import LAST
+from reludyn.recording.run_folder import LAST, claim
 from reludyn.recording.stages import Say, Stages, silent
 from reludyn.recording.system import describe
 from reludyn.recording.theory import Checked, TheoryObserver
@@ -153,7 +152,7 @@ def _experiment(
                 # before the files that it speaks of are replaced
                 checkpoints.begin(start.checkpoint.state)
                 checkpoints.save()
-                desk.replace()
+            desk.replace()
         state, reason, prediction = follow(parts, console, desk, folder, checkpoints, start)
     return measure(parts, state, reason, desk, prediction)
 
@@ -246,7 +245,9 @@ def follow(
             engine, state, steps_of(config.trainer), parts.stretch, look, seconds, ranks(), made
         )
         if reason == "interrupted":
-            progress.say(interruption.announced(int(state.steps.max()), len(parts.jobs), folder))
+            with suppress(OSError):  # nobody reads it: it is saved all the same
+                said = interruption.announced(int(state.steps.max()), len(parts.jobs), folder)
+                progress.say(said)
         if checkpoints is not None:
             checkpoints.begin(state)
             checkpoints.save()

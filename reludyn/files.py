@@ -1,8 +1,9 @@
-"""Files that are complete or absent, folders that hold one run."""
+"""Files that are complete or absent, folders in which one process works."""
 
 from __future__ import annotations
 
 import csv
+import errno
 import io
 import os
 import sys
@@ -13,14 +14,20 @@ from typing import IO
 
 from reludyn.errors import ConfigError
 
+# of disks that have no locks: Lustre mounted without them, some NFS
+NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
+OURS = b"reludyn\n"  # what our lock holds
+
 
 @contextmanager
 def atomic(path: Path) -> Iterator[IO[bytes]]:
-    """A binary file that appears under its name only once it is whole and on disk."""
+    """A binary file that appears under its name only once it is whole and on disk. Its temporary
+    name may be there from a process that was killed, or be a link that somebody has laid."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.part")
     try:
-        with temporary.open("wb") as file:
+        temporary.unlink(missing_ok=True)
+        with temporary.open("xb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -47,50 +54,68 @@ def csv_file(path: Path, columns: Sequence[str]) -> Iterator[Callable[[Sequence[
 @contextmanager
 def lock(folder: Path, key: str) -> Iterator[None]:
     """Hold a folder, made where there is none and taken away if it stays empty, against other
-    processes, as far as the system knows locks (not on Windows); raises ConfigError where another
-    one holds it."""
+    processes, as far as the system and the disk know locks (Windows does not); raises ConfigError
+    where another one holds it."""
+    here = folder.absolute()
+    made = [path for path in (here, *here.parents) if not path.exists()]
+    try:
+        with _locked(folder, key):
+            yield
+    finally:
+        with suppress(OSError):
+            for path in made:
+                path.rmdir()
+
+
+@contextmanager
+def _locked(folder: Path, key: str) -> Iterator[None]:
     if sys.platform == "win32":
         folder.mkdir(parents=True, exist_ok=True)
         yield
         return
     import fcntl
 
-    path = folder / ".lock"
+    path = folder.absolute() / ".lock"
     while True:
-        folder.mkdir(parents=True, exist_ok=True)
-        with path.open("w") as file:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            opened = _lock_file(path)
+        except FileNotFoundError:
+            continue  # the one that held the folder has just taken it away
+        with opened as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
                 allowed = "must be a folder in which no other process is at work"
                 raise ConfigError(key, folder, allowed, "Wait for it, or choose another") from error
+            except OSError as error:
+                if error.errno not in NO_LOCKS:
+                    raise
+                said = f"reludyn: {key}={folder}: this disk has no locks ({error.strerror})"
+                print(f"{said}: start no second command in this folder", file=sys.stderr)
             if not _is(path, file):
-                continue  # the one that held it has just taken it away
+                continue
             try:
                 yield
             finally:
-                path.unlink(missing_ok=True)
-                with suppress(OSError):
-                    folder.rmdir()
+                file.seek(0)
+                if file.read(len(OURS) + 1) == OURS:
+                    path.unlink(missing_ok=True)
             return
 
 
-def _is(path: Path, file: IO[str]) -> bool:
+def _lock_file(path: Path) -> IO[bytes]:
+    """The file, opened; a new one says whose it is."""
+    try:
+        file = path.open("xb+", buffering=0)
+    except FileExistsError:
+        return os.fdopen(os.open(path, os.O_RDWR | os.O_NOFOLLOW), "rb+", buffering=0)
+    file.write(OURS)
+    return file
+
+
+def _is(path: Path, file: IO[bytes]) -> bool:
     try:
         return os.path.samestat(path.stat(), os.fstat(file.fileno()))
     except FileNotFoundError:
         return False
-
-
-def claim(folder: Path, key: str = "hydra.run.dir", goes_on: bool = False) -> None:
-    """Refuse a folder in which a run has already left its files: nothing is overwritten. One that
-    goes on may have left anything but DONE."""
-    left = ("DONE", "trajectory.npz", "summary.json", "checkpoints", "tensorboard")
-    for name in left[:1] if goes_on else left:
-        if (folder / name).exists():
-            remedy = "Choose another folder, or move the old one away"
-            if (folder / "checkpoints").exists() and not (folder / "DONE").exists():
-                remedy += f"; resume={folder} goes on with it"
-            raise ConfigError(
-                key, folder, f"must be a folder without an earlier run; it has {name}", remedy
-            )

@@ -217,12 +217,6 @@ def text_of(override: Override) -> str:
     return str(override.input_line).partition("=")[2]
 
 
-def quoted(text: str) -> str:
-    """As the value of an override."""
-    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
-    return f"'{escaped}'"
-
-
 def _values(override: Override) -> Iterator[Any]:
     """The value, or each of those of a sweep over a list."""
     value = override.value()

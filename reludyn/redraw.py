@@ -7,18 +7,22 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from reludyn.commands import command, relative
 from reludyn.errors import ConfigError
 from reludyn.figures import ALL, CHOICES, OF_A_REPLICA, OF_A_SWEEP, draw, draw_sweep
+from reludyn.recording.run_folder import check_plain
 from reludyn.runs import config_of, latest
 
 
 def redraw(folder: Path, picture: str | None = None, replica: int = 0) -> list[Path]:
     """Draw what the run or the sweep in a folder drew, or another picture, from its files; returns
     the files. Raises ConfigError for a folder that holds neither."""
+    check_plain(folder, "RUN_DIR", ["figures"])
     jobs = sorted(folder.rglob("DONE"))
     of_a_sweep = (folder / "multirun.yaml").exists() and bool(jobs)
     if not of_a_sweep and not (folder / "trajectory.npz").exists():
-        remedy = f"Name one below it, such as {latest(folder)}" if jobs else ""
+        such = command("reludyn-figures", relative(latest(folder))) if jobs else ""
+        remedy = f"Name one below it, as in {such}" if jobs else ""
         raise ConfigError("RUN_DIR", folder, "must be the folder of a run or of a sweep", remedy)
     if picture in (*OF_A_REPLICA, ALL) and of_a_sweep:
         raise ConfigError(

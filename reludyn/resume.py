@@ -20,7 +20,7 @@ from reludyn.combinations import RESUME, is_constant_descent
 from reludyn.differences import differences, flat, named
 from reludyn.errors import ConfigError
 from reludyn.optim.gradient_descent import BEGINNING
-from reludyn.recording.run_files import LAST
+from reludyn.recording.run_folder import CONFIG, FILES, LAST, is_begun, is_of_a_sweep
 from reludyn.settings import PATHS, Config
 from reludyn.training.checkpoint import Checkpoint, dumped, load_checkpoint, loaded
 from reludyn.training.distributed import ranks
@@ -100,13 +100,12 @@ def locate(path: str, folder: Path) -> Path | None:
     if path == "auto":
         return folder / LAST if (folder / LAST).is_file() else None
     if path == "latest":
-        found = [p for p in OUTPUTS.rglob(str(LAST)) if not (run_of(p) / "DONE").exists()]
-        if not found:
+        if (file := _newest(LAST)) is None:
             raise ConfigError(
                 "resume", path, f"there is no run below {OUTPUTS}/ that is not complete and has "
                 "left a checkpoint", "Name its folder: resume=FOLDER",
             )  # fmt: skip
-        return max(found, key=lambda p: p.stat().st_mtime_ns)
+        return file
     place = Path(os.path.expanduser(path))
     file = place / LAST if place.is_dir() else place
     if not file.is_file():
@@ -117,9 +116,38 @@ def locate(path: str, folder: Path) -> Path | None:
     return file
 
 
-def run_of(checkpoint: Path) -> Path:
-    """The folder of the run that has left a checkpoint."""
-    return checkpoint.parent.parent
+def begun(path: str) -> Path | None:
+    """Return the folder that `resume=PATH` means where its run has saved nothing: that one, or the
+    latest below outputs/, if no checkpoint is newer."""
+    folder = Path(path)
+    if path == "latest":
+        file, saved = _newest(CONFIG), _newest(LAST)
+        if file is None or (saved is not None and _changed(saved) >= _changed(file)):
+            return None
+        folder = run_of(file)
+    saved_nothing = not any((folder / name).exists() for name in FILES)
+    return folder if saved_nothing and is_begun(folder) else None
+
+
+def _newest(name: Path) -> Path | None:
+    """The newest file of this name of a run below outputs/ that is not complete, one that is alone
+    where it has saved nothing: a sweep has its own command."""
+    found = (path for path in OUTPUTS.rglob(str(name)) if not (run_of(path) / "DONE").exists())
+    if name == CONFIG:
+        found = (
+            path for path in found
+            if not (run_of(path) / LAST).exists() and not is_of_a_sweep(run_of(path))
+        )  # fmt: skip
+    return max(found, key=_changed, default=None)
+
+
+def _changed(path: Path) -> int:
+    return path.stat().st_mtime_ns
+
+
+def run_of(file: Path) -> Path:
+    """The folder of the run that has left a checkpoint, or its config."""
+    return file.parent.parent
 
 
 def goes_on_in(path: str | None, folder: Path) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import difflib
 import json
+import os
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -292,7 +293,9 @@ def latest(folder: str | Path = "outputs") -> Path:
 
 
 def _existing(folder: str | Path) -> Path:
-    path = Path(folder).expanduser()
+    path = Path(folder)
+    if not path.is_dir():  # one that is called so comes before a home folder
+        path = Path(os.path.expanduser(path))
     if not path.is_dir():
         raise FileNotFoundError(f"there is no folder {path}")
     return path

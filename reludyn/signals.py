@@ -1,8 +1,9 @@
-"""Signals that end a command in order: Ctrl-C, SIGTERM, and SIGUSR1, with which SLURM can be asked
-to announce that a job's time is nearly over."""
+"""Signals that end a command in order: Ctrl-C, SIGTERM, SIGHUP of a terminal that is closed, and
+SIGUSR1 or SIGUSR2, with which SLURM can be asked to announce that a job's time is nearly over."""
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
@@ -12,7 +13,7 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 
 # what the command ends with; 75 is "try again later" of sysexits.h: the job should be requeued
-EXITS = {"SIGINT": 130, "SIGTERM": 143, "SIGUSR1": 75}
+EXITS = {"SIGINT": 130, "SIGTERM": 143, "SIGHUP": 129, "SIGUSR1": 75, "SIGUSR2": 75}
 _mine: list[int] = []  # signals that this command answers
 _received: list[str] = []  # that have come, in order
 _held = 0  # blocks that must not be torn
@@ -32,7 +33,8 @@ def answered(command: str) -> Iterator[None]:
         return
 
     def end(number: int, _: FrameType | None) -> None:
-        os.write(2, f"{command}: interrupted before anything was done\n".encode())
+        with suppress(OSError):  # nobody reads it
+            os.write(2, f"{command}: interrupted before anything was done\n".encode())
         os._exit(EXITS[signal.Signals(number).name])
 
     _mine[:] = _not_ignored()
@@ -153,6 +155,17 @@ def exit_code() -> int:
     return EXITS[_received[0]] if _received else EXITS["SIGINT"]
 
 
+def _leave_terminal() -> None:
+    """Let go of a terminal that is closed: what is still printed would be an error, before what was
+    reached is saved."""
+    for number in (1, 2):
+        try:
+            os.get_terminal_size(number)
+        except OSError as error:
+            if error.errno == errno.EIO:
+                os.dup2(os.open(os.devnull, os.O_WRONLY), number)
+
+
 def _not_ignored() -> list[int]:
     numbers = [getattr(signal, name) for name in EXITS if hasattr(signal, name)]
     return [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]
@@ -166,6 +179,8 @@ def _take_first(number: int, frame: FrameType | None) -> None:
 def _take(number: int, _: FrameType | None) -> None:
     global _waiting
     _received.append(signal.Signals(number).name)
+    if _received[-1] == "SIGHUP":
+        _leave_terminal()
     if _held and not _waiting:
         _waiting = True
         return

@@ -119,28 +119,29 @@ def _say(line: str) -> None:
 
 
 def _heed_signals(ranks: Ranks) -> None:
-    """Ctrl-C, which reaches all ranks, and SIGTERM, with which torchrun ends those that are left
-    (or a scheduler all of them): rank 0 stops all at the end of the stretch.
+    """Ctrl-C, which reaches all ranks, and SIGTERM or SIGHUP, with which torchrun ends those that
+    are left (or a scheduler all of them): rank 0 stops all at the end of the stretch.
 
     Where it cannot, because a rank is lost for which the main thread waits, deep in a library where
     no handler runs, a thread that the signal wakes ends the process.
     """
 
     def ask(number: int, _: FrameType | None) -> None:
-        ranks.stop |= ranks.leads or number == signal.SIGTERM
+        ranks.stop |= ranks.leads or number in ends
 
-    signal.signal(signal.SIGINT, ask)
-    signal.signal(signal.SIGTERM, ask)
+    ends = (signal.SIGTERM, signal.SIGHUP)
+    for asked in (*ends, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(asked, ask)
     woken, waker = os.pipe()
     os.set_blocking(waker, False)
     signal.set_wakeup_fd(waker, warn_on_full_buffer=False)
 
     def watch() -> None:
-        while os.read(woken, 1) != bytes([signal.SIGTERM]):
+        while (number := os.read(woken, 1)[0]) not in ends:
             pass
         ranks.answer()  # the main thread may be in a long step
         time.sleep(GRACE)
-        _say_who(ranks, "stopped by SIGTERM before it could end")
-        os._exit(128 + signal.SIGTERM)
+        _say_who(ranks, f"stopped by {signal.Signals(number).name} before it could end")
+        os._exit(128 + number)
 
     threading.Thread(target=watch, daemon=True).start()

@@ -257,6 +257,36 @@ def test_the_folder_of_a_run_is_the_user_s_choice(reludyn: Command, tmp_path: Pa
     assert (tmp_path / "b" / "DONE").exists()
 
 
+@pytest.mark.parametrize("folder", ["proj", "/tmp/x", "outputs", "outputs/../proj", "outputs_/x",
+                                    "${oc.env:HOME}/x", "outputs/${name}/../../x"])  # fmt: skip
+@pytest.mark.parametrize(
+    ("key", "mode"), [("run", []), ("sweep", ["-m", "seed=0,1"])], ids=["run", "sweep"]
+)
+def test_a_config_file_chooses_no_folder_outside_outputs(
+    stranger: Command, folder: str, key: str, mode: list[str]
+) -> None:
+    line = nothing_happened(stranger(f"hydra: {{{key}: {{dir: '{folder}'}}}}\nresume: auto", *mode))
+    assert line.startswith(f"hydra.{key}.dir=")
+    assert "must lie below outputs/ where it comes from a config file" in line
+
+
+def test_a_config_file_chooses_a_folder_in_outputs(stranger: Command, tmp_path: Path) -> None:
+    assert stranger("hydra: {run: {dir: 'outputs/mine/${name}'}}").code == 0
+    assert (tmp_path / "outputs" / "mine" / "x" / "DONE").exists()
+
+
+def test_the_command_line_chooses_before_a_config_file(stranger: Command, tmp_path: Path) -> None:
+    """Also by other keys, whose values are known later."""
+    assert stranger("hydra: {run: {dir: /tmp/x}}", "hydra.run.dir='at/${name}_${seed}'").code == 0
+    assert (tmp_path / "at" / "x_0" / "DONE").exists()
+
+
+def test_a_sweep_of_a_stranger_s_keys_does_not_move(stranger: Command) -> None:
+    text = "hydra: {sweeper: {params: {hydra.sweep.dir: /tmp/x}}}"
+    line = nothing_happened(stranger(text, "-m", "seed=0,1", "hydra.sweep.dir=s"))
+    assert line.startswith("hydra.sweep")
+
+
 # --- Sizes ------------------------------------------------------------------------------------
 
 

@@ -3,13 +3,17 @@ with one clear message; nothing wrong is loaded, nothing claims to be complete t
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
+import pty
 import resource
+import select
 import shlex
 import signal
 import subprocess
 import sys
+import termios
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -66,7 +70,10 @@ def test_a_run_survives_kills_at_any_moment(tmp_path: Path) -> None:
 
 @pytest.mark.faults
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143), ("SIGUSR1", 75)])
+@pytest.mark.parametrize(
+    ("name", "code"),
+    [("SIGINT", 130), ("SIGTERM", 143), ("SIGHUP", 129), ("SIGUSR1", 75), ("SIGUSR2", 75)],
+)
 def test_a_signal_saves_what_was_reached(
     endless: subprocess.Popen[str],  # noqa: F811
     tmp_path: Path,
@@ -81,6 +88,29 @@ def test_a_signal_saves_what_was_reached(
     assert not (tmp_path / "run/DONE").exists()
     (line,) = (line for line in out.splitlines() if line.startswith("resume "))
     assert shlex.split(line) == ["resume", "reludyn", "resume=run"]
+
+
+@pytest.mark.faults
+def test_a_terminal_that_is_closed_lets_a_run_save(tmp_path: Path) -> None:
+    """Nothing can be printed any more by then."""
+    ours, theirs = pty.openpty()
+    words = ["trainer.steps=100000000", "trainer.tolerance=0", "hydra.run.dir=run"]
+    running = subprocess.Popen(
+        [COMMAND, *words, "figures=false", "logger=none", "trainer.checkpoint_steps=5"],
+        cwd=tmp_path, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True,
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+    )  # fmt: skip
+    os.close(theirs)
+    file = tmp_path / "run" / "checkpoints" / "last.pt"
+    while not file.exists():
+        assert running.poll() is None
+        if select.select([ours], [], [], 0.1)[0]:
+            os.read(ours, 2**16)
+    os.close(ours)
+    assert running.wait(60) == 129
+    summary = json.loads((tmp_path / "run/summary.json").read_text())
+    assert summary["stopped_because"] == "interrupted"
+    assert load_checkpoint(file).state.step == summary["steps"]
 
 
 @pytest.mark.faults

@@ -18,7 +18,7 @@ from reludyn import stability, survey
 from reludyn.recording import bounds
 from reludyn.recording.columns import COLUMNS
 from reludyn.recording.observables import FULL
-from reludyn.recording.run_files import LEAVES
+from reludyn.recording.run_folder import LEAVES
 from reludyn.sweep.tally import QUANTILES, QUANTITIES, STATISTICS
 from reludyn.theory.bounds import STATEMENTS
 from reludyn.theory.rays import Outcome

@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parent.parent / "reludyn"
 
 # in the order of design.md, with the small rooms that everyone uses on top
 ROOMS = [
-    "errors", "signals", "statistics", "launch", "compiler", "settings", "differences",
+    "errors", "commands", "signals", "statistics", "launch", "compiler", "settings", "differences",
     "combinations", "files", "arrays", "memory", "randomness", "notation", "activation",
     "kernels", "compensated", "teacher", "student", "initialization", "data", "risk", "optim",
     "order_parameters", "pairing", "theory", "phases", "training", "recording", "runs",

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from reludyn import redraw, signals
 from reludyn.files import atomic
-from reludyn.recording import interruption, run_files
+from reludyn.recording import interruption, progress, run_files
 from reludyn.recording.look import Observer
 from reludyn.recording.trajectory import Trajectory
 from reludyn.training import checkpoint
@@ -202,6 +202,29 @@ def test_ctrl_c_while_libraries_are_imported(
     ended = process(command, *words[1:], where=tmp_path, PYTHONPATH=str(tmp_path))
     assert ended.stderr == f"{words[0]}: interrupted before anything was done\n"
     assert ended.returncode == 130
+
+
+@pytest.mark.parametrize("name", ["SIGHUP", "SIGUSR2"])
+def test_other_signals_save_as_well(
+    reludyn: Command, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """SIGHUP as SIGTERM does, SIGUSR2 as SIGUSR1, in this process; nobody reads what is said."""
+    advance, calls = Engine.advance, iter(range(10**9))
+
+    def signalling(*arguments: Any) -> object:
+        if next(calls) == 3:
+            signal.raise_signal(getattr(signal, name))
+        return advance(*arguments)
+
+    def closed(*_: object) -> None:
+        raise BrokenPipeError
+
+    monkeypatch.setattr(Engine, "advance", signalling)
+    monkeypatch.setattr(progress.ProgressReport, "say", closed)
+    finished = reludyn("figures=false", "logger=none")
+    assert finished.code == {"SIGHUP": 129, "SIGUSR2": 75}[name]
+    assert finished.summary["stopped_because"] == "interrupted"
+    assert (finished.folder / "checkpoints" / "last.pt").exists()
 
 
 class Dropped:

@@ -13,14 +13,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from clusters import lacking
 from conftest import QUICK, Command, contents, refused
 from test_interruption import interrupt
 
 from reludyn.files import lock
 from reludyn.training.engine import Engine
 
-SWEEP = ("-m", *QUICK, "hydra.sweep.dir=s", "seed=range(4)")
+SWEEP = ("-m", *QUICK[:2], "hydra.sweep.dir=s", "seed=range(4)")  # with the default logger
 LAUNCHERS = ("basic", "fused")
+SLOW = ("joblib", "submitit_local")  # each job is a process that starts
 GRID = "init.scale=1e-2,1e-3"
 
 
@@ -31,6 +33,11 @@ def launcher(request: pytest.FixtureRequest) -> str:
 
 def complete(folder: Path) -> list[str]:
     return sorted(path.parent.name for path in folder.rglob("DONE"))
+
+
+def named(files: dict[str, bytes]) -> list[str]:
+    """The files, an event file without the time that its name has."""
+    return sorted(name.partition("tfevents")[0] for name in files)
 
 
 def launched(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
@@ -51,6 +58,66 @@ def launched(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
 # --- Going on ---------------------------------------------------------------------------------
 
 
+def trained(sweep: Path) -> dict[str, int]:
+    """When each job was complete, in nanoseconds: another time is another training."""
+    return {done.parent.name: done.stat().st_mtime_ns for done in sweep.rglob("DONE")}
+
+
+@pytest.mark.parametrize(
+    "launcher", [*LAUNCHERS, *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)]
+)
+def test_a_sweep_that_has_ended_is_repeated_extended_and_repaired(
+    reludyn: Command, tmp_path: Path, launcher: str
+) -> None:
+    """With the logger and the pictures that everybody has, which leave files in the folder of the
+    sweep: nothing runs but what is missing, and the table is anew."""
+    if launcher in SLOW and lacking(launcher):
+        pytest.skip(lacking(launcher))
+    sweep, table = tmp_path / "s", tmp_path / "s" / "sweep.csv"
+    words = ("-m", QUICK[0], f"hydra/launcher={launcher}", "hydra.sweep.dir=s", "init.scale=0.1")
+
+    def seeds(*swept: str) -> list[str]:
+        """The column of the table, after a sweep over these seeds."""
+        finished = reludyn(*words, f"seed={','.join(swept)}")
+        assert (finished.code, finished.errors) == (0, [])
+        with table.open(newline="") as file:
+            return [row["seed"] for row in csv.DictReader(file)]
+
+    assert seeds("0", "1") == ["0", "1"]
+    assert (sweep / "tensorboard").is_dir()
+    first, content = trained(sweep), table.read_bytes()
+    table.unlink()
+    assert seeds("0", "1") == ["0", "1"]
+    assert (trained(sweep), table.read_bytes()) == (first, content)
+    assert seeds("0", "1", "2") == ["0", "1", "2"]
+    more = trained(sweep)
+    assert more == first | {"2": more["2"]}
+    for name in ("DONE", "summary.json", "checkpoints/last.pt"):  # as where it failed
+        (sweep / "1" / name).unlink()
+    (sweep / "1" / "trajectory.npz").unlink()
+    assert seeds("0", "1", "2") == ["0", "1", "2"]
+    whole = trained(sweep)
+    assert {job for job, end in whole.items() if end != more[job]} == {"1"}
+    assert len([*(sweep / "1" / "tensorboard").glob("events.*")]) == 1
+
+
+@pytest.mark.parametrize("launcher", LAUNCHERS)
+def test_a_sweep_of_which_a_job_failed_is_repeated(
+    reludyn: Command, tmp_path: Path, launcher: str
+) -> None:
+    """The same job fails again, the other one does not run again, and a third one is added."""
+    words = ("-m", *QUICK[:2], f"hydra/launcher={launcher}", "hydra.sweep.dir=s")
+    for widths, complete in (("2,-1", {"0"}), ("2,-1", {"0"}), ("2,-1,3", {"0", "2"})):
+        before = trained(tmp_path / "s")
+        finished = reludyn(*words, f"model.width={widths}", "init.signs=random")
+        assert finished.code == 1
+        (line,) = finished.errors
+        assert line.startswith("reludyn: error: job 1, s/1: model.width=-1: must be >= 1")
+        after = trained(tmp_path / "s")
+        assert {*after} == complete
+        assert before.items() <= after.items()
+
+
 @pytest.mark.quick(1)
 def test_jobs_that_are_complete_are_not_run_again(
     reludyn: Command, launcher: str, tmp_path: Path
@@ -64,7 +131,7 @@ def test_jobs_that_are_complete_are_not_run_again(
     assert again.code == 0
     assert "1 of 4 jobs are complete, the others run now" in again.out
     after = contents(tmp_path / "s")
-    assert set(after) == set(before)
+    assert named(after) == named(before)
     assert after["0/summary.json"] == before["0/summary.json"]
     assert after["1/summary.json"] != before["1/summary.json"]  # the wall time is another
     same = [name for name in before if name.endswith(("DONE", "replicas.csv", "config.yaml"))]

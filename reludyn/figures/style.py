@@ -12,6 +12,8 @@ from matplotlib.animation import Animation
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from reludyn.files import atomic
+
 # Okabe and Ito (2008)
 BLACK, ORANGE, SKY, GREEN = "#000000", "#E69F00", "#56B4E9", "#009E73"
 BLUE, RED, PURPLE = "#0072B2", "#D55E00", "#CC79A7"
@@ -71,5 +73,6 @@ def save(drawn: Picture, folder: Path, name: str) -> list[Path]:
     paths = [folder / f"{name}.png", folder / f"{name}.pdf"]
     with mpl.rc_context(STYLE):
         for path in paths:
-            drawn.savefig(path)
+            with atomic(path) as file:
+                drawn.savefig(file, format=path.suffix[1:])
     return paths

@@ -16,6 +16,7 @@ from pathlib import Path
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from reludyn import __version__
+from reludyn.commands import command
 from reludyn.errors import ConfigError
 from reludyn.paper.checks import CLAIMS
 from reludyn.paper.claims import Claim, Finding
@@ -71,7 +72,7 @@ def _chosen(names: Sequence[str] | None) -> list[Row]:
 def _run(row: Row, folder: Path, short: bool, overrides: Sequence[str], threads: str) -> Done:
     """One command in a process of its own, with its time and memory."""
     words = row.words(folder / row.name, short, overrides)
-    shown = " ".join(word for word in words if not word.startswith("hydra."))
+    shown = command("reludyn", *(word for word in words if not word.startswith("hydra.")))
     log = folder / f"{row.name}.log"
     folder.mkdir(parents=True, exist_ok=True)
     began = time.perf_counter()
@@ -84,7 +85,7 @@ def _run(row: Row, folder: Path, short: bool, overrides: Sequence[str], threads:
         process.returncode = os.waitstatus_to_exitcode(status)
     unit = 1 if platform.system() == "Darwin" else 1024  # ru_maxrss: bytes there, else KiB
     return Done(
-        row, f"reludyn {shown}", time.perf_counter() - began, usage.ru_maxrss * unit / 2**20,
+        row, shown, time.perf_counter() - began, usage.ru_maxrss * unit / 2**20,
         _error(process.returncode, log),
     )  # fmt: skip
 

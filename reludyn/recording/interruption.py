@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from shlex import quote
 
-from reludyn.recording.report import relative
-from reludyn.recording.run_files import LAST
+from reludyn.commands import command, override, relative
+from reludyn.recording.run_folder import LAST
 
 SAVED = (str(LAST), "trajectory.npz", "replicas.csv", "summary.json")
 
@@ -28,7 +27,8 @@ def left(folder: Path, alone: bool = True) -> list[str]:
     if not (folder / "DONE").exists():
         lines[0] += " (no DONE: the run is not complete)"
         if alone and SAVED[0] in saved:
-            lines.append(f"resume   reludyn {quote(f'resume={relative(folder)}')}")
+            again = command("reludyn", override("resume", relative(folder)))
+            lines.append(f"resume   {again}")
     if "trajectory.npz" in saved:
-        lines.append(f"draw     reludyn-figures {quote(str(relative(folder)))}")
+        lines.append(f"draw     {command('reludyn-figures', relative(folder))}")
     return lines

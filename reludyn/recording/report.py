@@ -6,12 +6,13 @@ import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from shlex import quote
 from typing import Any
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
+
+from reludyn.commands import command, relative
 
 PLAIN: Any = {"soft_wrap": True, "highlight": False, "markup": False}  # lines to be copied
 
@@ -40,12 +41,12 @@ def print_places(
 ) -> None:
     """Where the files are, each after a word of at most eight letters, and the command that shows
     the events below a folder, if there are any."""
-    shown = [("picture", picture) for picture in pictures if picture.suffix == ".png"]
-    for name, path in [*files, *shown]:
+    drawn = [("picture", picture) for picture in pictures if picture.suffix == ".png"]
+    for name, path in [*files, *drawn]:
         console.print(f"{name:<8} {relative(path)}", **PLAIN)
     if events is not None:
-        command = f"{tensorboard()} --logdir {quote(str(relative(events)))} --host 127.0.0.1"
-        console.print(f"watch    {command}", **PLAIN)
+        shown = command(tensorboard(), "--logdir", relative(events), "--host", "127.0.0.1")
+        console.print(f"watch    {shown}", **PLAIN)
 
 
 def _lines(
@@ -84,15 +85,8 @@ def tensorboard() -> str:
     """The command as it can be typed here: by its name, or beside this Python."""
     if shutil.which("tensorboard"):
         return "tensorboard"
-    return quote(str(relative(Path(sys.prefix) / "bin" / "tensorboard")))
+    return relative(Path(sys.prefix) / "bin" / "tensorboard")
 
 
 def number(value: object) -> str:
     return "-" if value is None else f"{value:.6g}"
-
-
-def relative(path: Path) -> Path:
-    try:
-        return path.relative_to(Path.cwd())
-    except ValueError:
-        return path

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,13 +13,6 @@ from numpy.typing import NDArray
 from reludyn.files import atomic, csv_file
 
 Array = NDArray[Any]
-LAST = Path("checkpoints", "last.pt")
-# all that a run may leave beside its log
-LEAVES = (
-    "DONE", "summary.json", "replicas.csv", "trajectory.npz", "bounds.csv", "plane.npz",
-    "stability.csv", "stationary_points.csv", "stationary_points.npz", "margins.npz",
-    "reconstructions.npz", "checkpoints", "tensorboard", "figures", ".hydra",
-)  # fmt: skip
 
 
 def write_npz(path: Path, arrays: Mapping[str, Array]) -> None:
@@ -46,23 +38,3 @@ def write_done(folder: Path, digest: str) -> None:
     """DONE, last of all: the run finished, with the config of this hash."""
     with atomic(folder / "DONE") as file:
         file.write(f"{digest}\n".encode())
-
-
-def forget(folder: Path) -> None:
-    """Take away what an attempt left that came to nothing; anything else that is there stays."""
-    begun = (".hydra", "tensorboard")
-    if any((folder / name).exists() for name in LEAVES if name not in begun):
-        return
-    for name in begun:
-        shutil.rmtree(folder / name, ignore_errors=True)
-    (folder / "reludyn.log").unlink(missing_ok=True)
-
-
-def clear(folder: Path) -> None:
-    """Take away what an attempt left that did not come to its end; its log stays, and goes on."""
-    for name in LEAVES:
-        path = folder / name
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)

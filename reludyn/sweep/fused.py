@@ -14,10 +14,11 @@ from rich.console import Console
 from reludyn.combinations import OWN, own_keys
 from reludyn.errors import ConfigError, show
 from reludyn.experiment import leave, train_together
-from reludyn.files import claim
+from reludyn.files import atomic
 from reludyn.memory import replicas_that_fit
 from reludyn.messages import FOR_THE_USER, explain
 from reludyn.objective import make_target
+from reludyn.recording.run_folder import claim
 from reludyn.recording.stages import Stages
 from reludyn.resume import Origin
 from reludyn.settings import Config
@@ -150,9 +151,9 @@ def _config(job: SweepJob) -> Config:
 
 def _write_hydra(job: SweepJob) -> None:
     claim(job.folder, "hydra.sweep.dir")
-    (job.folder / ".hydra").mkdir(parents=True, exist_ok=True)
     for name, text in job.files.items():
-        (job.folder / ".hydra" / name).write_text(text, encoding="utf-8")
+        with atomic(job.folder / ".hydra" / name) as file:
+            file.write(text.encode())
 
 
 def _return(job: SweepJob, status: JobStatus, value: object) -> JobReturn:

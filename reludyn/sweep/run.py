@@ -4,12 +4,10 @@ named."""
 from __future__ import annotations
 
 import os
-import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Any, cast
 
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.utils import JobReturn, JobStatus
@@ -17,21 +15,25 @@ from hydra.plugins.launcher import Launcher
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
-from reludyn.combinations import RESUME
-from reludyn.differences import differences, named
+from reludyn.commands import command, override, relative
 from reludyn.errors import FAILED, ConfigError
-from reludyn.files import claim, lock
+from reludyn.files import atomic, lock
 from reludyn.launchers import has_workers, works_here
-from reludyn.messages import explain, quoted
-from reludyn.recording.report import relative
-from reludyn.recording.run_files import LAST, LEAVES, clear
+from reludyn.messages import explain
+from reludyn.recording.run_folder import (
+    LAST,
+    LEAVES,
+    OF_A_SWEEP,
+    check_plain,
+    claim_sweep,
+    clear,
+    unlike,
+)
 from reludyn.settings import Config
 from reludyn.signals import heed
 from reludyn.sweep.jobs import SUBDIR, SweepJob, prepare
 from reludyn.sweep.results import Part, finish
 from reludyn.sweep.workers import Workers
-
-NAMED = 3  # differences that a message names
 
 
 def run(
@@ -43,16 +45,17 @@ def run(
     holds something else, or no job can run; exits with code 1 where a job failed."""
     folder = Path(str(master.hydra.sweep.dir)).absolute()
     batches, jobs = _below(folder, loader, master, batches)
-    claim(folder, "hydra.sweep.dir")
+    claim_sweep(folder)
     wrong = [job.config for job in jobs if isinstance(job.config, ConfigError)]
     if len(wrong) == len(jobs) and len({str(error) for error in wrong}) == 1:
         raise wrong[0]
     _check_folders(jobs)
-    folder.mkdir(parents=True, exist_ok=True)
+    check_plain(folder, "hydra.sweep.dir", ("tensorboard", "figures"))
     with lock(folder, "hydra.sweep.dir"):
         for job in jobs:
-            _check_content(job)
-        OmegaConf.save(master, folder / "multirun.yaml")
+            _check_content(folder, job)
+        with atomic(folder / OF_A_SWEEP[0]) as file:
+            file.write(OmegaConf.to_yaml(master).encode())
         returns, ends = _run(folder, master, launcher, batches, jobs)
         _finish(folder, jobs, master.get("picture"))
     failed = [(job, ends[job.number]) for job in jobs if job.number in ends]
@@ -74,7 +77,7 @@ def _below(
     value that is swept, like the name of the experiment."""
     jobs = prepare(loader, master, [texts for batch in batches for texts in batch])
     if not all(_is_below(folder, job) for job in jobs):
-        here = f"hydra.sweep.dir={quoted(str(master.hydra.sweep.dir))}"
+        here = override("hydra.sweep.dir", str(master.hydra.sweep.dir))
         batches = [[[*texts, here] for texts in batch] for batch in batches]
         jobs = prepare(loader, master, [texts for batch in batches for texts in batch])
     for job in jobs:
@@ -99,7 +102,8 @@ def _run(
         if job.number not in complete and not (goes_on and (job.folder / LAST).exists()):
             clear(job.folder)
     if complete:
-        print(f"{len(complete):,} of {len(jobs):,} jobs are complete, the others run now")
+        others = ", the others run now" if len(complete) < len(jobs) else ""
+        print(f"{len(complete):,} of {len(jobs):,} jobs are complete{others}")
     if len(complete) < len(jobs) and works_here(master):
         import_module("reludyn.experiment")  # takes seconds, in which Ctrl-C ends the command
     if has_workers(master):
@@ -128,9 +132,9 @@ def _run(
 
 def _again(folder: Path) -> str:
     """The command of this sweep, in its folder."""
-    place = "hydra.sweep.dir="
-    words = [word for word in sys.argv[1:] if not word.startswith(place)]
-    return shlex.join(["reludyn", *words, f"{place}{relative(folder)}"])
+    key = "hydra.sweep.dir"
+    words = [word for word in sys.argv[1:] if not word.startswith(f"{key}=")]
+    return command("reludyn", *words, override(key, relative(folder)))
 
 
 def _launch(
@@ -170,28 +174,33 @@ def _refuse_subdir(job: SweepJob, allowed: str) -> None:
     )  # fmt: skip
 
 
-def _check_content(job: SweepJob) -> None:
+def _check_content(sweep: Path, job: SweepJob) -> None:
     """Refuse a folder that holds something else than this job, complete or begun."""
-    done, config = job.folder / "DONE", job.folder / ".hydra" / "config.yaml"
+    key, done = "hydra.sweep.dir", job.folder / "DONE"
     if done.is_file() and done.read_text().strip() == job.digest:
         return
-    begun, found, expected = config.is_file(), {}, job.files["config.yaml"]
-    if begun and not expected.startswith(config.read_text(encoding="utf-8")):  # torn, or whole
-        texts = OmegaConf.load(config), OmegaConf.create(expected)
-        there, here = (cast("dict[str, Any]", OmegaConf.to_container(text)) for text in texts)
-        found = differences(there, here)
-        begun = {*found} <= {*RESUME}  # it went on alone
-    if (begun and not done.is_file()) or not any((job.folder / name).exists() for name in LEAVES):
+    for above in _between(sweep, job.folder):
+        check_plain(above, key, ())
+    check_plain(job.folder, key)
+    differs = unlike(job.folder, job.files["config.yaml"])
+    if differs == "" and not done.is_file():
+        return
+    if not any((job.folder / name).exists() for name in LEAVES):
         return
     what = "files of another run"
-    if config.is_file():
-        said = named(found, NAMED)
-        what = f"a run of another config ({said or 'of another version'})"
+    if differs is not None:
+        what = f"a run of another config ({differs or 'of another version'})"
     raise ConfigError(
-        "hydra.sweep.dir", job.folder.parent,
+        key, job.folder.parent,
         f"must be new or hold this sweep; {relative(job.folder)}, the place of job {job.number}, "
         f"has {what}", "Choose another folder, or repeat the command of that sweep",
     )  # fmt: skip
+
+
+def _between(sweep: Path, folder: Path) -> Iterator[Path]:
+    """The folders that lie between that of the sweep and that of a job."""
+    place = Path(os.path.relpath(folder, sweep))
+    return (sweep / part for part in [*place.parents][:-1])
 
 
 def _is_complete(job: SweepJob) -> bool:
@@ -200,7 +209,7 @@ def _is_complete(job: SweepJob) -> bool:
 
 def _subdir(job: SweepJob, sweep: Path) -> str:
     """The override that gives a job its folder where those before it are not launched."""
-    return f"{SUBDIR}={quoted(str(job.folder.relative_to(sweep)))}"
+    return override(SUBDIR, str(job.folder.relative_to(sweep)))
 
 
 def _swept(jobs: Sequence[SweepJob]) -> list[str]:

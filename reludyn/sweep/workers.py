@@ -18,7 +18,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobReturn
 from omegaconf import DictConfig
 
-from reludyn.recording.report import relative
+from reludyn.commands import relative
 from reludyn.signals import attend, block, delegated, heeding, interrupted
 
 INTERRUPTED = "interrupted"
