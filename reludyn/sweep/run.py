@@ -94,10 +94,10 @@ def _run(
     """Launch the jobs that are not complete; what the launcher returned, and of each job by its
     number. Where it is interrupted it says how to go on."""
     complete = {job.number for job in jobs if _is_complete(job)}
-    goes_on = not hasattr(launcher, "launch_prepared")  # from its checkpoint, where it has one
-    for job in jobs:
-        if job.number not in complete and not (goes_on and (job.folder / LAST).exists()):
-            clear(job.folder)
+    if not hasattr(launcher, "launch_prepared"):  # it sees to that itself
+        for job in jobs:
+            if job.number not in complete and not (job.folder / LAST).exists():
+                clear(job.folder)
     if complete:
         print(f"{len(complete):,} of {len(jobs):,} jobs are complete, the others run now")
     if len(complete) < len(jobs) and works_here(master):
@@ -115,7 +115,8 @@ def _run(
                 texts = [[*batch[job.number - first]] for job in some]
                 if complete:
                     texts = [[*t, _subdir(job, folder)] for t, job in zip(texts, some, strict=True)]
-                returns.append(_launch(launcher, some, texts, first))
+                others = [job for job in jobs if job.number in complete]
+                returns.append(_launch(launcher, some, others, texts, first))
                 ends |= {job.number: end for job, end in zip(some, returns[-1], strict=True)}
             first += len(batch)
     except (KeyboardInterrupt, SystemExit):
@@ -134,12 +135,12 @@ def _again(folder: Path) -> str:
 
 
 def _launch(
-    launcher: Launcher | Workers, jobs: Sequence[SweepJob], texts: Sequence[Sequence[str]],
-    first: int,
+    launcher: Launcher | Workers, jobs: Sequence[SweepJob], complete: Sequence[SweepJob],
+    texts: Sequence[Sequence[str]], first: int,
 ) -> Sequence[JobReturn]:  # fmt: skip
     prepared = getattr(launcher, "launch_prepared", None)  # of hydra/launcher=fused
     if prepared is not None:
-        returns: Sequence[JobReturn] = prepared(jobs)
+        returns: Sequence[JobReturn] = prepared(jobs, complete)
         return returns
     return launcher.launch(texts, initial_job_idx=first)
 
