@@ -179,8 +179,9 @@ def begin_batch(file: Path, config: Config) -> Begin:
 def refused_batch(file: Path, reason: Exception) -> ConfigError:
     """Return the error of a batch that cannot resume from its checkpoint."""
     sweep = file.parent.parent
-    of_run = isinstance(reason, ConfigError) and reason.key == "resume"
-    said = reason.allowed if of_run else str(reason)
+    said = str(reason)
+    if isinstance(reason, ConfigError) and reason.key == "resume":  # a word of single runs
+        said = reason.allowed
     allowed = f"a batch cannot resume from {file.relative_to(sweep)}: {said}"
     remedy = "Move that file away, and the jobs of the batch begin anew"
     return ConfigError("hydra.sweep.dir", sweep, allowed, remedy)

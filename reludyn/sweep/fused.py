@@ -66,7 +66,8 @@ class Fused:
         ConfigError where a batch that was begun cannot resume."""
         returns: dict[int, JobReturn] = {}
         self.complete = {job.number for job in complete}
-        batches = self._batches(jobs, complete)
+        begun = self._begun(jobs, complete)
+        batches = self._batches(jobs, begun)
         with env_override(dict(self.hydra.job.env_set)):
             for count, batch in enumerate(batches, 1):
                 self._announce(f"batch {count}/{len(batches)}", batch)
@@ -74,37 +75,47 @@ class Fused:
                     returns |= self._run(batch)
                 finally:
                     configure_log(self.hydra.hydra_logging, self.hydra.verbose)
+        for batch in begun:
+            self._forget(batch)
         return [returns[job.number] for job in jobs]
 
     def _announce(self, what: str, batch: Sequence[SweepJob]) -> None:
         line = f"{what}: {len(batch):,} jobs, {sum(map(_replicas, batch)):,} replicas"
         self.console.print(line, highlight=False)
 
-    def _batches(
+    def _begun(
         self, jobs: Sequence[SweepJob], complete: Sequence[SweepJob]
     ) -> list[list[SweepJob]]:
-        """Return those that were begun, as they were, and the others as batches."""
+        """Return the batches that were begun, the largest ones first: a batch that failed comes
+        before its halves. One with jobs that are not here stays as it is."""
         known = {self._what(job): job for job in [*jobs, *complete]}
-        waiting, batches = {job.number: job for job in jobs}, []
-        begun = {file: self._jobs_in(file) for file in self.folder.glob(f"{BATCHES}/*.pt")}
-        # the halves of a batch that failed come behind it
-        for file, names in sorted(begun.items(), key=lambda pair: (-len(pair[1]), pair[0])):
+        batches = []
+        for file in sorted(self.folder.glob(f"{BATCHES}/*.pt")):
+            names = self._jobs_in(file)
             batch = [known[name] for name in names if name in known]
-            here = [job for job in batch if job.number in waiting]
-            if len(batch) < len(names):
+            if len(batch) == len(names):
+                batches.append(batch)
+            elif here := self._others(batch):
                 missing = f"{len(names) - len(batch):,} jobs that are not of this command"
                 said = f"{relative(file)} is of a batch with {missing}"
                 print(f"{said}: it stays, and {len(here):,} jobs begin anew")
-            elif here:
+        return sorted(batches, key=len, reverse=True)
+
+    def _batches(
+        self, jobs: Sequence[SweepJob], begun: Sequence[list[SweepJob]]
+    ) -> list[list[SweepJob]]:
+        """Return what runs as it was begun, batches and jobs alone, and the others as batches."""
+        waiting = {job.number: job for job in jobs}
+        batches = []
+        alone = [[job] for job in jobs if (job.folder / LAST).exists()]
+        for batch in [*begun, *alone]:
+            here = [job.number for job in batch if job.number in waiting]
+            if here:
                 batches.append(batch)
-                for job in here:
-                    del waiting[job.number]
-            else:
-                self._forget(batch)
-        alone = [job for job in waiting.values() if (job.folder / LAST).exists()]
-        others = [job for job in waiting.values() if job not in alone]
-        batches += [[job] for job in alone]
-        return sorted([*batches, *split(others, self.max_replicas)], key=lambda b: b[0].number)
+            for number in here:
+                del waiting[number]
+        batches += split([*waiting.values()], self.max_replicas)
+        return sorted(batches, key=lambda batch: batch[0].number)
 
     def _run(self, batch: Sequence[SweepJob]) -> dict[int, JobReturn]:
         """Run a batch; where it cannot run as one, its halves."""
@@ -121,7 +132,8 @@ class Fused:
             first = _config(batch[0])
             if resumes:
                 start = begin_batch(file, first)
-                self.console.print(f"it resumes at step {start.checkpoint.state.step:,}")
+                step = start.checkpoint.state.step
+                self.console.print(f"the batch resumes at step {step:,}", highlight=False)
             origin = Origin(first, file.stem, jobs=[self._what(job) for job in batch])
             configs = [_config(job) for job in batch]
             together = train_together(configs, self.console, file, origin, start)
