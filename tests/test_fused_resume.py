@@ -258,11 +258,11 @@ def test_halves_of_a_batch_that_failed_resume_as_well(
         if len(configs) < 4:
             return train(configs, *others)  # type: ignore[arg-type]
         with pytest.MonkeyPatch.context() as patch:
-            interrupt(patch, Engine, "advance", 9, RuntimeError("a fault"))
+            interrupt(patch, Engine, "advance", 14, RuntimeError("a fault"))
             return train(configs, *others)  # type: ignore[arg-type]
 
     monkeypatch.setattr(fused, "train_together", broken)
-    stop(tmp_path, Killed(), 20, seeds)
+    stop(tmp_path, Killed(), 27, seeds)
     assert len(batches(tmp_path / "s")) == 2
     resumed = reludyn(*SWEPT, seeds, HERE)
     assert resumed.code == 0
