@@ -185,6 +185,20 @@ def test_files_that_were_not_written_are_written_without_training(
     same_jobs(whole, sweep)
 
 
+def test_the_checkpoint_of_a_batch_that_is_complete_goes(
+    reludyn: Command, tmp_path: Path, killed: Path, whole: Path
+) -> None:
+    """Also where the process was killed just before it went. Nothing runs again."""
+    (file,) = batches(killed)
+    sweep = Path(shutil.copytree(whole, tmp_path / "complete"))
+    (sweep / ".batches").mkdir()
+    shutil.copy(file, sweep / ".batches")
+    (sweep / ".batches" / "notes.txt").write_text("of somebody else")
+    ended = reludyn(*SWEPT, SEEDS, "hydra.sweep.dir=complete")
+    assert (ended.code, ended.out.count("batch")) == (0, 0)
+    assert [path.name for path in batches(sweep)] == ["notes.txt"]
+
+
 def test_a_job_that_cannot_be_written_is_written_later(
     reludyn: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, whole: Path
 ) -> None:

@@ -33,10 +33,9 @@ from reludyn.recording.stages import Stages
 from reludyn.resume import Origin, begin_batch, load_batch, refused_batch
 from reludyn.settings import Config
 from reludyn.signals import exit_code
-from reludyn.sweep.jobs import SweepJob, with_values
+from reludyn.sweep.jobs import BATCHES, SweepJob, with_values
 
 log = logging.getLogger(__name__)
-BATCHES = ".batches"  # the folder, in that of the sweep, of the checkpoints of batches
 
 
 class Fused:

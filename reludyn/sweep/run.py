@@ -27,7 +27,7 @@ from reludyn.recording.report import relative
 from reludyn.recording.run_files import LAST, LEAVES, clear
 from reludyn.settings import Config
 from reludyn.signals import heed
-from reludyn.sweep.jobs import SUBDIR, SweepJob, prepare
+from reludyn.sweep.jobs import BATCHES, SUBDIR, SweepJob, prepare
 from reludyn.sweep.results import Part, finish
 from reludyn.sweep.workers import Workers
 
@@ -94,7 +94,8 @@ def _run(
     """Launch the jobs that are not complete; what the launcher returned, and of each job by its
     number. Where it is interrupted it says how to go on."""
     complete = {job.number for job in jobs if _is_complete(job)}
-    if not hasattr(launcher, "launch_prepared"):  # it sees to that itself
+    fused = hasattr(launcher, "launch_prepared")
+    if not fused:  # it sees to that itself
         for job in jobs:
             if job.number not in complete and not (job.folder / LAST).exists():
                 clear(job.folder)
@@ -111,7 +112,7 @@ def _run(
     try:
         for batch in batches:
             some = [job for job in jobs[first : first + len(batch)] if job.number not in complete]
-            if some:
+            if some or (fused and (folder / BATCHES).exists()):  # left by one that was killed
                 texts = [[*batch[job.number - first]] for job in some]
                 if complete:
                     texts = [[*t, _subdir(job, folder)] for t, job in zip(texts, some, strict=True)]
