@@ -176,11 +176,11 @@ class Fused:
     def _alone(self, job: SweepJob) -> JobReturn:
         """Run a job as if there were no others, from its own checkpoint on if there is one."""
         try:
-            config = replace(_config(job), resume="auto")
             if not (job.folder / LAST).exists():
                 clear(job.folder)
             _write_hydra(job)
             self._log_to(job)
+            config = replace(_config(job), resume="auto")
             reason = run(Origin(config, job.digest, job.overrides), job.folder, alone=False)
         except Exception as error:
             self._log_to(job)
