@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import time
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -17,7 +16,7 @@ from reludyn.errors import ConfigError
 from reludyn.live import LivePicture
 from reludyn.recording import bounds
 from reludyn.recording.look import Look, Share
-from reludyn.recording.trajectory import Parts, Trajectory, parts_of
+from reludyn.recording.trajectory import Parts, Rows, Trajectory, parts_of
 from reludyn.resume import Begin
 from reludyn.settings import Trainer
 from reludyn.training.checkpoint import is_count
@@ -37,7 +36,7 @@ def steps_of(trainer: Trainer) -> list[int]:
 
 
 class Instrument(Protocol):
-    """Anything that takes looks."""
+    """Anything that takes looks, and can be restored from what a checkpoint holds of it."""
 
     @property
     def last_step(self) -> int:
@@ -45,50 +44,55 @@ class Instrument(Protocol):
 
     def record(self, look: Look) -> None: ...
 
+    def saved(self) -> dict[str, Any]:
+        """Return all that it has recorded, in plain values and arrays: its `seconds`, and under
+        `trajectory` the `columns` of its looks."""
+
 
 class Looks:
-    """All looks of a batch; each job takes its own when the batch has come to its end."""
+    """All looks of a batch, at most so many; each job takes its own when the batch has come to its
+    end. Those of a batch that resumes begin with the ones that its checkpoint holds."""
 
-    def __init__(self) -> None:
-        self.seen: list[Look] = []
+    def __init__(self, looks: int, begin: Begin | None = None) -> None:
+        self.began, self.room, self.rows = time.perf_counter(), looks + 1, Rows()
+        if begin is not None:
+            self.began -= begin.seen["seconds"]
+            self.rows.fill(begin.seen["trajectory"]["columns"])
 
     @property
     def last_step(self) -> int:
-        return self.seen[-1].step if self.seen else -1
+        return self._look(-1).step if self.rows.count else -1
+
+    @property
+    def seconds(self) -> float:
+        """Since the batch was set up, without the time between its parts."""
+        return time.perf_counter() - self.began
 
     def record(self, look: Look) -> None:
-        self.seen.append(look)
+        self.rows.put(self.rows.count, look.columns, self.room)
 
-    @cached_property
-    def _stacked(self) -> tuple[Array, Array, Array, Parts]:
-        """steps, times, going (T, R), and what was seen (T, ...)."""
-        steps, times, going = (
-            np.stack([getattr(look, name) for look in self.seen])
-            for name in ("steps", "times", "going")
-        )
-        parts = [parts_of(look) for look in self.seen]
-        columns = (
-            {name: np.stack([part[i][name] for part in parts]) for name in parts[0][i]}
-            for i in range(3)
-        )
-        return steps, times, going, Parts(*columns)
+    def saved(self) -> dict[str, Any]:
+        return {"seconds": self.seconds, "trajectory": {"columns": self.rows.columns}}
 
     def show(self, share: Share, desk: Desk) -> None:
-        """To the instruments of one job, until the look at which none of its replicas goes on:
-        there it would have ended."""
-        steps, times, going, parts = self._stacked
-        on: Array = np.any(going[:, share.replicas], axis=1)
+        """Show the looks to the instruments of one job, until the one at which none of its replicas
+        goes on: there it would have ended."""
+        columns, names = self.rows.columns, parts_of(self._look(0))
+        on: Array = np.any(columns["going"][:, share.replicas], axis=1)
         T = len(on) if on.all() else int(on.argmin()) + 1
         its_own = Parts(
-            {name: x[:T, share.replicas] for name, x in parts.replicas.items()},
-            {name: x[:T, share.replicas] for name, x in parts.neurons.items()},
-            {name: x[:T, share.kept] for name, x in parts.kept.items()},
+            {name: columns[name][:T, share.replicas] for name in names.replicas},
+            {name: columns[name][:T, share.replicas] for name in names.neurons},
+            {name: columns[name][:T, share.kept] for name in names.kept},
         )
-        steps, times = (x[:T, share.replicas].max(1) for x in (steps, times))
+        steps, times = (columns[name][:T, share.replicas].max(1) for name in ("steps", "times"))
         desk.trajectory.fill(steps, times, its_own)
         if desk.board is not None:
-            for look in self.seen[:T]:
-                desk.board.record(look.of(share))
+            for place in range(T):
+                desk.board.record(self._look(place).of(share))
+
+    def _look(self, place: int) -> Look:
+        return Look.of_columns({name: x[place] for name, x in self.rows.columns.items()})
 
 
 class Desk:

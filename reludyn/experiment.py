@@ -91,8 +91,6 @@ def leave(
     """Write all files of a run, DONE last; returns its pictures and its summary. A run that is
     alone has a row in HPARAMS; those of a sweep have it with the sweep's table."""
     parts = record.parts
-    if not (folder / LAST).exists():  # one that did not train alone
-        save_checkpoint(folder / LAST, _checkpoint(parts, origin, record.state))
     run_files.write_npz(folder / "trajectory.npz", record.arrays)
     run_files.write_csv(folder / "replicas.csv", results.COLUMNS, record.rows)
     if record.bounds is not None:
@@ -110,6 +108,8 @@ def leave(
     if parts.config.logger.name == "tensorboard":
         _complete_board(record, folder / "tensorboard", pictures, summary, alone)
     if record.reason != "interrupted":
+        if not (folder / LAST).exists():  # it did not train alone
+            save_checkpoint(folder / LAST, _checkpoint(parts, origin, record.state))
         run_files.write_done(folder, origin.digest)
     return pictures, summary
 
@@ -140,29 +140,37 @@ def _experiment(
     with closing(Desk(parts, folder, start)) as desk:
         checkpoints = None
         if folder is not None and origin is not None:
-            trainer = config.trainer
-            checkpoints = Checkpoints(
-                folder / LAST,
-                lambda state: _checkpoint(parts, origin, state, desk),
-                trainer.checkpoint_steps or math.inf,
-                60 * (trainer.checkpoint_minutes or math.inf),
-            )
+            checkpoints = _checkpoints(parts, folder / LAST, origin, desk, start)
             if start is not None:
-                compare_makers(start, origin.described(parts.device))
-                # before the files that it speaks of are replaced
-                checkpoints.begin(start.checkpoint.state)
-                checkpoints.save()
+                checkpoints.save()  # before the files that it speaks of are replaced
             desk.replace()
         state, reason, prediction = follow(parts, console, desk, folder, checkpoints, start)
     return measure(parts, state, reason, desk, prediction)
 
 
+def _checkpoints(
+    parts: Experiment, file: Path, origin: Origin, instrument: Instrument, start: Begin | None
+) -> Checkpoints:
+    """Return what saves a run, or a batch, in a file, from where it resumes on."""
+    trainer = parts.config.trainer
+    checkpoints = Checkpoints(
+        file,
+        lambda state: _checkpoint(parts, origin, state, instrument),
+        trainer.checkpoint_steps or math.inf,
+        60 * (trainer.checkpoint_minutes or math.inf),
+    )
+    if start is not None:
+        compare_makers(start, origin.described(parts.device))
+        checkpoints.begin(start.checkpoint.state)
+    return checkpoints
+
+
 def _checkpoint(
-    parts: Experiment, origin: Origin, state: State, desk: Desk | None = None
+    parts: Experiment, origin: Origin, state: State, instrument: Instrument | None = None
 ) -> Checkpoint:
     basis = None if parts.subspace is None else parts.subspace.basis
     described = origin.described(parts.device)
-    return Checkpoint(state, basis, described, {} if desk is None else desk.saved())
+    return Checkpoint(state, basis, described, {} if instrument is None else instrument.saved())
 
 
 @dataclass(frozen=True)
@@ -190,10 +198,22 @@ class Together:
         return measure(alone, replace(part, memory=memory), reason, desk, prediction)
 
 
-def train_together(configs: Sequence[Config], console: Console) -> Together:
-    """Train several jobs as one batch (`reludyn.assembly.build`)."""
-    parts, looks = build(*configs), Looks()
-    state, reason, prediction = follow(parts, console, looks)
+def train_together(
+    configs: Sequence[Config],
+    console: Console,
+    file: Path | None = None,
+    origin: Origin | None = None,
+    start: Begin | None = None,
+) -> Together:
+    """Train several jobs as one batch (`reludyn.assembly.build`), from a checkpoint on if there is
+    one; with a file, its checkpoints go there."""
+    parts, checkpoints = build(*configs), None
+    if start is not None:
+        check_fits(start, parts)
+    looks = Looks(len(steps_of(parts.config.trainer)), start)
+    if file is not None and origin is not None:
+        checkpoints = _checkpoints(parts, file, origin, looks, start)
+    state, reason, prediction = follow(parts, console, looks, None, checkpoints, start)
     return Together(parts, state, reason, looks, prediction)
 
 

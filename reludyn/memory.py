@@ -25,7 +25,7 @@ COPIES = 10  # temporaries of a step that live at once
 CHUNK = 2**22  # numbers that a chunk of samples and what is made of it hold at once
 BLOCK = 2**20  # numbers of pairs of neurons that a cache holds
 DENSE = 1500  # weights up to which a Hessian is held as a matrix
-LOOKS = 2**30  # bytes of the looks of a batch of jobs
+LOOKS = 2**30  # bytes of the looks of a batch of jobs, and of them in its checkpoint
 ALONE = Launch()
 TEST_SAMPLES = 10_000  # fresh samples of loss_test, the same for all replicas
 
@@ -100,13 +100,13 @@ def estimate(config: Config, place: Launch = ALONE) -> int:
 def replicas_that_fit(config: Config) -> int:
     """About how many replicas like those of this config, whose sizes are known, may go as one
     batch: half of the machine's memory holds the run, and LOOKS bytes all of its looks, which are
-    kept until it ends."""
+    kept until it ends, and what is made of them while a checkpoint is written."""
     k, r, d = int(config.model.width), int(config.data.outputs), int(config.data.dim)
     m = min(d, k + r) if stays_in_subspace(config) else d
     pairs = k * k if k <= 16 else 0
     numbers = 10 + 6 * k + 2 * pairs + k * (m + r)
     looks = min(config.trainer.looks, config.trainer.steps) + 1
-    most = max(1, LOOKS // (16 * numbers * looks))  # as they are seen, and stacked
+    most = max(1, LOOKS // (16 * numbers * looks))  # held, and being saved
     while most > 1 and estimate(replace(config, replicas=most)) > physical_memory() // 2:
         most //= 2
     return int(most)

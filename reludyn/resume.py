@@ -22,7 +22,7 @@ from reludyn.errors import ConfigError
 from reludyn.optim.gradient_descent import BEGINNING
 from reludyn.recording.run_folder import CONFIG, FILES, LAST, is_begun, is_of_a_sweep
 from reludyn.settings import PATHS, Config
-from reludyn.training.checkpoint import Checkpoint, dumped, load_checkpoint, loaded
+from reludyn.training.checkpoint import Checkpoint, Unreadable, dumped, load_checkpoint, loaded
 from reludyn.training.distributed import ranks
 from reludyn.training.engine import State
 
@@ -48,10 +48,12 @@ class Origin:
     digest: str  # of it, as in DONE
     overrides: Sequence[str] = ()  # with which the command was started
     changes: Sequence[Change] = field(default_factory=tuple)  # on the way
+    jobs: Sequence[str] = ()  # of a batch: what each is, in their order
 
     def described(self, device: torch.device) -> dict[str, Any]:
         """In plain values, with what else decides how numbers are rounded."""
-        return {
+        jobs = {"jobs": [*self.jobs]} if self.jobs else {}
+        return jobs | {
             "config_hash": self.digest,
             "config": _settings(self.config),
             "files": _files(self.config),
@@ -162,13 +164,14 @@ def begin(config: Config, folder: Path) -> Begin | None:
     if config.resume is None or (file := locate(config.resume, folder)) is None:
         return None
     checkpoint = load_checkpoint(file)
+    if "jobs" in checkpoint.origin or not checkpoint.seen:
+        allowed = "is of jobs of a sweep that ran as one batch: none of them resumes alone"
+        remedy = "The command of the sweep runs those that are not complete"
+        raise ConfigError("resume", file, allowed, remedy)
     there = checkpoint.origin["config"]
     found = differences(there, _settings(config))
     _check(config, found, checkpoint)
-    for key, digest in _files(config).items():
-        if checkpoint.origin["files"].get(key) != digest:
-            raise ConfigError("resume", config.resume, f"the file that {key} names has changed",
-                              "Start the run anew")  # fmt: skip
+    _check_files(config, checkpoint)
     changes = list(checkpoint.origin["changes"])
     if found:
         keys = {key: list(pair) for key, pair in found.items()}
@@ -180,12 +183,38 @@ def begin(config: Config, folder: Path) -> Begin | None:
             "resume", config.resume, "the run is complete",
             "To go on longer add trainer.steps=N resume_allow=[trainer.steps]",
         )  # fmt: skip
-    if not checkpoint.seen:
-        raise ConfigError(
-            "resume", file, "is of a job of a sweep that ran together with others, and does not "
-            "hold its looks", "The command of the sweep runs the jobs that are not complete",
-        )  # fmt: skip
     return Begin(checkpoint, run_of(file) if file.parent.name == LAST.parts[0] else None, changes)
+
+
+def load_batch(file: Path) -> Checkpoint:
+    """Return the checkpoint of a batch (`Origin.jobs`). Raises ConfigError where the file is not
+    that, whole."""
+    try:
+        checkpoint = loaded(file)
+        if "jobs" not in checkpoint.origin:
+            raise Unreadable("the checkpoint is not of a batch")
+    except Unreadable as error:
+        raise refused_batch(file, error) from error
+    return checkpoint
+
+
+def begin_batch(file: Path, config: Config) -> Begin:
+    """Return where a batch resumes whose jobs have this config but for what is their own. Raises
+    ConfigError where the checkpoint is not whole, or a file that the config names has changed."""
+    checkpoint = load_batch(file)
+    _check_files(config, checkpoint)
+    return Begin(checkpoint, None, ())
+
+
+def refused_batch(file: Path, reason: Exception) -> ConfigError:
+    """Return the error of a batch that cannot resume from its checkpoint."""
+    sweep = file.parent.parent
+    said = str(reason)
+    if isinstance(reason, ConfigError) and reason.key == "resume":  # a word of single runs
+        said = reason.allowed
+    allowed = f"a batch cannot resume from {file.relative_to(sweep)}: {said}"
+    remedy = "Move that file away, and the jobs of the batch begin anew"
+    return ConfigError("hydra.sweep.dir", sweep, allowed, remedy)
 
 
 def shared(start: Begin | None) -> Begin | None:
@@ -228,7 +257,7 @@ def check_fits(start: Begin, parts: Experiment) -> None:
     if same and there.basis is not None and subspace is not None:
         same = torch.equal(there.basis, subspace.basis)
     first = start.seen["trajectory"]["columns"]["loss"][:1]
-    if same and (same := first.shape == (1, parts.config.replicas)):
+    if same and (same := first.shape == (1, len(parts.seeds))):
         loss, rtol = parts.objective.risk.loss(parts.student).total, 1e-9
         if parts.student.W.itemsize < 8:
             rtol = 1e-4
@@ -271,6 +300,13 @@ def _check(config: Config, found: Mapping[str, tuple[Any, Any]], checkpoint: Che
             f"optimizer.schedule={config.optimizer.schedule} ends at the number of steps that the "
             "run had", "Leave it as it was",
         )  # fmt: skip
+
+
+def _check_files(config: Config, checkpoint: Checkpoint) -> None:
+    for key, digest in _files(config).items():
+        if checkpoint.origin["files"].get(key) != digest:
+            allowed = f"the file that {key} names has changed"
+            raise ConfigError("resume", config.resume or ..., allowed, "Start the run anew")
 
 
 def _without_memory(state: State) -> dict[str, Any]:

@@ -1,11 +1,14 @@
-"""A run that is killed again and again, in child processes that have all libraries loaded already.
+"""A run, or a sweep as one batch, that is killed again and again, in child processes that have all
+libraries loaded already.
 
     python killing.py FOLDER SEED KILLS OVERRIDE ...
 
-Every attempt is `reludyn OVERRIDE ... resume=auto hydra.run.dir=FOLDER/N`. It is killed (SIGKILL)
+Every attempt is `reludyn OVERRIDE ... resume=auto hydra.run.dir=FOLDER/N`, or with -m among the
+overrides `reludyn OVERRIDE ... hydra.sweep.dir=FOLDER/N`. It is killed (SIGKILL)
 at a random time, or kills itself at a random call of something that writes, having written half of
 it. Once a run has come to its end another one begins, until there were so many kills. Prints, as
-JSON, of each run its attempts: what killed it, how it ended, the iteration of its checkpoint, DONE.
+JSON, of each run its attempts: what killed it, how it ended, how far it has come, whether it is
+complete.
 """
 
 from __future__ import annotations
@@ -26,8 +29,10 @@ import torch
 from reludyn import desk, experiment, files  # noqa: F401  # loaded before the first fork
 from reludyn.cli import main
 from reludyn.recording import dashboard, event_file, tensorboard  # noqa: F401
+from reludyn.sweep import fused  # noqa: F401
 from reludyn.training import checkpoint
 
+MORE = 10**6  # than any number of iterations here
 LONGEST = 2.0  # seconds: about what a run takes
 
 
@@ -100,22 +105,31 @@ def run(arguments: list[str]) -> None:
 
 
 def reached(folder: Path) -> int:
-    """The iteration of the checkpoint; -1 where there is none."""
-    path = folder / "checkpoints" / "last.pt"
-    return checkpoint.load_checkpoint(path).state.step if path.exists() else -1
+    """The iteration of the checkpoint; -1 where there is none. A sweep counts the jobs that are
+    complete first; once all of them are, the checkpoint goes."""
+    done = MORE * len([*folder.glob("*/DONE")])
+    found = [folder / "checkpoints" / "last.pt", *folder.glob(".batches/*.pt")]
+    steps = [checkpoint.load_checkpoint(path).state.step for path in found if path.exists()]
+    return done + max(steps, default=MORE - 1 if done else -1)
+
+
+def complete(folder: Path) -> bool:
+    return (folder / "DONE").exists() or (folder / "sweep.csv").exists()
 
 
 def runs(folder: Path, rng: random.Random, kills: int, words: list[str]) -> Iterator[list[Any]]:
     """Until there were so many kills, or a run has ended otherwise."""
-    number = 0
+    number, sweeps = 0, "-m" in words
+    words = words if sweeps else [*words, "resume=auto"]
+    key = "hydra.sweep.dir" if sweeps else "hydra.run.dir"
     while kills > 0:
         here, history, status = folder / str(number), [], -signal.SIGKILL
-        while status == -signal.SIGKILL and not (here / "DONE").exists():
-            moment, status = attempt([*words, "resume=auto", f"hydra.run.dir={here}"], rng)
+        while status == -signal.SIGKILL and not complete(here):
+            moment, status = attempt([*words, f"{key}={here}"], rng)
             kills -= status == -signal.SIGKILL
-            history.append([moment, status, reached(here), (here / "DONE").exists()])
+            history.append([moment, status, reached(here), complete(here)])
         yield history
-        if not (here / "DONE").exists():
+        if not complete(here):
             return
         number += 1
 

@@ -39,17 +39,21 @@ KILLED = (
 
 @pytest.mark.faults
 @pytest.mark.slow
-def test_a_run_survives_kills_at_any_moment(tmp_path: Path) -> None:
-    """At random times, and within the writing of checkpoints and events: it goes on from its last
-    checkpoint, and leaves in the end what one that nobody killed leaves, to the last bit."""
+@pytest.mark.parametrize("batch", [False, True])
+def test_a_run_survives_kills_at_any_moment(tmp_path: Path, batch: bool) -> None:
+    """At random times, and within the writing of checkpoints and events: it resumes from its last
+    checkpoint, and leaves in the end what one that nobody killed leaves, to the last bit. So do
+    the jobs of a sweep that go as one batch."""
     program = [sys.executable, str(Path(__file__).with_name("killing.py"))]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    words = [*KILLED, "-m", "hydra/launcher=fused", "seed=0,5,9"] if batch else KILLED
+    place = "hydra.sweep.dir=whole" if batch else "hydra.run.dir=whole"
     whole = subprocess.run(
-        [COMMAND, *KILLED, "hydra.run.dir=whole"], cwd=tmp_path, env=environment,
+        [COMMAND, *words, place], cwd=tmp_path, env=environment,
         capture_output=True, text=True, check=True,
     )  # fmt: skip
     ended = subprocess.run(
-        [*program, str(tmp_path), "5", str(KILLS), *KILLED], env=environment,
+        [*program, str(tmp_path), "5", str(KILLS), *words], env=environment,
         capture_output=True, text=True, check=True,
     )  # fmt: skip
     said = (tmp_path / "output.txt").read_text()
@@ -64,7 +68,10 @@ def test_a_run_survives_kills_at_any_moment(tmp_path: Path) -> None:
         steps = [step for _, _, step, _ in history]
         assert steps == sorted(steps)  # nothing that was saved is lost again
         assert [done for *_, done in history] == [False] * (len(history) - 1) + [True]
-        same(Finished(0, whole.stdout, "", tmp_path / "whole"), tmp_path / str(number))
+        for job in ("0", "1", "2") if batch else (".",):
+            folder = tmp_path / "whole" / job
+            same(Finished(0, whole.stdout, "", folder), tmp_path / str(number) / job)
+        assert not (tmp_path / str(number) / ".batches").exists()
     assert kills >= KILLS
 
 

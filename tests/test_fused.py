@@ -23,7 +23,7 @@ from test_interruption import interrupt
 
 from reludyn import memory
 from reludyn.sweep import fused
-from reludyn.sweep.jobs import _scalar
+from reludyn.sweep.jobs import SweepJob, _scalar
 from reludyn.training.engine import Engine
 
 FUSED = "hydra/launcher=fused"
@@ -123,7 +123,7 @@ def test_the_same_checkpoints(both: tuple[Path, Path]) -> None:
     for a, b in each(both, "checkpoints/last.pt"):
         one, other = (torch.load(path, weights_only=True) for path in (a, b))
         assert list(one) == list(other)
-        assert one.pop("seen")  # jobs of a batch go on together or not at all
+        assert one.pop("seen")  # jobs of a batch resume together or not at all
         assert other.pop("seen") == {}
         for name, x in one.items():
             if isinstance(x, torch.Tensor):
@@ -163,13 +163,13 @@ def test_jobs_of_one_shape_go_as_one_batch(
     reludyn: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     batches: list[int] = []
-    train = fused.train_together
+    run = fused.Fused._run
 
-    def counted(configs: Sequence[object], console: object) -> object:
-        batches.append(len(configs))
-        return train(configs, console)  # type: ignore[arg-type]
+    def counted(self: fused.Fused, batch: Sequence[SweepJob]) -> object:
+        batches.append(len(batch))
+        return run(self, batch)
 
-    monkeypatch.setattr(fused, "train_together", counted)
+    monkeypatch.setattr(fused.Fused, "_run", counted)
     finished = reludyn("-m", FUSED, *QUICK, "seed=range(3)", "model.width=2,3", "init.signs=same")
     assert (finished.code, batches) == (0, [3, 3])
     batches.clear()
@@ -334,12 +334,8 @@ def test_another_sweeper_may_launch_batches(reludyn: Command) -> None:
 def test_a_batch_that_fails_says_so_before_its_halves_run(
     reludyn: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    train = fused.train_together
-
-    def broken(configs: Sequence[object], console: object) -> object:
-        if len(configs) > 1:
-            raise MemoryError("too many")
-        return train(configs, console)  # type: ignore[arg-type]
+    def broken(*_: object) -> object:
+        raise MemoryError("too many")
 
     monkeypatch.setattr(fused, "train_together", broken)
     finished = reludyn("-m", FUSED, *QUICK, "seed=range(3)")

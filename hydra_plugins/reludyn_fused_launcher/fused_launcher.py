@@ -37,16 +37,21 @@ class FusedLauncher(Launcher):
     def launch(
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
     ) -> Sequence[JobReturn]:
+        from reludyn.recording.run_folder import claim
         from reludyn.sweep.jobs import prepare
 
-        loader = self.context.config_loader
-        return self.launch_prepared(prepare(loader, self.config, job_overrides, initial_job_idx))
+        jobs = prepare(self.context.config_loader, self.config, job_overrides, initial_job_idx)
+        for job in jobs:  # another sweeper than ours has not looked
+            claim(job.folder, "hydra.sweep.dir")
+        return self.launch_prepared(jobs)
 
-    def launch_prepared(self, jobs: "Sequence[SweepJob]") -> Sequence[JobReturn]:
-        """Launch what the sweeper has composed already."""
+    def launch_prepared(
+        self, jobs: "Sequence[SweepJob]", complete: "Sequence[SweepJob]" = ()
+    ) -> Sequence[JobReturn]:
+        """Launch what the sweeper has composed already; others of the sweep are complete."""
         from reludyn.sweep.fused import Fused  # imports torch
 
-        return Fused(self.config.hydra, self.max_replicas).launch(jobs)
+        return Fused(self.config.hydra, self.max_replicas).launch(jobs, complete)
 
 
 ConfigStore.instance().store(group="hydra/launcher", name="fused", node=FusedLauncherConf)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from itertools import accumulate
 from typing import Any
 
@@ -91,6 +91,20 @@ class Look:
     def running(self) -> int:
         """How many replicas go on."""
         return int(self.going.sum())
+
+    @property
+    def columns(self) -> dict[str, Array]:
+        """All arrays by name, as `Look.of_columns` takes them."""
+        own = {name: x for name, x in vars(self).items() if isinstance(x, np.ndarray)}
+        return own | {**self.full} | {**self.beside.predicted}
+
+    @classmethod
+    def of_columns(cls, columns: Mapping[str, Array]) -> Look:
+        """Return the look that has these arrays; spectra and lemmas are not among them."""
+        own: dict[str, Any] = {each.name: columns.get(each.name) for each in fields(cls)}
+        beside = {name: x for name, x in columns.items() if name not in {*own, *FULL}}
+        full = {name: x for name, x in columns.items() if name in FULL}
+        return cls(**own | {"full": full, "beside": Beside(beside)})
 
     def of(self, share: Share) -> Look:
         """What one job of the batch sees."""

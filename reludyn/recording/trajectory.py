@@ -61,7 +61,7 @@ class Rows:
 
     def fill(self, columns: Columns) -> None:
         """All rows at once."""
-        self.held, self.count = dict(columns), len(columns["step"])
+        self.held, self.count = dict(columns), len(next(iter(columns.values())))
 
     def put(self, place: int, row: Columns, room: int) -> None:
         """The last row from now on, with room for so many from the first one on."""

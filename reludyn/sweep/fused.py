@@ -1,29 +1,40 @@
-"""Jobs as batches: those that differ only in what replicas may have of their own run together."""
+"""Jobs as batches: those that differ only in what replicas may have of their own run together.
+
+A batch is saved as a run is, in a file below the sweep's folder that is named by its jobs and goes
+once all of them are complete. So the same sweep, also one that has grown, resumes each batch that
+was begun, and makes batches of the other jobs. A job that runs alone is saved in its own folder.
+"""
 
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
 
 from hydra.core.utils import JobReturn, JobStatus, configure_log, env_override
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from reludyn.combinations import OWN, own_keys
+from reludyn.commands import relative
+from reludyn.config import digest_of
 from reludyn.errors import ConfigError, show
-from reludyn.experiment import leave, train_together
+from reludyn.experiment import Together, leave, run, train_together
 from reludyn.files import atomic
 from reludyn.memory import replicas_that_fit
 from reludyn.messages import FOR_THE_USER, explain
 from reludyn.objective import make_target
-from reludyn.recording.run_folder import claim
+from reludyn.recording.run_folder import LAST, clear
 from reludyn.recording.stages import Stages
-from reludyn.resume import Origin
+from reludyn.resume import Origin, begin_batch, load_batch, refused_batch
 from reludyn.settings import Config
 from reludyn.signals import exit_code
-from reludyn.sweep.jobs import SweepJob, with_values
+from reludyn.sweep.jobs import BATCHES, SweepJob, with_values
 
 log = logging.getLogger(__name__)
 
@@ -45,11 +56,18 @@ class Fused:
         if max_replicas is not None and max_replicas < 1:
             raise ConfigError("hydra.launcher.max_replicas", max_replicas, "must be null or >= 1")
         self.hydra, self.max_replicas, self.console = hydra, max_replicas, Console()
+        self.folder = Path(str(hydra.sweep.dir)).absolute()
 
-    def launch(self, jobs: Sequence[SweepJob]) -> list[JobReturn]:
-        """What each job came to, in their order. Ctrl-C: what had been reached is written."""
+    def launch(
+        self, jobs: Sequence[SweepJob], complete: Sequence[SweepJob] = ()
+    ) -> list[JobReturn]:
+        """Return what each job came to, in their order; batches that were begun may have others
+        that are complete. After Ctrl-C what had been reached is saved, and written. Raises
+        ConfigError where a batch that was begun cannot resume."""
         returns: dict[int, JobReturn] = {}
-        batches = list(split(jobs, self.max_replicas))
+        self.complete = {job.number for job in complete}
+        begun = self._begun(jobs, complete)
+        batches = self._batches(jobs, begun)
         with env_override(dict(self.hydra.job.env_set)):
             for count, batch in enumerate(batches, 1):
                 self._announce(f"batch {count}/{len(batches)}", batch)
@@ -57,43 +75,147 @@ class Fused:
                     returns |= self._run(batch)
                 finally:
                     configure_log(self.hydra.hydra_logging, self.hydra.verbose)
+        for batch in begun:
+            self._forget(batch)
         return [returns[job.number] for job in jobs]
 
     def _announce(self, what: str, batch: Sequence[SweepJob]) -> None:
         line = f"{what}: {len(batch):,} jobs, {sum(map(_replicas, batch)):,} replicas"
         self.console.print(line, highlight=False)
 
+    def _begun(
+        self, jobs: Sequence[SweepJob], complete: Sequence[SweepJob]
+    ) -> list[list[SweepJob]]:
+        """Return the batches that were begun, the largest ones first: a batch that failed comes
+        before its halves. One with jobs that are not here stays as it is."""
+        known = {self._what(job): job for job in [*jobs, *complete]}
+        batches = []
+        for file in sorted(self.folder.glob(f"{BATCHES}/*.pt")):
+            names = self._jobs_in(file)
+            batch = [known[name] for name in names if name in known]
+            if len(batch) == len(names):
+                batches.append(batch)
+            elif here := self._others(batch):
+                missing = f"{len(names) - len(batch):,} jobs that are not of this command"
+                said = f"{relative(file)} is of a batch with {missing}"
+                print(f"{said}: it stays, and {len(here):,} jobs begin anew")
+        return sorted(batches, key=len, reverse=True)
+
+    def _batches(
+        self, jobs: Sequence[SweepJob], begun: Sequence[list[SweepJob]]
+    ) -> list[list[SweepJob]]:
+        """Return what runs as it was begun, batches and jobs alone, and the others as batches."""
+        waiting = {job.number: job for job in jobs}
+        batches = []
+        alone = [[job] for job in jobs if (job.folder / LAST).exists()]
+        for batch in [*begun, *alone]:
+            here = [job.number for job in batch if job.number in waiting]
+            if here:
+                batches.append(batch)
+            for number in here:
+                del waiting[number]
+        batches += split([*waiting.values()], self.max_replicas)
+        return sorted(batches, key=lambda batch: batch[0].number)
+
     def _run(self, batch: Sequence[SweepJob]) -> dict[int, JobReturn]:
-        """A batch; where it cannot run as one, its halves."""
-        began = time.perf_counter()
+        """Run a batch; where it cannot run as one, its halves."""
+        file = self._file(batch)
+        if not file.exists():
+            batch = self._others(batch)
+            file = self._file(batch)
+        if len(batch) < 2:
+            return {job.number: self._alone(job) for job in batch}
+        start, resumes = None, file.exists()
         try:
-            for job in batch:
+            for job in self._others(batch):
                 _write_hydra(job)
-            together = train_together([_config(job) for job in batch], self.console)
+            first = _config(batch[0])
+            if resumes:
+                start = begin_batch(file, first)
+                step = start.checkpoint.state.step
+                self.console.print(f"the batch resumes at step {step:,}", highlight=False)
+            origin = Origin(first, file.stem, jobs=[self._what(job) for job in batch])
+            configs = [_config(job) for job in batch]
+            together = train_together(configs, self.console, file, origin, start)
         except Exception as error:
-            if len(batch) == 1:
-                self._log_to(batch[0])
-                return {batch[0].number: _failed(batch[0], error)}
+            if resumes and isinstance(error, ConfigError):
+                raise refused_batch(file, error) from error
+            if isinstance(error, OSError) and file.exists():
+                raise  # the disk is full, or the like: nothing is wrong with the batch
             reason = explain(error, [])
             log.warning("%d jobs failed as a batch, halves of it go on: %s", len(batch), reason)
             middle = len(batch) // 2
-            return self._run(batch[:middle]) | self._run(batch[middle:])
-        share = (time.perf_counter() - began) / len(batch)
-        returns = {}
+            returns = self._run(batch[:middle]) | self._run(batch[middle:])
+            self._forget(batch)
+            return returns
+        returns = self._write(batch, together)
+        self._forget(batch)
+        if together.reason == "interrupted":
+            sys.exit(exit_code())
+        return returns
+
+    def _write(self, batch: Sequence[SweepJob], together: Together) -> dict[int, JobReturn]:
+        """Write the files of those jobs of a batch that are not complete."""
+        share, returns = together.looks.seconds / len(batch), {}
         with Stages(self.console, "") as say:
             for place, job in enumerate(batch):
+                if job.number in self.complete:
+                    continue
                 say(f"writing the files of job {place + 1:,} of {len(batch):,}")
                 self._log_to(job)
                 try:
+                    clear(job.folder)  # of what was written when the batch was interrupted
+                    _write_hydra(job)
                     record = together.record(place, job.folder)
                     origin = Origin(_config(job), job.digest, job.overrides)
                     leave(record, origin, job.folder, time.perf_counter() - share)
                     returns[job.number] = _return(job, JobStatus.COMPLETED, record.reason)
                 except Exception as error:
                     returns[job.number] = _failed(job, error)
-        if together.reason == "interrupted":
-            sys.exit(exit_code())
         return returns
+
+    def _alone(self, job: SweepJob) -> JobReturn:
+        """Run a job as if there were no others, from its own checkpoint on if there is one."""
+        try:
+            if not (job.folder / LAST).exists():
+                clear(job.folder)
+            _write_hydra(job)
+            self._log_to(job)
+            config = replace(_config(job), resume="auto")
+            reason = run(Origin(config, job.digest, job.overrides), job.folder, alone=False)
+        except Exception as error:
+            self._log_to(job)
+            return _failed(job, error)
+        if reason == "interrupted":
+            sys.exit(exit_code())
+        return _return(job, JobStatus.COMPLETED, reason)
+
+    def _forget(self, batch: Sequence[SweepJob]) -> None:
+        """Take away the checkpoint of a batch whose jobs are all complete."""
+        file = self._file(batch)
+        if all((job.folder / "DONE").exists() for job in batch):
+            file.unlink(missing_ok=True)
+            with suppress(OSError):  # others are there, or it never was
+                file.parent.rmdir()
+
+    def _others(self, batch: Sequence[SweepJob]) -> Sequence[SweepJob]:
+        """Return those that are not complete."""
+        return [job for job in batch if job.number not in self.complete]
+
+    def _what(self, job: SweepJob) -> str:
+        """Return what tells a job of this sweep from any other."""
+        return f"{os.path.relpath(job.folder, self.folder)} {job.digest}"
+
+    def _file(self, batch: Sequence[SweepJob]) -> Path:
+        """Return where the checkpoint of a batch is."""
+        return _place(self.folder, [self._what(job) for job in batch])
+
+    def _jobs_in(self, file: Path) -> list[str]:
+        """Return the jobs of the batch that has left a checkpoint."""
+        jobs: list[str] = load_batch(file).origin["jobs"]
+        if file != _place(self.folder, jobs):
+            raise refused_batch(file, ValueError("its name is not that of a batch"))
+        return jobs
 
     def _log_to(self, job: SweepJob) -> None:
         """What is logged from here on belongs to this job."""
@@ -149,8 +271,12 @@ def _config(job: SweepJob) -> Config:
     return job.config
 
 
+def _place(folder: Path, jobs: Iterable[str]) -> Path:
+    """Return where the checkpoint of the batch of these jobs is."""
+    return folder / BATCHES / f"{digest_of(chr(10).join(jobs))}.pt"
+
+
 def _write_hydra(job: SweepJob) -> None:
-    claim(job.folder, "hydra.sweep.dir")
     for name, text in job.files.items():
         with atomic(job.folder / ".hydra" / name) as file:
             file.write(text.encode())

@@ -29,6 +29,7 @@ from reludyn.settings import Config
 
 SUBDIR = "hydra.sweep.subdir"
 VALUES = (*OWN, SUBDIR)
+BATCHES = ".batches"  # the folder, in that of the sweep, of the checkpoints of batches
 EXPERIMENT = "${experiment:}"  # the one interpolation that does not depend on values
 PLAIN = re.compile(r"[A-Za-z/][\w.,+/-]*[=/][\w.,+=/-]*", re.ASCII)  # no number, no word of YAML
 PLACE = "reludyn.place.{}.here"  # of a value that is filled in: unlike any other text

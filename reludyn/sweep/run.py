@@ -31,7 +31,7 @@ from reludyn.recording.run_folder import (
 )
 from reludyn.settings import Config
 from reludyn.signals import heed
-from reludyn.sweep.jobs import SUBDIR, SweepJob, prepare
+from reludyn.sweep.jobs import BATCHES, SUBDIR, SweepJob, prepare
 from reludyn.sweep.results import Part, finish
 from reludyn.sweep.workers import Workers
 
@@ -97,13 +97,14 @@ def _run(
     """Launch the jobs that are not complete; what the launcher returned, and of each job by its
     number. Where it is interrupted it says how to go on."""
     complete = {job.number for job in jobs if _is_complete(job)}
-    goes_on = not hasattr(launcher, "launch_prepared")  # from its checkpoint, where it has one
-    for job in jobs:
-        if job.number not in complete and not (goes_on and (job.folder / LAST).exists()):
-            clear(job.folder)
+    fused = hasattr(launcher, "launch_prepared")
+    if not fused:  # it sees to that itself
+        for job in jobs:
+            if job.number not in complete and not (job.folder / LAST).exists():
+                clear(job.folder)
     if complete:
-        others = ", the others run now" if len(complete) < len(jobs) else ""
-        print(f"{len(complete):,} of {len(jobs):,} jobs are complete{others}")
+        rest = ", the others run now" if len(complete) < len(jobs) else ""
+        print(f"{len(complete):,} of {len(jobs):,} jobs are complete{rest}")
     if len(complete) < len(jobs) and works_here(master):
         import_module("reludyn.experiment")  # takes seconds, in which Ctrl-C ends the command
     if has_workers(master):
@@ -115,11 +116,12 @@ def _run(
     try:
         for batch in batches:
             some = [job for job in jobs[first : first + len(batch)] if job.number not in complete]
-            if some:
+            if some or (fused and (folder / BATCHES).exists()):  # left by one that was killed
                 texts = [[*batch[job.number - first]] for job in some]
                 if complete:
                     texts = [[*t, _subdir(job, folder)] for t, job in zip(texts, some, strict=True)]
-                returns.append(_launch(launcher, some, texts, first))
+                others = [job for job in jobs if job.number in complete]
+                returns.append(_launch(launcher, some, others, texts, first))
                 ends |= {job.number: end for job, end in zip(some, returns[-1], strict=True)}
             first += len(batch)
     except (KeyboardInterrupt, SystemExit):
@@ -138,12 +140,12 @@ def _again(folder: Path) -> str:
 
 
 def _launch(
-    launcher: Launcher | Workers, jobs: Sequence[SweepJob], texts: Sequence[Sequence[str]],
-    first: int,
+    launcher: Launcher | Workers, jobs: Sequence[SweepJob], complete: Sequence[SweepJob],
+    texts: Sequence[Sequence[str]], first: int,
 ) -> Sequence[JobReturn]:  # fmt: skip
     prepared = getattr(launcher, "launch_prepared", None)  # of hydra/launcher=fused
     if prepared is not None:
-        returns: Sequence[JobReturn] = prepared(jobs)
+        returns: Sequence[JobReturn] = prepared(jobs, complete)
         return returns
     return launcher.launch(texts, initial_job_idx=first)
 
