@@ -3,7 +3,13 @@
 What they need is imported late: a Ctrl-C meanwhile has its answer as well.
 """
 
+import os
+import sys
+
 from reludyn.signals import answered, heed
+
+# pictures are files: a notebook leaves the name of its own backend, which may not be installed here
+os.environ["MPLBACKEND"] = "agg"
 
 
 def main() -> None:
@@ -17,8 +23,12 @@ def main() -> None:
 def figures() -> None:
     """`reludyn-figures RUN_DIR ... [--picture NAME] [--replica J]`."""
     with answered("reludyn-figures"):
-        from reludyn.redraw import main
+        try:
+            from reludyn.redraw import main  # imports matplotlib
+        except (OSError, ValueError) as error:  # no folder for its cache, a broken matplotlibrc
+            from reludyn.errors import why
 
+            sys.exit(f"reludyn-figures: error: {why(error)}")
         heed()
         main()
 

@@ -7,7 +7,6 @@ import difflib
 import errno
 import math
 import re
-import textwrap
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import is_dataclass
@@ -31,7 +30,7 @@ from omegaconf.errors import (
 from yaml import MarkedYAMLError
 
 from reludyn.config import OPTIONS, needed, unknown_key
-from reludyn.errors import LONGEST, ConfigError, one_line, show
+from reludyn.errors import ConfigError, one_line, show, why
 from reludyn.settings import Config
 
 # errors that are explained in one line; others are faults of the program
@@ -113,10 +112,10 @@ def _explained(error: BaseException, arguments: Sequence[str]) -> str:
     if isinstance(error, ConfigError):
         return str(error)
     if not isinstance(error, FOR_THE_USER):
-        reason = textwrap.shorten(str(error), LONGEST, placeholder=" ...")
         if not is_for_the_user(error):  # a fault of the program
-            return reason or type(error).__name__
-        return f"Hydra cannot use this: {type(error).__name__}" + (f": {reason}" if reason else "")
+            return why(error)
+        said = f": {why(error)}" if str(error) else ""
+        return f"Hydra cannot use this: {type(error).__name__}{said}"
     if isinstance(error, MarkedYAMLError) and error.problem_mark is not None:
         mark = error.problem_mark
         return f"{mark.name}, line {mark.line + 1}: this is not YAML: {error.problem}"

@@ -12,6 +12,8 @@ from matplotlib.animation import Animation
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from reludyn.files import atomic
+
 # Okabe and Ito (2008)
 BLACK, ORANGE, SKY, GREEN = "#000000", "#E69F00", "#56B4E9", "#009E73"
 BLUE, RED, PURPLE = "#0072B2", "#D55E00", "#CC79A7"
@@ -63,13 +65,20 @@ def new_figure(
 
 
 def save(drawn: Picture, folder: Path, name: str) -> list[Path]:
-    """folder/name.png and folder/name.pdf, or name.gif of an animation."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Write folder/name.png and folder/name.pdf, or name.gif of an animation, each complete or not
+    at all."""
     if isinstance(drawn, Animation):
-        drawn.save(path := folder / f"{name}.gif", writer="pillow")
+        folder.mkdir(parents=True, exist_ok=True)
+        path, part = folder / f"{name}.gif", folder / f".{name}.part.gif"
+        try:
+            drawn.save(part, writer="pillow")  # it takes no open file
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
         return [path]
     paths = [folder / f"{name}.png", folder / f"{name}.pdf"]
     with mpl.rc_context(STYLE):
         for path in paths:
-            drawn.savefig(path)
+            with atomic(path) as file:
+                drawn.savefig(file, format=path.suffix[1:])
     return paths
