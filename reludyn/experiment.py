@@ -20,7 +20,7 @@ from reludyn.assembly import Experiment, build, own
 from reludyn.combinations import has_theory
 from reludyn.desk import Desk, Instrument, Looks, steps_of
 from reludyn.errors import why
-from reludyn.files import claim
+from reludyn.files import claim, provide_scratch
 from reludyn.memory import explained
 from reludyn.notation import of_replicas
 from reludyn.optim.gradient_descent import BEGINNING
@@ -64,6 +64,7 @@ def run(origin: Origin, folder: Path, alone: bool = True, quiet: bool = False) -
     start = begin(config, folder)
     if start is not None:
         origin, began = replace(origin, changes=start.changes), began - start.seen["seconds"]
+    provide_scratch(folder)
     record = experiment(config, console, folder, origin, start)
     with Stages(console, "writing the files") as say:
         pictures, summary = leave(record, origin, folder, began, alone, say)

@@ -20,7 +20,7 @@ from rich.console import Console
 from reludyn.combinations import RESUME
 from reludyn.differences import differences, named
 from reludyn.errors import FAILED, ConfigError
-from reludyn.files import claim, lock
+from reludyn.files import claim, lock, provide_scratch
 from reludyn.launchers import has_workers, works_here
 from reludyn.messages import explain, quoted
 from reludyn.recording.report import relative
@@ -50,6 +50,7 @@ def run(
     _check_folders(jobs)
     folder.mkdir(parents=True, exist_ok=True)
     with lock(folder, "hydra.sweep.dir"):
+        provide_scratch(folder)
         for job in jobs:
             _check_content(job)
         OmegaConf.save(master, folder / "multirun.yaml")
