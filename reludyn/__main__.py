@@ -11,6 +11,12 @@ from reludyn.signals import answered, heed
 # pictures are files: a notebook leaves the name of its own backend, which may not be installed here
 os.environ["MPLBACKEND"] = "agg"
 
+# what a daemon starts may have closed streams: its files would get their numbers, and its output
+for name in ("stdin", "stdout", "stderr"):
+    if getattr(sys, name) is None:
+        null = os.open(os.devnull, os.O_RDWR)  # the lowest number that is free
+        setattr(sys, name, os.fdopen(null, "r" if name == "stdin" else "w", encoding="utf-8"))
+
 
 def main() -> None:
     """`reludyn OVERRIDES`."""

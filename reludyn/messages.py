@@ -37,6 +37,13 @@ from reludyn.settings import Config
 FOR_THE_USER = (ConfigError, HydraException, OmegaConfBaseException, MarkedYAMLError, OSError)
 # packages that read a config, and those whose faults are ours
 HYDRA_S, OURS = ("hydra", "omegaconf", "antlr4", "yaml", "logging"), ("reludyn", "torch")
+_REMEDIES = {
+    errno.ENOSPC: "Make some room, or choose another folder",
+    errno.EDQUOT: "Make some room, or choose another folder",
+    errno.EFBIG: "Allow larger files (ulimit -f), or choose another folder",
+    errno.EMFILE: "Allow more open files (ulimit -n)",
+    errno.ENFILE: "Allow more open files (ulimit -n)",
+}
 MOST_JOBS = 100_000  # of a sweep
 _KINDS: dict[Any, str] = {
     int: "an integer",
@@ -126,10 +133,10 @@ def _explained(error: BaseException, arguments: Sequence[str]) -> str:
         remedy = "An experiment of your own: --config-dir DIR experiment=NAME"
         return str(ConfigError("--config-name", name, "there is no such config", remedy))
     if isinstance(error, OSError) and not isinstance(error, HydraException):
+        if error.errno == errno.ENOENT and not error.filename:
+            return "the working folder is not there any more. Go to another one"
         reason = str(error.strerror) + (f": {show(error.filename)}" if error.filename else "")
-        remedy = "Choose a folder that can be written"
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            remedy = "Make some room, or choose another folder"
+        remedy = _REMEDIES.get(error.errno or 0, "Choose a folder that can be written")
         folder = "hydra.sweep.dir" if {"-m", "--multirun"} & {*arguments} else "hydra.run.dir"
         return str(ConfigError(folder, ..., reason, remedy))
     if isinstance(error, OverrideParseException):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import atexit
+import errno
 import os
+import shlex
 import subprocess
 import tempfile
 from collections.abc import Callable
@@ -16,6 +18,7 @@ from matplotlib.figure import Figure
 from reludyn import figures
 from reludyn.figures.style import new_figure
 from reludyn.files import provide_scratch
+from reludyn.messages import explain
 
 # --- Folders that cannot be written -----------------------------------------------------------
 
@@ -123,3 +126,59 @@ def test_each_cache_may_lack_its_folder(tmp_path: Path, names: tuple[str, ...]) 
     assert ended.returncode == 0, ended.stderr
     assert "Traceback" not in ended.stdout + ended.stderr
     assert {path.name for path in (tmp_path / "run").iterdir()} >= {"DONE", "figures"}
+
+
+# --- Processes with little around them --------------------------------------------------------
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&- <&-"])
+def test_closed_streams(tmp_path: Path, closed: str) -> None:
+    """As a daemon may start it: before, the folder of the run was not even checked, or the run
+    refused."""
+    words = shlex.join([COMMAND, *QUICK, "hydra.run.dir=run"])
+    for code in (0, 2):  # the second time the folder has a run
+        ended = subprocess.run(
+            f"{words} {closed}", shell=True, cwd=tmp_path, capture_output=True, text=True
+        )
+        assert ended.returncode == code
+        assert "Traceback" not in ended.stdout + ended.stderr
+        assert (tmp_path / "run" / "DONE").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
+        {"PYTHONOPTIMIZE": "2", "TERM": "dumb", "COLUMNS": "1"},
+        {"PYTHONWARNINGS": "error", "COLUMNS": "many", "OMP_NUM_THREADS": "many", "TZ": ":/none"},
+    ],
+)
+def test_odd_variables(tmp_path: Path, given: dict[str, str]) -> None:
+    """Letters that cannot be printed, docstrings that are not there, warnings that are errors."""
+    words = ["trainer.steps=20", "trainer.observables=full", "theory.bounds=true"]
+    ended = subprocess.run(
+        [COMMAND, *words, "hydra.run.dir=run"], cwd=tmp_path, env=os.environ | given,
+        capture_output=True,
+    )  # fmt: skip
+    assert ended.returncode == 0, ended.stderr
+    assert b"Traceback" not in ended.stdout + ended.stderr
+    assert (tmp_path / "run" / "DONE").exists()
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (
+            OSError(errno.EMFILE, "Too many open files", "run/a"),
+            "Allow more open files (ulimit -n)",
+        ),
+        (OSError(errno.EFBIG, "File too large", "run/a"), "Allow larger files (ulimit -f), or"),
+        (OSError(errno.ENOSPC, "No space left on device", "run/a"), "Make some room, or choose"),
+        (OSError(errno.EROFS, "Read-only file system", "run/a"), "Choose a folder that can be"),
+        (FileNotFoundError(errno.ENOENT, "No such file"), "the working folder is not there any"),
+    ],
+)
+def test_the_remedy_fits_what_the_system_refuses(error: OSError, said: str) -> None:
+    assert said in explain(error, [])
