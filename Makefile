@@ -1,4 +1,5 @@
-# make train: set up, run the paper's main experiment, say where to look.   make test: the whole suite.
+# make train: set up, run the paper's main experiment, say where to look.   make help: the others.
+# Each target installs what it needs, once.
 PYTHON ?= python3
 ARGS ?=
 VENV := .venv
@@ -29,21 +30,24 @@ SCIENCE := activation bounds compiled data data_files data_files_refused digits 
 .PHONY: train test test-ray test-browser golden screenshots gallery paper bench coverage lock lint reference docs clean help
 
 help:
+	@echo "Each installs what it needs into $(VENV), once; PyTorch is large."
 	@echo "make train   run the main experiment      ARGS='init.scale=1e-8 seed=7' changes it"
-	@echo "make test    run the tests                ARGS='-k kernels' chooses some, ARGS='-m \"\"' all"
+	@echo "make test    run the tests but those that are slow, kill processes or need a browser"
+	@echo "             ARGS='-k kernels' chooses some, ARGS='-m \"\"' all"
 	@echo "make test-ray   run the tests that need Ray, which is large"
-	@echo "make test-browser   run the tests that look at TensorBoard in Chromium"
-	@echo "make golden   write tests/golden/ anew, from the oracle"
-	@echo "make screenshots   take the README's pictures of TensorBoard anew"
-	@echo "make gallery   draw the pictures of docs/gallery.md anew"
+	@echo "make test-browser   run the tests that look at TensorBoard; skipped without Chromium"
 	@echo "make paper   every picture and claim of the paper, as a report   ARGS='rows=[fig3]'"
-	@echo "make bench   this project against plain PyTorch and JAX   ARGS='--quick'"
-	@echo "make coverage   branches of the science rooms that their tests take"
-	@echo "make lock    write requirements-ci.txt anew, from constraints.txt"
+	@echo "make bench   this project against plain PyTorch and JAX, which is large   ARGS='--quick'"
+	@echo "make coverage   branches of the science rooms that their tests take; below 90% it fails"
 	@echo "make lint    ruff, mypy"
-	@echo "make reference   write docs/reference.md anew"
 	@echo "make docs    build the documentation site, strictly, into site/"
 	@echo "make clean   remove the environment (outputs/ stays)"
+	@echo "These write files of the repository anew:"
+	@echo "make golden   tests/golden/, from the oracle, in a minute and a half"
+	@echo "make gallery   the pictures of docs/gallery.md"
+	@echo "make screenshots   the README's pictures of TensorBoard; needs Chromium"
+	@echo "make reference   docs/reference.md"
+	@echo "make lock    requirements-ci.txt, from constraints.txt and what the package index has"
 	@echo "PYTHON=python3.12 chooses an interpreter (3.10 or later)"
 
 train: $(VENV)/.ready
@@ -102,9 +106,10 @@ $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo "reludyn needs Python 3.10 or later; $(PYTHON) is $$($(PYTHON) --version). Try: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
 	@$(PYTHON) -m venv $(VENV) || { echo "$(PYTHON) cannot make virtual environments (on Debian and Ubuntu: apt install python3-venv)"; rm -rf $(VENV); exit 1; }
 
-$(VENV)/.ready: pyproject.toml constraints.txt $(if $(LOCKED),requirements-ci.txt) | $(VENV)/bin/python
+# with scikit-learn: the paper has experiments on its digits
+$(VENV)/.ready: Makefile pyproject.toml constraints.txt $(if $(LOCKED),requirements-ci.txt) | $(VENV)/bin/python
 	@echo "installing reludyn and its dependencies into $(VENV) (once; PyTorch is large)"
-	@$(call install,)
+	@$(call install,[digits])
 	@touch $@
 
 $(VENV)/.ready-test: $(VENV)/.ready

@@ -34,7 +34,8 @@ class Compiled:
 
         try:
             return self.program(*arguments)
-        except TorchDynamoException as error:
+        # without a folder for what is compiled, or where nothing in it may be executed, others
+        except (TorchDynamoException, OSError, ImportError) as error:
             Compiled.available = False
             lines = [line for line in str(error).splitlines() if line.strip()]
             log.warning(

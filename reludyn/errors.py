@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import textwrap
+
 # exit codes of the command; FAILED: some jobs of a sweep, or one of several ranks
 FAILED, BAD_INPUT, DIVERGED = 1, 2, 3
 LONGEST = 1000  # characters of a value in a message
@@ -34,6 +36,12 @@ def show(value: object) -> str:
         return "null"
     text = str(value).lower() if isinstance(value, bool) else str(value)
     return text if len(text) <= LONGEST else f"{text[:LONGEST]} ..."
+
+
+def why(error: BaseException) -> str:
+    """Return what an error of any kind says, as one line; of one that says nothing its kind."""
+    said = textwrap.shorten(str(error), LONGEST, placeholder=" ...")
+    return one_line(said) or type(error).__name__
 
 
 def one_line(text: str) -> str:

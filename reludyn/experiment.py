@@ -19,6 +19,8 @@ from reludyn import __version__, stability, survey
 from reludyn.assembly import Experiment, build, own
 from reludyn.combinations import has_theory
 from reludyn.desk import Desk, Instrument, Looks, steps_of
+from reludyn.errors import why
+from reludyn.files import provide_scratch
 from reludyn.memory import explained
 from reludyn.notation import of_replicas
 from reludyn.optim.gradient_descent import BEGINNING
@@ -62,6 +64,7 @@ def run(origin: Origin, folder: Path, alone: bool = True, quiet: bool = False) -
     start = begin(config, folder)
     if start is not None:
         origin, began = replace(origin, changes=start.changes), began - start.seen["seconds"]
+    provide_scratch(folder)
     record = experiment(config, console, folder, origin, start)
     with Stages(console, "writing the files") as say:
         pictures, summary = leave(record, origin, folder, began, alone, say)
@@ -88,23 +91,24 @@ def leave(
     record: Record, origin: Origin, folder: Path, began: float, alone: bool = False,
     say: Say = silent,
 ) -> tuple[list[Path], dict[str, object]]:  # fmt: skip
-    """Write all files of a run, DONE last; returns its pictures and its summary. A run that is
-    alone has a row in HPARAMS; those of a sweep have it with the sweep's table."""
+    """Write all files of a run, the results before the pictures, DONE last; returns its pictures
+    and its summary. A run that is alone has a row in HPARAMS; those of a sweep have it with the
+    sweep's table."""
     parts = record.parts
     run_files.write_npz(folder / "trajectory.npz", record.arrays)
     run_files.write_csv(folder / "replicas.csv", results.COLUMNS, record.rows)
     if record.bounds is not None:
         run_files.write_csv(folder / "bounds.csv", bounds.COLUMNS, record.bounds.rows)
-    pictures: list[Path] = []
     if record.reason != "interrupted":
         _survey(record, folder, say)
-        if parts.config.figures:
-            say("drawing the figures")
-            pictures = draw(folder, parts.config.picture)
     summary = record.summary | {"wall_seconds": time.perf_counter() - began}
     if origin.changes:
         summary["changes"] = [_said(change) for change in origin.changes]
     run_files.write_json(folder / "summary.json", summary)
+    pictures: list[Path] = []
+    if record.reason != "interrupted" and parts.config.figures:
+        say("drawing the figures")
+        pictures = draw(folder, parts.config.picture)
     if parts.config.logger.name == "tensorboard":
         _complete_board(record, folder / "tensorboard", pictures, summary, alone)
     if record.reason != "interrupted":
@@ -277,10 +281,19 @@ def follow(
 
 
 def draw(folder: Path, picture: str) -> list[Path]:
-    """The pictures of a run."""
-    from reludyn import figures  # imports matplotlib
+    """Return the pictures of a run; each that cannot be drawn is a line in the log."""
 
-    return figures.draw(folder, picture)
+    def failed(name: str, error: Exception) -> None:
+        trace = log.isEnabledFor(logging.DEBUG)
+        log.warning("there is no picture %s: %s", name, why(error), exc_info=trace)
+
+    try:
+        from reludyn import figures  # imports matplotlib
+
+        return figures.draw(folder, picture, failed=failed)
+    except Exception as error:
+        failed(picture, error)
+        return []
 
 
 def _complete_board(

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import atexit
 import csv
 import errno
 import io
 import os
+import shutil
 import sys
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -119,3 +122,15 @@ def _is(path: Path, file: IO[bytes]) -> bool:
         return os.path.samestat(path.stat(), os.fstat(file.fileno()))
     except FileNotFoundError:
         return False
+
+
+def provide_scratch(folder: Path) -> None:
+    """Let temporary files lie below this folder, until the process ends, if the system has no other
+    place for them: compilers, matplotlib and joblib need one."""
+    try:
+        tempfile.gettempdir()
+    except FileNotFoundError:
+        here = os.path.abspath(tempfile.mkdtemp(prefix=".tmp-", dir=folder))
+        # before matplotlib registers that it takes away what it has in it, so after that is done
+        atexit.register(shutil.rmtree, here, ignore_errors=True)
+        tempfile.tempdir = os.environ["TMPDIR"] = here  # of this process, of those that it starts

@@ -32,26 +32,27 @@ def refuse_alone(config: DictConfig) -> None:
 
 def works_here(config: DictConfig) -> bool:
     """Whether this process runs the jobs itself."""
-    return _launcher(config) in ("basic", "fused", "joblib") and not has_workers(config)
+    return chosen(config) in ("basic", "fused", "joblib") and not has_workers(config)
 
 
 def has_workers(config: DictConfig) -> bool:
     """Whether joblib runs the jobs, in processes beside each other (one alone is this process), and
     this system can hold back their signals."""
-    if sys.platform == "win32" or _launcher(config) != "joblib":
+    if sys.platform == "win32" or chosen(config) != "joblib":
         return False
     from joblib import effective_n_jobs
 
     return bool(effective_n_jobs(config.hydra.launcher.n_jobs) > 1)
 
 
-def _launcher(config: DictConfig) -> str:
+def chosen(config: DictConfig) -> str:
+    """Return the name of the launcher."""
     return str(config.hydra.runtime.choices["hydra/launcher"])
 
 
 def prepare(config: DictConfig) -> None:
     """Before a sweep: the threads of its jobs; raises ConfigError where a plugin is missing."""
-    launcher, name = config.hydra.launcher, _launcher(config)
+    launcher, name = config.hydra.launcher, chosen(config)
     extra = name.partition("_")[0]
     if extra in EXTRAS and launcher._target_ not in Plugins.instance().class_name_to_class:
         raise ConfigError("hydra/launcher", name, f"needs pip install 'reludyn[{extra}]'")

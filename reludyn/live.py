@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import logging
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
@@ -10,10 +12,12 @@ from typing import Any
 
 import numpy as np
 
+from reludyn.errors import why
 from reludyn.recording.look import Array, Look
 from reludyn.runs import Run, Table
 from reludyn.settings import Config
 
+log = logging.getLogger(__name__)
 FIRST = 60.0  # seconds until the first one; each takes as long again: few, however long the run
 
 
@@ -30,16 +34,30 @@ class LivePicture:
         """arrays: those of trajectory.npz, so far; asked for only when a picture is due."""
         if time.monotonic() < self.due:
             return
-        from reludyn.figures import in_progress  # imports matplotlib
-
         run = Run(arrays(), _so_far(look), {}, asdict(self.config))
-        drawn = in_progress(run, self.config.picture)
+        try:
+            drawn = _drawn(run, self.config.picture)
+        except Exception as error:
+            log.warning("there is no picture while the run goes on: %s", why(error))
+            self.due = math.inf
+            return
         if drawn is not None:
-            name, figure = drawn
-            file = io.BytesIO()
-            figure.savefig(file, format="png")
-            self.show(look.step, f"figure/{name}", file.getvalue())
+            name, png = drawn
+            self.show(look.step, f"figure/{name}", png)
         self.due = self.began + 2 * (time.monotonic() - self.began)
+
+
+def _drawn(run: Run, picture: str) -> tuple[str, bytes] | None:
+    """Return the name and the PNG file of the picture that is shown, if there is one."""
+    from reludyn.figures import in_progress  # imports matplotlib
+
+    drawn = in_progress(run, picture)
+    if drawn is None:
+        return None
+    name, figure = drawn
+    file = io.BytesIO()
+    figure.savefig(file, format="png")
+    return name, file.getvalue()
 
 
 def _so_far(look: Look) -> Table:

@@ -8,7 +8,6 @@ import errno
 import math
 import re
 import shlex
-import textwrap
 import traceback
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
@@ -33,13 +32,20 @@ from omegaconf.errors import (
 from yaml import MarkedYAMLError
 
 from reludyn.config import OPTIONS, needed, unknown_key
-from reludyn.errors import LONGEST, ConfigError, one_line, show
+from reludyn.errors import ConfigError, one_line, show, why
 from reludyn.settings import Config
 
 # errors that are explained in one line; others are faults of the program
 FOR_THE_USER = (ConfigError, HydraException, OmegaConfBaseException, MarkedYAMLError, OSError)
 # packages that read a config, and those whose faults are ours
 HYDRA_S, OURS = ("hydra", "omegaconf", "antlr4", "yaml", "logging"), ("reludyn", "torch")
+_REMEDIES = {
+    errno.ENOSPC: "Make some room, or choose another folder",
+    errno.EDQUOT: "Make some room, or choose another folder",
+    errno.EFBIG: "Allow larger files (ulimit -f), or choose another folder",
+    errno.EMFILE: "Allow more open files (ulimit -n)",
+    errno.ENFILE: "Allow more open files (ulimit -n)",
+}
 MOST_JOBS = 100_000  # of a sweep
 _KINDS: dict[Any, str] = {
     int: "an integer",
@@ -115,10 +121,10 @@ def _explained(error: BaseException, arguments: Sequence[str]) -> str:
     if isinstance(error, ConfigError):
         return str(error)
     if not isinstance(error, FOR_THE_USER):
-        reason = textwrap.shorten(str(error), LONGEST, placeholder=" ...")
         if not is_for_the_user(error):  # a fault of the program
-            return reason or type(error).__name__
-        return f"Hydra cannot use this: {type(error).__name__}" + (f": {reason}" if reason else "")
+            return why(error)
+        said = f": {why(error)}" if str(error) else ""
+        return f"Hydra cannot use this: {type(error).__name__}{said}"
     if isinstance(error, MarkedYAMLError) and error.problem_mark is not None:
         mark = error.problem_mark
         return f"{mark.name}, line {mark.line + 1}: this is not YAML: {error.problem}"
@@ -129,10 +135,10 @@ def _explained(error: BaseException, arguments: Sequence[str]) -> str:
         remedy = "An experiment of your own: --config-dir DIR experiment=NAME"
         return str(ConfigError("--config-name", name, "there is no such config", remedy))
     if isinstance(error, OSError) and not isinstance(error, HydraException):
+        if error.errno == errno.ENOENT and not error.filename:
+            return "the working folder is not there any more. Go to another one"
         reason = str(error.strerror) + (f": {show(error.filename)}" if error.filename else "")
-        remedy = "Choose a folder that can be written"
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            remedy = "Make some room, or choose another folder"
+        remedy = _REMEDIES.get(error.errno or 0, "Choose a folder that can be written")
         folder = "hydra.sweep.dir" if {"-m", "--multirun"} & {*arguments} else "hydra.run.dir"
         return str(ConfigError(folder, ..., reason, remedy))
     if isinstance(error, OverrideParseException):

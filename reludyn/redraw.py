@@ -8,13 +8,24 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from reludyn.commands import command, relative
-from reludyn.errors import ConfigError
-from reludyn.figures import ALL, CHOICES, OF_A_REPLICA, OF_A_SWEEP, draw, draw_sweep
+from reludyn.errors import ConfigError, why
+from reludyn.figures import (
+    ALL,
+    CHOICES,
+    OF_A_REPLICA,
+    OF_A_SWEEP,
+    Failed,
+    draw,
+    draw_sweep,
+    raising,
+)
 from reludyn.recording.run_folder import check_plain
 from reludyn.runs import config_of, latest
 
 
-def redraw(folder: Path, picture: str | None = None, replica: int = 0) -> list[Path]:
+def redraw(
+    folder: Path, picture: str | None = None, replica: int = 0, failed: Failed = raising
+) -> list[Path]:
     """Draw what the run or the sweep in a folder drew, or another picture, from its files; returns
     the files. Raises ConfigError for a folder that holds neither."""
     check_plain(folder, "RUN_DIR", ["figures"])
@@ -34,7 +45,7 @@ def redraw(folder: Path, picture: str | None = None, replica: int = 0) -> list[P
     chosen = picture or config_of(first).get("picture", "phases")
     if chosen not in CHOICES:
         raise ConfigError("picture", chosen, f"must be one of {', '.join(CHOICES)}")
-    return draw_sweep(folder, chosen) if of_a_sweep else draw(folder, chosen, replica)
+    return draw_sweep(folder, chosen) if of_a_sweep else draw(folder, chosen, replica, failed)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -47,12 +58,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--picture", choices=CHOICES)
     parser.add_argument("--replica", type=int, default=0, help="which one of a batch is shown")
     given = parser.parse_args(arguments)
-    try:
-        for folder in given.folders:
-            for path in redraw(folder, given.picture, given.replica):
+    errors: list[str] = []
+
+    def failed(name: str, error: Exception) -> None:
+        errors.append(f"reludyn-figures: error: {name}: {why(error)}")
+
+    for folder in given.folders:
+        try:
+            for path in redraw(folder, given.picture, given.replica, failed):
                 print(path)
-    except (ConfigError, OSError, ValueError, KeyError) as error:
-        sys.exit(f"reludyn-figures: error: {error}")
+        except (ConfigError, OSError, ValueError, KeyError) as error:
+            errors.append(f"reludyn-figures: error: {why(error)}")
+    if errors:
+        sys.exit("\n".join(errors))
 
 
 if __name__ == "__main__":

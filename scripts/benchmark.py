@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from pathlib import Path
 from typing import NoReturn
@@ -41,6 +42,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=positive, default=0.2, help="of a repeat")
     parser.add_argument("--output", type=Path, default=Path("outputs/bench"), metavar="FOLDER")
     given = parser.parse_args()
+    os.environ["MPLBACKEND"] = "agg"  # not what a notebook has left there
     cases = [one for some in given.cases for one in some] if given.cases else STANDARD
     try:
         if given.quick:

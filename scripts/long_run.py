@@ -8,6 +8,7 @@ Draws docs/long_run.png and prints the numbers. Linux only: memory is read from 
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import subprocess
 import sys
@@ -15,8 +16,10 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 import numpy as np
+
+os.environ["MPLBACKEND"] = "agg"  # not what a notebook has left there
+from matplotlib.figure import Figure
 
 EVERY = 1.0  # seconds between two samples
 LINE = re.compile(r"\[([\d-]+ [\d:]+),(\d+)\].* step ([\d,]+)/")
@@ -52,7 +55,8 @@ def draw(samples: np.ndarray, steps: np.ndarray, title: str) -> None:
     """Three panels above each other, against millions of iterations."""
     at = np.interp(samples[:, 0], steps[:, 0], steps[:, 1]) / 1e6
     speed = np.diff(steps[:, 1]) / np.diff(steps[:, 0])
-    figure, panels = plt.subplots(3, sharex=True, figsize=(6.4, 6.4), layout="constrained")
+    figure = Figure(figsize=(6.4, 6.4), layout="constrained")
+    panels = figure.subplots(3, sharex=True)
     for panel, x, y, label in (
         (panels[0], at, samples[:, 1] / 2**20, "resident memory (MiB)"),
         (panels[1], at, samples[:, 2] / 2**20, "files (MiB)"),

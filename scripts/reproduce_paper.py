@@ -12,6 +12,8 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
+os.environ["MPLBACKEND"] = "agg"  # not what a notebook has left there
+
 from reludyn.allowed import guarded
 from reludyn.config import conf_directory
 from reludyn.errors import ConfigError

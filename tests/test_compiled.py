@@ -256,14 +256,16 @@ def test_many_forms_each_have_a_program() -> None:
     assert compiled(Unrolled(2, 3, 1, RELU)) is programs[1]
 
 
+@pytest.mark.parametrize("kind", [torch._dynamo.exc.TorchDynamoException, OSError, ImportError])
 def test_without_a_compiler_descent_goes_on_without(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    kind: type[Exception], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Said once, whatever was to be compiled."""
+    """Said once, whatever was to be compiled, whether a compiler is missing, a folder for what it
+    makes, or the right to execute it."""
     monkeypatch.setattr(Compiled, "available", True)
 
     def fails(*_: object) -> None:
-        raise torch._dynamo.exc.TorchDynamoException("\nno C++ compiler: g++\nmore")
+        raise kind("\nno C++ compiler: g++\nmore")
 
     monkeypatch.setattr(torch, "compile", lambda *_, **__: fails)
     compiled.cache_clear()

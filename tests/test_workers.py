@@ -174,6 +174,21 @@ def test_a_second_signal_ends_all_at_once(start: Callable[..., Sweep]) -> None:
 
 
 @pytest.mark.faults
+def test_a_worker_that_is_killed_ends_the_sweep_in_order(start: Callable[..., Sweep]) -> None:
+    """As where memory runs out: before, 75 lines of a traceback, and no word of how to go on."""
+    sweep = start()
+    sweep.wait(sweep.trains)
+    listed = ["pgrep", "-P", str(sweep.process.pid), "-f", "popen_loky"]
+    os.kill(int(subprocess.check_output(listed, text=True).split()[0]), signal.SIGKILL)
+    assert sweep.code() == 1
+    assert said(sweep) == [
+        "reludyn: error: hydra/launcher=joblib: a process has ended before its job (SIGKILL), most "
+        "likely for lack of memory. Run fewer jobs at once: hydra.launcher.n_jobs=1",
+        *END[:2],
+    ]
+
+
+@pytest.mark.faults
 @pytest.mark.parametrize("to", ["all", "one"])
 def test_a_signal_while_workers_import_torch(
     start: Callable[..., Sweep], tmp_path: Path, to: str

@@ -10,9 +10,9 @@ from reludyn.benchmark.cases import Case
 from reludyn.benchmark.contender import Training, Unavailable, difference, make_problem
 from reludyn.benchmark.contenders import contenders
 from reludyn.benchmark.machine import Ceilings, describe
-from reludyn.benchmark.roofline import draw_roofline
 from reludyn.benchmark.table import Row, blank, measured, write_csv, write_page
 from reludyn.benchmark.timing import LR, interleave
+from reludyn.errors import why
 from reludyn.files import atomic
 
 AGREED = 20  # steps after which all weights must agree
@@ -45,7 +45,12 @@ def benchmark(
         file.write(json.dumps(everything, indent=2).encode())
     write_csv(folder / "table.csv", rows)
     write_page(folder / "table.md", rows, machine, ceilings)
-    draw_roofline(folder, rows, ceilings)
+    try:
+        from reludyn.benchmark.roofline import draw_roofline  # imports matplotlib
+
+        draw_roofline(folder, rows, ceilings)
+    except Exception as error:
+        say(f"no picture: {why(error)}")
     return rows
 
 

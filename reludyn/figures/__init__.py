@@ -9,7 +9,6 @@ animation.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -78,17 +77,27 @@ OF_WHAT_WAS_ASKED: dict[str, Callable[[Run], Figure]] = {
 }
 
 
-def draw(folder: Path, picture: str, replica: int = 0) -> list[Path]:
-    """The picture of a replica that is named, or all (but the animation, which takes a while), and
-    those of what else the run left; returns the files. That of a sweep belongs to the sweep, and
-    `none` is no picture. Raises NothingToDraw where the run lacks what the named one shows."""
+Failed = Callable[[str, Exception], object]  # takes the name of a picture, and why there is none
+
+
+def raising(_: str, error: Exception) -> None:
+    """Raise it: the pictures after this one are not drawn."""
+    raise error
+
+
+def draw(folder: Path, picture: str, replica: int = 0, failed: Failed = raising) -> list[Path]:
+    """Draw the picture of a replica that is named, or all (but the animation, which takes a while),
+    and those of what else the run left; returns the files. That of a sweep belongs to the sweep,
+    and `none` is no picture. The named one fails with NothingToDraw where the run lacks what it
+    shows."""
     run = load_run(folder, unfinished=True)
     files = []
-    if picture in OF_A_REPLICA:
-        files += save(OF_A_REPLICA[picture](run, replica), folder / "figures", picture)
-    for name, plot in _others(picture, run, replica):
-        with suppress(NothingToDraw, FileNotFoundError):
+    for name, plot in _pictures(picture, run, replica):
+        try:
             files += save(plot(), folder / "figures", name)
+        except Exception as error:
+            if name == picture or not isinstance(error, (NothingToDraw, FileNotFoundError)):
+                failed(name, error)
     return files
 
 
@@ -109,8 +118,10 @@ def draw_sweep(folder: Path, picture: str) -> list[Path]:
     return save(plot_sweep(sweep), folder / "figures", "sweep")
 
 
-def _others(picture: str, run: Run, replica: int) -> Iterator[tuple[str, Callable[[], Picture]]]:
-    """What is drawn beside the named picture, if the run has it."""
+def _pictures(picture: str, run: Run, replica: int) -> Iterator[tuple[str, Callable[[], Picture]]]:
+    """The named picture, and what is drawn beside it if the run has it."""
+    if picture in OF_A_REPLICA:
+        yield picture, partial(OF_A_REPLICA[picture], run, replica)
     if picture == ALL:
         for name, plot in OF_A_REPLICA.items():
             if name != "animation":

@@ -65,10 +65,16 @@ def new_figure(
 
 
 def save(drawn: Picture, folder: Path, name: str) -> list[Path]:
-    """folder/name.png and folder/name.pdf, or name.gif of an animation."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Write folder/name.png and folder/name.pdf, or name.gif of an animation, each complete or not
+    at all."""
     if isinstance(drawn, Animation):
-        drawn.save(path := folder / f"{name}.gif", writer="pillow")
+        folder.mkdir(parents=True, exist_ok=True)
+        path, part = folder / f"{name}.gif", folder / f".{name}.part.gif"
+        try:
+            drawn.save(part, writer="pillow")  # it takes no open file
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
         return [path]
     paths = [folder / f"{name}.png", folder / f"{name}.pdf"]
     with mpl.rc_context(STYLE):

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from reludyn.errors import why
 from reludyn.files import csv_file
 from reludyn.recording.columns import COLUMNS
 from reludyn.recording.event_file import EventFile
@@ -59,13 +60,12 @@ def finish(
     _write_groups(tables["summary"], groups)
     pictures, events = [], []
     if picture != "none" and groups[0][0]:
-        from reludyn.figures import draw_sweep  # imports matplotlib
-        from reludyn.figures.timeline import NothingToDraw
-
         try:
+            from reludyn.figures import draw_sweep  # imports matplotlib
+
             pictures = draw_sweep(sweep, picture)
-        except NothingToDraw as reason:
-            console.print(f"no picture: {reason}", **PLAIN)
+        except Exception as error:
+            console.print(f"no picture: {why(error)}", **PLAIN)
     if tensorboard and parts[0].values:
         from reludyn.sweep.hparams import write_hparams
 

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from importlib import import_module
 from pathlib import Path
+from typing import TypeAlias
 
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.utils import JobReturn, JobStatus
@@ -17,8 +18,8 @@ from rich.console import Console
 
 from reludyn.commands import command, override, relative
 from reludyn.errors import FAILED, ConfigError
-from reludyn.files import atomic, lock
-from reludyn.launchers import has_workers, works_here
+from reludyn.files import atomic, lock, provide_scratch
+from reludyn.launchers import chosen, has_workers, works_here
 from reludyn.messages import explain
 from reludyn.recording.run_folder import (
     LAST,
@@ -31,9 +32,12 @@ from reludyn.recording.run_folder import (
 )
 from reludyn.settings import Config
 from reludyn.signals import heed
+from reludyn.sweep.deaths import Died, Submitted, death
 from reludyn.sweep.jobs import BATCHES, SUBDIR, SweepJob, prepare
 from reludyn.sweep.results import Part, finish
 from reludyn.sweep.workers import Workers
+
+Launching: TypeAlias = Launcher | Workers | Submitted
 
 
 def run(
@@ -52,11 +56,12 @@ def run(
     _check_folders(jobs)
     check_plain(folder, "hydra.sweep.dir", ("tensorboard", "figures"))
     with lock(folder, "hydra.sweep.dir"):
+        provide_scratch(folder)
         for job in jobs:
             _check_content(folder, job)
         with atomic(folder / OF_A_SWEEP[0]) as file:
             file.write(OmegaConf.to_yaml(master).encode())
-        returns, ends = _run(folder, master, launcher, batches, jobs)
+        returns, ends, died = _run(folder, master, launcher, batches, jobs)
         _finish(folder, jobs, master.get("picture"))
     failed = [(job, ends[job.number]) for job in jobs if job.number in ends]
     failed = [(job, end) for job, end in failed if end.status != JobStatus.COMPLETED]
@@ -65,6 +70,11 @@ def run(
         print(f"reludyn: error: job {job.number}, {relative(job.folder)}: {line}", file=sys.stderr)
     if failed:
         print(f"reludyn: {len(failed):,} of {len(jobs):,} jobs failed", file=sys.stderr)
+    if died is not None:
+        print(f"reludyn: error: {died}", file=sys.stderr)
+    if died is not None or any(isinstance(end._return_value, Died) for _, end in failed):
+        _say_how_to_go_on(folder, jobs)
+    if failed or died is not None:
         sys.exit(FAILED)
     return returns
 
@@ -91,11 +101,12 @@ def _is_below(folder: Path, job: SweepJob) -> bool:
 
 
 def _run(
-    folder: Path, master: DictConfig, launcher: Launcher | Workers,
+    folder: Path, master: DictConfig, launcher: Launching,
     batches: Sequence[Sequence[Sequence[str]]], jobs: Sequence[SweepJob],
-) -> tuple[list[Sequence[JobReturn]], dict[int, JobReturn]]:  # fmt: skip
-    """Launch the jobs that are not complete; what the launcher returned, and of each job by its
-    number. Where it is interrupted it says how to go on."""
+) -> tuple[list[Sequence[JobReturn]], dict[int, JobReturn], Died | None]:  # fmt: skip
+    """Launch the jobs that are not complete; return what the launcher returned, and of each job by
+    its number, and that a process has died with which no further job could run. Where it is
+    interrupted it says how to go on."""
     complete = {job.number for job in jobs if _is_complete(job)}
     fused = hasattr(launcher, "launch_prepared")
     if not fused:  # it sees to that itself
@@ -109,6 +120,8 @@ def _run(
         import_module("reludyn.experiment")  # takes seconds, in which Ctrl-C ends the command
     if has_workers(master):
         launcher = Workers(launcher, _swept(jobs))
+    elif chosen(master).startswith("submitit"):
+        launcher = Submitted(launcher, chosen(master))
     heed()
     ends: dict[int, JobReturn] = {}
     returns: list[Sequence[JobReturn]] = []
@@ -125,11 +138,22 @@ def _run(
                 ends |= {job.number: end for job, end in zip(some, returns[-1], strict=True)}
             first += len(batch)
     except (KeyboardInterrupt, SystemExit):
-        count = sum(map(_is_complete, jobs))
-        said = f"reludyn: {count:,} of {len(jobs):,} jobs are complete; to run the others:"
-        print(said, f"resume   {_again(folder)}", sep="\n", file=sys.stderr)
+        _say_how_to_go_on(folder, jobs)
         raise
-    return returns, ends
+    except Exception as error:
+        if (died := death(error, chosen(master))) is None:
+            raise
+        for job in jobs:
+            if isinstance(job.config, ConfigError):  # known without running it
+                ends[job.number] = JobReturn(status=JobStatus.FAILED, _return_value=job.config)
+        return returns, ends, died
+    return returns, ends, None
+
+
+def _say_how_to_go_on(folder: Path, jobs: Sequence[SweepJob]) -> None:
+    count = sum(map(_is_complete, jobs))
+    said = f"reludyn: {count:,} of {len(jobs):,} jobs are complete; to run the others:"
+    print(said, f"resume   {_again(folder)}", sep="\n", file=sys.stderr)
 
 
 def _again(folder: Path) -> str:
@@ -140,7 +164,7 @@ def _again(folder: Path) -> str:
 
 
 def _launch(
-    launcher: Launcher | Workers, jobs: Sequence[SweepJob], complete: Sequence[SweepJob],
+    launcher: Launching, jobs: Sequence[SweepJob], complete: Sequence[SweepJob],
     texts: Sequence[Sequence[str]], first: int,
 ) -> Sequence[JobReturn]:  # fmt: skip
     prepared = getattr(launcher, "launch_prepared", None)  # of hydra/launcher=fused
