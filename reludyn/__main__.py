@@ -3,11 +3,14 @@
 What they need is imported late: a Ctrl-C meanwhile has its answer as well.
 """
 
-from reludyn.signals import answered, heed
+from reludyn.start import open_streams, refuse_shadows
 
 
 def main() -> None:
     """`reludyn OVERRIDES`."""
+    open_streams()
+    from reludyn.signals import answered
+
     with answered("reludyn"):
         from reludyn.cli import main
 
@@ -16,6 +19,9 @@ def main() -> None:
 
 def figures() -> None:
     """`reludyn-figures RUN_DIR ... [--picture NAME] [--replica J]`."""
+    open_streams()
+    from reludyn.signals import answered, heed
+
     with answered("reludyn-figures"):
         from reludyn.redraw import main
 
@@ -24,4 +30,6 @@ def figures() -> None:
 
 
 if __name__ == "__main__":
+    open_streams()
+    refuse_shadows()
     main()

@@ -8,8 +8,6 @@ from __future__ import annotations
 import logging
 import os
 import sys
-import traceback
-from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
 from importlib import import_module
@@ -23,23 +21,21 @@ from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
 from reludyn.allowed import guarded
 from reludyn.arguments import options_first, resumed
 from reludyn.combinations import check_shared
-from reludyn.config import conf_directory, config_hash, parse, prepare_hydra
+from reludyn.config import conf_directory, config_hash, parse, prepare_hydra, without_hydra
 from reludyn.errors import BAD_INPUT, DIVERGED, ConfigError
 from reludyn.files import claim, lock
 from reludyn.help import help_text
 from reludyn.launch import launched
 from reludyn.launchers import prepare, refuse_alone
-from reludyn.messages import FOR_THE_USER, check_overrides, explain, is_for_the_user
+from reludyn.messages import FOR_THE_USER, check_overrides, explain, is_for_the_user, trace
 from reludyn.signals import exit_code, heed
 
 log = logging.getLogger(__name__)
 _holding = ExitStack()  # the folder of the run, while the command goes on
-_WANTS_TRACE = os.environ.get("HYDRA_FULL_ERROR") == "1"
 
 
 def task(composed: DictConfig, quiet: bool = False) -> str:
@@ -59,7 +55,7 @@ def task(composed: DictConfig, quiet: bool = False) -> str:
             config = replace(config, resume="auto")
         stopped_because = run(Origin(config, digest, job.overrides.task), folder, alone, quiet)
     except FOR_THE_USER as error:
-        if alone and not _WANTS_TRACE:
+        if alone:
             _fail(error, folder)
         log.error("job %s: %s", job.job.num, explain(error, ["-m", *job.overrides.task]))
         raise  # one job of a sweep: the others go on
@@ -101,15 +97,12 @@ def _command() -> None:
         _fail(error)
     prepare_hydra()
     app = hydra.main(version_base="1.3", config_path=str(conf_directory()), config_name="config")
-    with guarded(sys.argv[1:]), _holding:
-        if _WANTS_TRACE:
-            app(task)()
-            return
-        logging.raiseExceptions = False  # a log on a full disk
-        os.environ["HYDRA_FULL_ERROR"] = "1"  # errors reach us instead of Hydra's own printer
+    logging.raiseExceptions = False  # a log on a full disk
+    with _holding:
         try:
             check_overrides(sys.argv[1:])
-            app(task)()
+            with guarded(sys.argv[1:]):
+                app(task)()
         except Exception as error:
             if not is_for_the_user(error):
                 raise
@@ -121,23 +114,24 @@ class Folders(Callback):
     they must be (those of a sweep by `reludyn.sweep.run`)."""
 
     def on_run_start(self, config: DictConfig, **_: Any) -> None:
-        self._check(config, refuse_alone, self._parse, self._import, self._claim)
+        refuse_alone(config)
+        HydraConfig.instance().set_config(config)
+        parse(without_hydra(config))
+        self._import()
+        self._claim(config)
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
-        self._check(config, self._refuse_ranks, prepare)
+        self._refuse_ranks()
+        prepare(config)
 
-    def _refuse_ranks(self, config: DictConfig) -> None:
+    def _refuse_ranks(self) -> None:
         if (ranks := launched().size) > 1:
             raise ConfigError(
                 "hydra.mode", "MULTIRUN", f"must be RUN with {ranks} ranks: a sweep is many runs",
                 "Start one torchrun for each run, or one process for the sweep",
             )  # fmt: skip
 
-    def _parse(self, config: DictConfig) -> None:
-        HydraConfig.instance().set_config(config)
-        parse(OmegaConf.masked_copy(config, [str(name) for name in config if name != "hydra"]))
-
-    def _import(self, _: DictConfig) -> None:
+    def _import(self) -> None:
         """What takes seconds, in which Ctrl-C ends the command."""
         row, shown = "loading PyTorch", sys.stdout.isatty()
         if shown:
@@ -167,17 +161,6 @@ class Folders(Callback):
 
         _holding.push(ended)
 
-    def _check(self, config: DictConfig, *checks: Callable[[DictConfig], None]) -> None:
-        try:
-            for check in checks:
-                check(config)
-        except OmegaConfBaseException:
-            return  # the folder has no name yet: composing the job says why
-        except (ConfigError, OSError) as error:
-            if _WANTS_TRACE:
-                traceback.print_exc()
-            _fail(error)  # SystemExit: Hydra swallows any Exception of a callback
-
 
 def _fail(error: Exception, folder: Path | None = None) -> NoReturn:
     if isinstance(error, BrokenPipeError):  # the reader of our output has gone: nobody to tell
@@ -185,6 +168,7 @@ def _fail(error: Exception, folder: Path | None = None) -> NoReturn:
         sys.exit(1)
     if isinstance(error, OSError) and not isinstance(error, HydraException) and not error.errno:
         raise error  # not about a file
+    trace(error)
     print(f"reludyn: error: {explain(error, sys.argv[1:])}", file=sys.stderr)
     print("Keys and options: reludyn --help. Stack trace: HYDRA_FULL_ERROR=1", file=sys.stderr)
     if isinstance(error, OSError) and folder is not None and (folder / "checkpoints").is_dir():

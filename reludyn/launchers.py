@@ -13,6 +13,7 @@ from hydra.core.plugins import Plugins
 from omegaconf import DictConfig
 
 from reludyn.errors import ConfigError
+from reludyn.start import shadows
 
 EXTRAS = ("joblib", "submitit", "ray")
 
@@ -55,6 +56,11 @@ def prepare(config: DictConfig) -> None:
     extra = name.partition("_")[0]
     if extra in EXTRAS and launcher._target_ not in Plugins.instance().class_name_to_class:
         raise ConfigError("hydra/launcher", name, f"needs pip install 'reludyn[{extra}]'")
+    for file in shadows() if extra in EXTRAS else ():
+        raise ConfigError(
+            "hydra/launcher", name, f"starts processes that would import ./{file} instead of the "
+            "module of that name that they need", "Rename it, or start in another folder",
+        )  # fmt: skip
     if extra == "joblib" and "OMP_NUM_THREADS" in os.environ:  # joblib takes each by itself
         os.environ.setdefault("MKL_NUM_THREADS", os.environ["OMP_NUM_THREADS"])
     if "cpus_per_task" in launcher:  # SLURM and processes inherit it

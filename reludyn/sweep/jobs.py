@@ -23,13 +23,12 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
 from reludyn.combinations import OWN
-from reludyn.config import check, digest_of, hashed_text, typed
+from reludyn.config import EXPERIMENT, check, digest_of, hashed_text, resolve, typed, without_hydra
 from reludyn.errors import ConfigError
 from reludyn.settings import Config
 
 SUBDIR = "hydra.sweep.subdir"
 VALUES = (*OWN, SUBDIR)
-EXPERIMENT = "${experiment:}"  # the one interpolation that does not depend on values
 PLAIN = re.compile(r"[A-Za-z/][\w.,+/-]*[=/][\w.,+=/-]*", re.ASCII)  # no number, no word of YAML
 PLACE = "reludyn.place.{}.here"  # of a value that is filled in: unlike any other text
 
@@ -88,9 +87,9 @@ class _Group:
         assert isinstance(settings, dict)
         hydra = settings.pop("hydra")
         # other interpolations may depend on a value
-        self.plain = _interpolations(settings) <= {EXPERIMENT}
-        own = OmegaConf.masked_copy(composed, [str(name) for name in settings])
-        OmegaConf.resolve(own)
+        self.plain = _interpolations(settings) <= {f"${{{EXPERIMENT}:}}"}
+        own = without_hydra(composed)
+        resolve(own)
         resolved = OmegaConf.to_container(own)
         assert isinstance(resolved, dict)
         self.base = _attempt(lambda: typed(own))

@@ -22,7 +22,7 @@ from reludyn.differences import differences, named
 from reludyn.errors import FAILED, ConfigError
 from reludyn.files import claim, lock
 from reludyn.launchers import has_workers, works_here
-from reludyn.messages import explain, quoted
+from reludyn.messages import explain, quoted, trace
 from reludyn.recording.report import relative
 from reludyn.recording.run_files import LAST, LEAVES, clear
 from reludyn.settings import Config
@@ -58,6 +58,7 @@ def run(
     failed = [(job, ends[job.number]) for job in jobs if job.number in ends]
     failed = [(job, end) for job, end in failed if end.status != JobStatus.COMPLETED]
     for job, end in failed:
+        trace(end._return_value)
         line = explain(end._return_value, ["-m", *job.overrides]).splitlines()[0]
         print(f"reludyn: error: job {job.number}, {relative(job.folder)}: {line}", file=sys.stderr)
     if failed:
