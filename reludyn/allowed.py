@@ -8,12 +8,14 @@ it is itself made of the config.
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
-from pathlib import PurePath
+from importlib.util import find_spec
+from pathlib import Path, PurePath
 from typing import Any
 from unittest.mock import patch
 
@@ -23,6 +25,7 @@ from hydra._internal.config_repository import CachingConfigRepository, IConfigRe
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.default_element import ResultDefault
 from hydra.core.override_parser.types import Override
+from hydra.plugins.config_source import ConfigResult
 from hydra.types import RunMode
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -148,6 +151,12 @@ class Loader(ConfigLoaderImpl):
             raise ConfigError("hydra.mode", mode.name, allowed, "Add -m to the command for a sweep")
         return composed
 
+    def _load_single_config(self, default: ResultDefault, repo: IConfigRepository) -> ConfigResult:
+        """Hydra adds to the files of launchers what the plugins' types of the same names have, and
+        warns that a later version will not."""
+        with patch(f"{ConfigLoaderImpl.__module__}.deprecation_warning"):
+            return super()._load_single_config(default, repo)
+
     def _process_config_searchpath(
         self, config_name: str | None, parsed_overrides: list[Override],
         repo: CachingConfigRepository,
@@ -269,8 +278,20 @@ def _check_names(composed: DictConfig, values: Mapping[str, Any]) -> None:
             raise ConfigError(key, value, "must be a folder inside that of the run")
     verbose = values.get("hydra.verbose")
     words = verbose if isinstance(verbose, list) else [verbose]
-    if not all(isinstance(word, str) for word in words) and not isinstance(verbose, bool):
-        raise ConfigError("hydra.verbose", verbose, "must be true, false, or names of loggers")
+    if not (isinstance(verbose, bool) or all(map(_is_logger, words))):
+        allowed = "must be true, false, or names of loggers, such as reludyn.experiment"
+        raise ConfigError("hydra.verbose", verbose, allowed)
+
+
+def _is_logger(name: object) -> bool:
+    """Whether a module of that name may log; none is imported to see it."""
+    if not isinstance(name, str) or name in logging.root.manager.loggerDict:
+        return isinstance(name, str)
+    root, *inner = name.split(".")
+    if root != __package__:
+        return root.isidentifier() and find_spec(root) is not None
+    place = Path(__file__).parent.joinpath(*inner)
+    return place.is_dir() or place.with_suffix(".py").is_file()
 
 
 def _check_packages(places: Any) -> None:

@@ -23,13 +23,13 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from reludyn.allowed import guarded
-from reludyn.arguments import options_first, resumed
+from reludyn.arguments import only_shows, options_first, resumed
 from reludyn.combinations import check_shared
 from reludyn.config import conf_directory, config_hash, parse, prepare_hydra, without_hydra
 from reludyn.errors import BAD_INPUT, DIVERGED, ConfigError
 from reludyn.files import claim, lock
 from reludyn.help import help_text
-from reludyn.launch import launched
+from reludyn.launch import from_torchrun, launched
 from reludyn.launchers import prepare, refuse_alone
 from reludyn.messages import FOR_THE_USER, check_overrides, explain, is_for_the_user, trace
 from reludyn.signals import exit_code, heed
@@ -75,7 +75,14 @@ def task(composed: DictConfig, quiet: bool = False) -> str:
 
 def main() -> None:
     """The command, also under torchrun."""
-    place = launched()
+    if only_shows(sys.argv[1:]):  # once, also where torchrun starts several
+        if not from_torchrun() or launched().rank == 0:
+            _command()
+        return
+    try:
+        place = launched()
+    except ConfigError as error:
+        _fail(error)
     if place.size == 1:
         _command()
         return

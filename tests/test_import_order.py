@@ -15,8 +15,8 @@ PACKAGE = Path(__file__).parent.parent / "reludyn"
 ROOMS = [
     "errors", "start", "signals", "surroundings", "statistics", "launch", "compiler", "settings",
     "differences", "combinations", "files", "arrays", "memory", "randomness", "notation",
-    "activation", "kernels", "compensated", "teacher", "student", "initialization", "data",
-    "risk", "optim", "order_parameters", "pairing", "theory", "phases", "training", "recording", "runs",
+    "activation", "kernels", "compensated", "teacher", "student", "initialization", "data", "risk",
+    "optim", "order_parameters", "pairing", "theory", "phases", "training", "recording", "runs",
     "figures", "cost", "objective", "assembly", "survey", "stability", "resume", "live", "desk",
     "record", "experiment", "launchers", "config", "messages", "arguments", "config_files",
     "allowed", "sweep", "api", "benchmark", "paper", "redraw", "help", "reference", "torchrun",

@@ -1,6 +1,7 @@
 """How the command starts: values keep their types, no guard is passed over, the config is composed
 once, and what surrounds the process is named where it is in the way."""
 
+import logging
 import shutil
 import subprocess
 import sys
@@ -188,7 +189,8 @@ def test_a_trace_comes_with_the_same_reason(
     """Whatever refuses: options, composing, guards, the job, a sweep."""
     (tmp_path / "used").mkdir()
     (tmp_path / "used" / "DONE").touch()
-    overrides = *words.split(), "hydra.sweep.dir=sweep", *QUICK
+    place = ["hydra.sweep.dir=sweep"] if "-m" in words else []
+    overrides = *words.split(), *place, *QUICK
     without = reludyn(*overrides)
     monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
     traced = reludyn(*overrides)
@@ -238,3 +240,31 @@ def test_a_working_folder_that_is_gone_is_named(
 
     monkeypatch.setattr("reludyn.cli.prepare_hydra", leave)
     assert refused(reludyn(*QUICK)) == "the working folder is gone: change to another one"
+
+
+# --- What has no effect -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        ("hydra.verbose=reludyn.nothing", "must be true, false, or names of loggers"),
+        ("hydra.verbose=[reludyn,anything]", "must be true, false, or names of loggers"),
+        ("hydra.launcher.max_replicas=2", "is for a sweep. Add -m"),
+        ("hydra.sweeper.max_batch_size=2", "is for a sweep. Add -m"),
+        ("hydra.sweep.dir=here", "is for a sweep. Add -m, or give hydra.run.dir"),
+        ("-m hydra.run.dir=here", "is for one run. Use hydra.sweep.dir=here"),
+    ],
+)
+def test_a_key_of_hydra_s_without_effect_is_refused(
+    reludyn: Command, tmp_path: Path, words: str, line: str
+) -> None:
+    """It was taken, and the folder was another one than the one that was given."""
+    assert line in refused(reludyn(*words.split(), *QUICK))
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["reludyn.training", "reludyn.record", "torch", "HYDRA"])
+def test_a_logger_is_taken(reludyn: Command, name: str) -> None:
+    assert reludyn(*QUICK, f"hydra.verbose={name}").code == 0
+    logging.getLogger(name).setLevel(logging.NOTSET)

@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +23,15 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
 import reludyn as package
-from reludyn.theory.landscape import target_plane
+from reludyn.notation import Gradient
+from reludyn.theory.landscape import Plane
 
 RUNS = (
     ("precision=float32", "replicas=3", "init.scale=1e-2"),
-    ("precision=float32", "data=gaussian", "data.samples=20", "data.dim=5", "init.scale=0.1"),
+    ("precision=float32", "data=gaussian", "data.samples=20", "data.dim=5", "init.scale=0.1",
+     "replicas=2"),
     ("data=stream", "data.samples=20", "data.dim=5", "data.outputs=2", "init.signs=random",
-     "model.width=4", "trainer.observables=full"),
+     "model.width=4", "trainer.observables=full", "replicas=2"),
 )  # fmt: skip
 
 
@@ -40,22 +43,32 @@ def everything() -> list[bytes]:
         student, A = run.final, run.A
         risk = package.PopulationRisk(A)
         found = package.predict(run.initial, A, lr=0.1, tolerance=1e-4, steps=100)
-        expected = package.forecast(run.initial, A, lr=0.1).at(torch.tensor([5] * len(student.W)))
+        fifth = torch.full((len(student.W),), 5, device="cpu")
+        expected = package.forecast(run.initial, A, lr=0.1).at(fifth)
         points = package.identify(risk, student)
-        said += [*run.arrays.values(), *vars(found).values(), *expected, *vars(points).values()]
-        said += [
-            *package.find_stationary(risk, student, iterations=2),
-            *risk.evaluate(student)[0:1],
-        ]
-        said += [package.spectrum(risk.hessian(student)).values, *package.pair_neurons(student)]
-        said += [risk.loss(student).total, package.effective_sign(student, A)]
-    plane, x = target_plane(A[:1]), torch.tensor([0.0, 0.5], dtype=torch.float64)
-    said.append(package.loss_on_plane(package.PopulationRisk(A[:1]), plane, x, x))
-    said.append(package.loss_on_line(package.PopulationRisk(A[:1]), *plane[:2], x))
-    return [
-        bytes(str(x), "utf8") if not isinstance(x, (np.ndarray, torch.Tensor))
-        else np.asarray(x).tobytes() for x in said
-    ]  # fmt: skip
+        said += [run.arrays, vars(found), expected, vars(points), risk.evaluate(student)]
+        said += [package.find_stationary(risk, student, iterations=2), risk.loss(student)]
+        said += [package.spectrum(risk.hessian(student)).values, package.pair_neurons(student)]
+        said += [package.effective_sign(student, A)]
+        first, second = (Gradient(*(x[i] for x in student)) for i in range(2))
+        plane = Plane(first, second, first)
+        grid = torch.linspace(0, 1, 3, dtype=torch.float64, device="cpu")
+        said += [package.loss_on_plane(risk, plane, grid, grid)]
+        said += [package.loss_on_line(risk, *plane[:2], grid)]
+    return [*bits(said)]
+
+
+def bits(said: Any) -> Iterator[bytes]:
+    """The numbers and words in nested results."""
+    if isinstance(said, (np.ndarray, torch.Tensor)):
+        yield np.asarray(said).tobytes()
+    elif isinstance(said, (dict, list, tuple)):
+        for part in said.values() if isinstance(said, dict) else said:
+            yield from bits(part)
+    elif is_dataclass(said):
+        yield from bits(vars(said))
+    else:
+        yield str(said).encode()
 
 
 def settings() -> list[Any]:
