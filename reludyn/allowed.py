@@ -285,8 +285,10 @@ def _check_names(composed: DictConfig, values: Mapping[str, Any]) -> None:
 
 def _is_logger(name: object) -> bool:
     """Whether a module of that name may log; none is imported to see it."""
-    if not isinstance(name, str) or name in logging.root.manager.loggerDict:
-        return isinstance(name, str)
+    if not isinstance(name, str):
+        return False
+    if name == "HYDRA" or name in logging.root.manager.loggerDict:
+        return True
     root, *inner = name.split(".")
     if root != __package__:
         return root.isidentifier() and find_spec(root) is not None

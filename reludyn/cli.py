@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import hydra
+from hydra.conf import HydraConf
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
@@ -27,7 +28,7 @@ from reludyn.arguments import only_shows, options_first, resumed
 from reludyn.combinations import check_shared
 from reludyn.config import conf_directory, config_hash, parse, prepare_hydra, without_hydra
 from reludyn.errors import BAD_INPUT, DIVERGED, ConfigError
-from reludyn.files import claim, lock
+from reludyn.files import atomic, claim, lock
 from reludyn.help import help_text
 from reludyn.launch import from_torchrun, launched
 from reludyn.launchers import prepare, refuse_alone
@@ -44,6 +45,7 @@ def task(composed: DictConfig, quiet: bool = False) -> str:
     alone, folder = job.mode == RunMode.RUN, Path(job.runtime.output_dir)
     try:
         config, digest = parse(composed), config_hash(composed)
+        _write_resolved(composed, job)
         check_shared(config, launched().size)
         from reludyn.experiment import run  # imports torch
         from reludyn.recording.run_files import LAST
@@ -71,6 +73,15 @@ def task(composed: DictConfig, quiet: bool = False) -> str:
     if stopped_because == "diverged" and alone:
         sys.exit(DIVERGED)
     return stopped_because
+
+
+def _write_resolved(composed: DictConfig, job: HydraConf) -> None:
+    """Write the config once more, with the values in place of interpolations: they may come from an
+    environment that is soon another one."""
+    if job.output_subdir is not None:
+        path = Path(job.runtime.output_dir, job.output_subdir, "config.yaml")
+        with atomic(path) as file:
+            file.write(OmegaConf.to_yaml(composed).encode())
 
 
 def main() -> None:

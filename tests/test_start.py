@@ -14,6 +14,7 @@ from hydra.core.config_loader import ConfigLoader
 from reludyn.allowed import Loader
 from reludyn.api import configure
 from reludyn.cli import Folders
+from reludyn.runs import load_run
 
 FILE = "# @package _global_\nseed: ${oc.env:SEED}\noptimizer: {lr: '${oc.env:LR}'}\n"
 
@@ -35,6 +36,8 @@ def test_a_number_of_the_environment_is_one(reludyn: Command) -> None:
     finished = reludyn_in(reludyn, "run", "seed=${oc.env:SEED}", "replicas=${model.width}")
     assert (finished.code, finished.err) == (0, "")
     assert [row["seed"] for row in finished.rows] == ["7", "8"]
+    config = load_run(finished.where).config
+    assert (config["seed"], config["replicas"], config["name"]) == (7, 2, "fig3")
     again = reludyn_in(reludyn, "run", "seed=${oc.env:SEED}", "replicas=${model.width}")
     assert "must be a folder without an earlier run" in complaint(again)
 
@@ -55,6 +58,7 @@ def test_a_file_s_number_of_the_environment_is_one(
     table = (tmp_path / "sweep" / "sweep.csv").read_text().splitlines()
     seed = table[0].split(",").index("seed")
     assert [row.split(",")[seed] for row in table[1:]] == ["7", "7"]
+    assert load_run(tmp_path / "sweep" / "0").config["optimizer"]["lr"] == 0.05
 
 
 @pytest.mark.usefixtures("environment")
@@ -250,7 +254,7 @@ def test_a_working_folder_that_is_gone_is_named(
     [
         ("hydra.verbose=reludyn.nothing", "must be true, false, or names of loggers"),
         ("hydra.verbose=[reludyn,anything]", "must be true, false, or names of loggers"),
-        ("hydra.launcher.max_replicas=2", "is for a sweep. Add -m"),
+        ("+hydra.launcher.n_jobs=2", "is for a sweep. Add -m"),
         ("hydra.sweeper.max_batch_size=2", "is for a sweep. Add -m"),
         ("hydra.sweep.dir=here", "is for a sweep. Add -m, or give hydra.run.dir"),
         ("-m hydra.run.dir=here", "is for one run. Use hydra.sweep.dir=here"),

@@ -95,9 +95,8 @@ class _Group:
         self.base = _attempt(lambda: typed(own))
         places = {key: PLACE.format(key) for key in self.keys if key in OWN}
         for key, place in places.items():
-            _put(settings, key, place)
             _put(resolved, key, place)
-        self.text = _yaml(settings)
+        self.text = _yaml(resolved)
         self.hashed = hashed_text(OmegaConf.create(resolved))
         self.hydra = self._hydra_text(hydra, parts)
 
