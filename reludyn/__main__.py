@@ -6,20 +6,17 @@ What they need is imported late: a Ctrl-C meanwhile has its answer as well.
 import os
 import sys
 
-from reludyn.signals import answered, heed
+from reludyn.start import open_streams, refuse_shadows
 
 # pictures are files: a notebook leaves the name of its own backend, which may not be installed here
 os.environ["MPLBACKEND"] = "agg"
 
-# what a daemon starts may have closed streams: its files would get their numbers, and its output
-for name in ("stdin", "stdout", "stderr"):
-    if getattr(sys, name) is None:
-        null = os.open(os.devnull, os.O_RDWR)  # the lowest number that is free
-        setattr(sys, name, os.fdopen(null, "r" if name == "stdin" else "w", encoding="utf-8"))
-
 
 def main() -> None:
     """`reludyn OVERRIDES`."""
+    open_streams()
+    from reludyn.signals import answered
+
     with answered("reludyn"):
         from reludyn.cli import main
 
@@ -28,6 +25,9 @@ def main() -> None:
 
 def figures() -> None:
     """`reludyn-figures RUN_DIR ... [--picture NAME] [--replica J]`."""
+    open_streams()
+    from reludyn.signals import answered, heed
+
     with answered("reludyn-figures"):
         try:
             from reludyn.redraw import main  # imports matplotlib
@@ -40,4 +40,6 @@ def figures() -> None:
 
 
 if __name__ == "__main__":
+    open_streams()
+    refuse_shadows()
     main()

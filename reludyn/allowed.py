@@ -8,20 +8,25 @@ it is itself made of the config.
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from copy import deepcopy
 from functools import partial
-from pathlib import PurePath
+from importlib.util import find_spec
+from pathlib import Path, PurePath
 from typing import Any
 from unittest.mock import patch
 
+from hydra._internal.callbacks import Callbacks
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
-from hydra._internal.config_repository import CachingConfigRepository
+from hydra._internal.config_repository import CachingConfigRepository, IConfigRepository
 from hydra.core.config_search_path import ConfigSearchPath
+from hydra.core.default_element import ResultDefault
 from hydra.core.override_parser.types import Override
+from hydra.plugins.config_source import ConfigResult
 from hydra.types import RunMode
 from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
@@ -79,10 +84,44 @@ HARMLESS = {"ray.init.address": "auto", "submitit_folder": "${hydra.sweep.dir}/.
 
 @contextmanager
 def guarded(arguments: Sequence[str]) -> Iterator[None]:
-    """Inside, Hydra's configs come from a `Loader` that knows the command line."""
-    loader = partial(Loader, typed=_typed(arguments))
-    with patch("hydra._internal.hydra.ConfigLoaderImpl", loader):
+    """Inside, Hydra's configs come from a `Loader` that knows the command line, and every error
+    comes through: Hydra prints some itself, and makes warnings of those of its callbacks.
+
+    It does not compose the whole config once more for the sake of hydra.mode either. Raises
+    ConfigError for a mode that there is not, or that the options contradict.
+    """
+    typed = given(arguments)
+    mode = _mode(typed.get("hydra.mode"), arguments)
+    replaced = {
+        "hydra.ConfigLoaderImpl": partial(Loader, typed=typed),
+        "hydra.Callbacks": Guards,
+        "hydra.Hydra.get_mode": lambda *_, **__: mode,
+        "utils.run_and_report": lambda work: work(),
+    }
+    with ExitStack() as patches:
+        for name, own in replaced.items():
+            patches.enter_context(patch(f"hydra._internal.{name}", own))
         yield
+
+
+def _mode(name: str | None, arguments: Sequence[str]) -> RunMode | None:
+    """The mode that is typed, for which there is usually an option."""
+    if name is None:
+        return None
+    if name not in RunMode.__members__:
+        raise ConfigError("hydra.mode", name, f"must be one of {', '.join(RunMode.__members__)}")
+    against = {"RUN": {"-m", "--multirun"}, "MULTIRUN": {"-r", "--run"}}[name] & {*arguments}
+    if against:
+        raise ConfigError("hydra.mode", name, f"contradicts {against.pop()}", "Leave one of them")
+    return RunMode[name]
+
+
+class Guards(Callbacks):
+    """Hydra's callbacks, whose errors end the command."""
+
+    def _notify(self, function_name: str, reverse: bool = False, **kwargs: Any) -> None:
+        for callback in self.callbacks[:: -1 if reverse else 1]:
+            getattr(callback, function_name)(**kwargs)
 
 
 class Loader(ConfigLoaderImpl):
@@ -103,6 +142,22 @@ class Loader(ConfigLoaderImpl):
         check_allowed(composed, self.typed)
         _make_absolute(composed)
         return composed
+
+    def _compose_config_from_defaults_list(
+        self, defaults: list[ResultDefault], repo: IConfigRepository
+    ) -> DictConfig:
+        """Hydra's own, of files; the command line comes later."""
+        composed = super()._compose_config_from_defaults_list(defaults, repo)
+        if (mode := OmegaConf.select(composed, "hydra.mode")) is not None:
+            allowed = "is for the command line, not for a config file"
+            raise ConfigError("hydra.mode", mode.name, allowed, "Add -m to the command for a sweep")
+        return composed
+
+    def _load_single_config(self, default: ResultDefault, repo: IConfigRepository) -> ConfigResult:
+        """Hydra adds to the files of launchers what the plugins' types of the same names have, and
+        warns that a later version will not."""
+        with patch(f"{ConfigLoaderImpl.__module__}.deprecation_warning"):
+            return super()._load_single_config(default, repo)
 
     def _process_config_searchpath(
         self, config_name: str | None, parsed_overrides: list[Override],
@@ -226,8 +281,22 @@ def _check_names(composed: DictConfig, values: Mapping[str, Any]) -> None:
             raise ConfigError(key, value, "must be a folder inside that of the run")
     verbose = values.get("hydra.verbose")
     words = verbose if isinstance(verbose, list) else [verbose]
-    if not all(isinstance(word, str) for word in words) and not isinstance(verbose, bool):
-        raise ConfigError("hydra.verbose", verbose, "must be true, false, or names of loggers")
+    if not (isinstance(verbose, bool) or all(map(_is_logger, words))):
+        allowed = "must be true, false, or names of loggers, such as reludyn.experiment"
+        raise ConfigError("hydra.verbose", verbose, allowed)
+
+
+def _is_logger(name: object) -> bool:
+    """Whether a module of that name may log; none is imported to see it."""
+    if not isinstance(name, str):
+        return False
+    if name == "HYDRA" or name in logging.root.manager.loggerDict:
+        return True
+    root, *inner = name.split(".")
+    if root != __package__:
+        return root.isidentifier() and find_spec(root) is not None
+    place = Path(__file__).parent.joinpath(*inner)
+    return place.is_dir() or place.with_suffix(".py").is_file()
 
 
 def _check_folders(composed: DictConfig, typed: Mapping[str, str]) -> None:
@@ -272,7 +341,7 @@ def _resolved(composed: DictConfig, key: str) -> Any:
         return None
 
 
-def _typed(arguments: Sequence[str]) -> dict[str, str]:
+def given(arguments: Sequence[str]) -> dict[str, str]:
     """The overrides of a command line that give a value."""
     found = (o for o in overrides_of(arguments) if not o.is_delete())
     return {o.key_or_group: str(o.value()) for o in found}

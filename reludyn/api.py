@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
 import torch
-from hydra import compose, initialize_config_dir
-from omegaconf import DictConfig, OmegaConf
+from hydra import version
+from hydra._internal.utils import create_config_search_path
+from hydra.core.utils import setup_globals
+from hydra.types import RunMode
+from omegaconf import OmegaConf
+from omegaconf.basecontainer import BaseContainer
 from rich.console import Console
 
-from reludyn.allowed import guarded
+from reludyn.allowed import Loader, given
 from reludyn.arguments import resumed
 from reludyn.assembly import Experiment
-from reludyn.config import conf_directory, parse, prepare_hydra
+from reludyn.config import EXPERIMENT, conf_directory, parse, prepare_hydra, without_hydra
 from reludyn.errors import ConfigError
 from reludyn.experiment import experiment
 from reludyn.messages import check_overrides, explain, is_for_the_user
@@ -22,12 +28,17 @@ from reludyn.resume import begin
 from reludyn.runs import Layers, Run, Table
 from reludyn.settings import Config
 from reludyn.student import ReLUStudent
+from reludyn.surroundings import undisturbed
+
+_COMPOSING = threading.Lock()
 
 
+@undisturbed()
 def train(*overrides: str) -> Run:
     """Train what `reludyn OVERRIDES` trains, in memory: no folder, no pictures, no TensorBoard.
 
-    Raises ValueError (ConfigError is one) with the line that the command would print.
+    What the program has set of PyTorch, NumPy and Hydra neither changes the run nor is changed by
+    it. Raises ValueError (ConfigError is one) with the line that the command would print.
     """
     if not all(isinstance(word, str) for word in overrides):
         raise ValueError("overrides are separate words: train('seed=1', 'replicas=10')")
@@ -44,23 +55,34 @@ def configure(*overrides: str) -> Config:
     """The checked settings of `reludyn OVERRIDES`. Raises ValueError as `train` does."""
     try:
         check_overrides(overrides)
-        return parse(_composed(overrides))
+        with _hydra_aside():
+            search = create_config_search_path(str(conf_directory()))
+            loader = Loader(search, given(overrides))
+            whole = loader.load_configuration("config", [*overrides], RunMode.RUN, from_shell=False)
+            whole.name = whole.name  # resolved while Hydra's part is there
+            return parse(without_hydra(whole))
     except Exception as error:
         if isinstance(error, ConfigError) or not is_for_the_user(error):
             raise
         raise ValueError(explain(error, overrides)) from error
 
 
-def _composed(overrides: Sequence[str]) -> DictConfig:
-    """What Hydra makes of overrides, without its own part."""
-    prepare_hydra()
-    directory = str(conf_directory())
-    with guarded(overrides), initialize_config_dir(directory, version_base="1.3"):
-        whole = compose("config", overrides=list(overrides), return_hydra_config=True)
-    name = whole.name  # resolved while Hydra's part is there
-    ours = OmegaConf.masked_copy(whole, list(Config.__dataclass_fields__))
-    ours.name = name
-    return ours
+@contextmanager
+def _hydra_aside() -> Iterator[None]:
+    """What Hydra composes with, beside what the program makes of Hydra itself: its resolvers and
+    its version of Hydra's behaviour are there again afterwards, `GlobalHydra` is left alone."""
+    with _COMPOSING:
+        resolvers, base = {**BaseContainer._resolvers}, version.getbase()
+        setup_globals()
+        BaseContainer._resolvers |= resolvers  # those of the program come first
+        prepare_hydra()
+        version.setbase("1.3")
+        try:
+            yield
+        finally:
+            version.VersionBase.instance().version_base = base
+            for name in {"now", "hydra", "python_version", EXPERIMENT} - {*resolvers}:
+                OmegaConf.clear_resolver(name)
 
 
 def _layers(parts: Experiment, student: ReLUStudent) -> Layers:

@@ -21,6 +21,15 @@ from reludyn.settings import PATHS
 
 FOLDER = "hydra.run.dir"
 HELP = "reludyn --hydra-help lists Hydra's options"
+SHOWING = (  # options that run nothing
+    "-h", "--help", "--hydra-help", "--version", "-c", "--cfg", "-i", "--info", "-sc",
+    "--shell-completion",
+)  # fmt: skip
+
+
+def only_shows(arguments: Sequence[str]) -> bool:
+    """Whether the command runs nothing."""
+    return any(argument.partition("=")[0] in SHOWING for argument in arguments)
 
 
 def options_first(arguments: Sequence[str]) -> list[str]:

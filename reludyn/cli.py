@@ -8,8 +8,6 @@ from __future__ import annotations
 import logging
 import os
 import sys
-import traceback
-from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
 from importlib import import_module
@@ -18,29 +16,34 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import hydra
+from hydra.conf import HydraConf
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
 from reludyn.allowed import guarded
-from reludyn.arguments import options_first, resumed
+from reludyn.arguments import only_shows, options_first, resumed
 from reludyn.combinations import check_shared
 from reludyn.commands import relative
-from reludyn.config import conf_directory, config_hash, parse, prepare_hydra
+from reludyn.config import (
+    conf_directory,
+    config_hash,
+    parse,
+    prepare_hydra,
+    without_hydra,
+)
 from reludyn.errors import BAD_INPUT, DIVERGED, ConfigError
-from reludyn.files import lock
+from reludyn.files import atomic, lock
 from reludyn.help import help_text
-from reludyn.launch import launched
+from reludyn.launch import from_torchrun, launched
 from reludyn.launchers import prepare, refuse_alone
-from reludyn.messages import FOR_THE_USER, check_overrides, explain, is_for_the_user
+from reludyn.messages import FOR_THE_USER, check_overrides, explain, is_for_the_user, trace
 from reludyn.signals import exit_code, heed
 
 log = logging.getLogger(__name__)
 _holding = ExitStack()  # the folder of the run, while the command goes on
-_WANTS_TRACE = os.environ.get("HYDRA_FULL_ERROR") == "1"
 
 
 def task(composed: DictConfig, quiet: bool = False) -> str:
@@ -49,6 +52,7 @@ def task(composed: DictConfig, quiet: bool = False) -> str:
     alone, folder = job.mode == RunMode.RUN, Path(job.runtime.output_dir)
     try:
         config, digest = parse(composed), config_hash(composed)
+        _write_resolved(composed, job)
         check_shared(config, launched().size)
         from reludyn.experiment import run  # imports torch
         from reludyn.recording.run_folder import LAST
@@ -60,7 +64,7 @@ def task(composed: DictConfig, quiet: bool = False) -> str:
             config = replace(config, resume="auto")
         stopped_because = run(Origin(config, digest, job.overrides.task), folder, alone, quiet)
     except FOR_THE_USER as error:
-        if alone and not _WANTS_TRACE:
+        if alone:
             _fail(error, folder)
         log.error("job %s: %s", job.job.num, explain(error, ["-m", *job.overrides.task]))
         raise  # one job of a sweep: the others go on
@@ -78,9 +82,25 @@ def task(composed: DictConfig, quiet: bool = False) -> str:
     return stopped_because
 
 
+def _write_resolved(composed: DictConfig, job: HydraConf) -> None:
+    """Write the config once more, with the values in place of interpolations: they may come from an
+    environment that is soon another one."""
+    if job.output_subdir is not None:
+        path = Path(job.runtime.output_dir, job.output_subdir, "config.yaml")
+        with atomic(path) as file:
+            file.write(OmegaConf.to_yaml(composed).encode())
+
+
 def main() -> None:
     """The command, also under torchrun."""
-    place = launched()
+    if only_shows(sys.argv[1:]):  # once, also where torchrun starts several
+        if not from_torchrun() or launched().rank == 0:
+            _command()
+        return
+    try:
+        place = launched()
+    except ConfigError as error:
+        _fail(error)
     if place.size == 1:
         _command()
         return
@@ -102,15 +122,12 @@ def _command() -> None:
         _fail(error)
     prepare_hydra()
     app = hydra.main(version_base="1.3", config_path=str(conf_directory()), config_name="config")
-    with guarded(sys.argv[1:]), _holding:
-        if _WANTS_TRACE:
-            app(task)()
-            return
-        logging.raiseExceptions = False  # a log on a full disk
-        os.environ["HYDRA_FULL_ERROR"] = "1"  # errors reach us instead of Hydra's own printer
+    logging.raiseExceptions = False  # a log on a full disk
+    with _holding:
         try:
             check_overrides(sys.argv[1:])
-            app(task)()
+            with guarded(sys.argv[1:]):
+                app(task)()
         except Exception as error:
             if not is_for_the_user(error):
                 raise
@@ -122,23 +139,25 @@ class Folders(Callback):
     they must be (those of a sweep by `reludyn.sweep.run`)."""
 
     def on_run_start(self, config: DictConfig, **_: Any) -> None:
-        self._check(config, refuse_alone, self._parse, self._import, self._claim)
+        refuse_alone(config)
+        HydraConfig.instance().set_config(config)
+        own = without_hydra(config)
+        parse(own)
+        self._import()
+        self._claim(config, OmegaConf.to_yaml(own))
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
-        self._check(config, self._refuse_ranks, prepare)
+        self._refuse_ranks()
+        prepare(config)
 
-    def _refuse_ranks(self, config: DictConfig) -> None:
+    def _refuse_ranks(self) -> None:
         if (ranks := launched().size) > 1:
             raise ConfigError(
                 "hydra.mode", "MULTIRUN", f"must be RUN with {ranks} ranks: a sweep is many runs",
                 "Start one torchrun for each run, or one process for the sweep",
             )  # fmt: skip
 
-    def _parse(self, config: DictConfig) -> None:
-        HydraConfig.instance().set_config(config)
-        parse(_without_hydra(config))
-
-    def _import(self, _: DictConfig) -> None:
+    def _import(self) -> None:
         """What takes seconds, in which Ctrl-C ends the command."""
         row, shown = "loading PyTorch", sys.stdout.isatty()
         if shown:
@@ -149,7 +168,7 @@ class Folders(Callback):
         if launched().size == 1:  # ranks have handlers of their own
             heed()
 
-    def _claim(self, config: DictConfig) -> None:
+    def _claim(self, config: DictConfig, text: str) -> None:
         from reludyn.recording import run_folder
         from reludyn.resume import goes_on_in  # imports torch
 
@@ -160,7 +179,7 @@ class Folders(Callback):
         _holding.enter_context(lock(folder, key))
         if goes_on_in(None if path is None else str(path), folder):
             run_folder.claim(folder, goes_on=True)
-        elif run_folder.claim_new(folder, key, OmegaConf.to_yaml(_without_hydra(config))):
+        elif run_folder.claim_new(folder, key, text):
             print(f"the run in {relative(folder)} had saved nothing when it ended: it begins anew")
         log_file = f"{OmegaConf.select(config, 'hydra.job.name')}.log"
         before = run_folder.Before(folder, log_file, hydra)
@@ -171,21 +190,6 @@ class Folders(Callback):
 
         _holding.push(ended)
 
-    def _check(self, config: DictConfig, *checks: Callable[[DictConfig], None]) -> None:
-        try:
-            for check in checks:
-                check(config)
-        except OmegaConfBaseException:
-            return  # the folder has no name yet: composing the job says why
-        except (ConfigError, OSError) as error:
-            if _WANTS_TRACE:
-                traceback.print_exc()
-            _fail(error)  # SystemExit: Hydra swallows any Exception of a callback
-
-
-def _without_hydra(config: DictConfig) -> DictConfig:
-    return OmegaConf.masked_copy(config, [str(name) for name in config if name != "hydra"])
-
 
 def _fail(error: Exception, folder: Path | None = None) -> NoReturn:
     if isinstance(error, BrokenPipeError):  # the reader of our output has gone: nobody to tell
@@ -193,6 +197,7 @@ def _fail(error: Exception, folder: Path | None = None) -> NoReturn:
         sys.exit(1)
     if isinstance(error, OSError) and not isinstance(error, HydraException) and not error.errno:
         raise error  # not about a file
+    trace(error)
     print(f"reludyn: error: {explain(error, sys.argv[1:])}", file=sys.stderr)
     print("Keys and options: reludyn --help. Stack trace: HYDRA_FULL_ERROR=1", file=sys.stderr)
     if isinstance(error, OSError) and folder is not None and (folder / "checkpoints").is_dir():

@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import math
+from copy import deepcopy
 from dataclasses import fields, replace
 from functools import cache
 from itertools import takewhile
@@ -16,7 +17,7 @@ from typing import Any
 
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
 from reludyn.combinations import RESUME, check_combinations
@@ -76,22 +77,32 @@ OPTIONS: dict[str, dict[str, type]] = {
     "logger": {"tensorboard": TensorBoardLogger, "none": Logger},
     "theory": {"default": Theory},
 }
+EXPERIMENT = "reludyn.experiment"  # a resolver: the user's program may have some of its own
 
 
 def prepare_hydra() -> None:
     """Tell Hydra the types, so that a misspelt key or a wrong type fails while composing, and the
-    resolver `${experiment:}`, the name of the chosen experiment."""
-    OmegaConf.register_new_resolver("experiment", _experiment, replace=True)
+    resolver `${reludyn.experiment:}`, the name of the chosen experiment."""
+    OmegaConf.register_new_resolver(EXPERIMENT, _experiment, replace=True)
     _store_types()
 
 
 @cache  # Hydra keeps them as long as the process lives
 def _store_types() -> None:
     store = ConfigStore.instance()
-    store.store(group="schema", name="root", node=Config)
+    store.store(group="reludyn", name="root", node=Config)
     for group, options in OPTIONS.items():
         for name, schema in options.items():
-            store.store(group=f"schema/{group}", name=name, node=schema)
+            store.store(group=f"reludyn/{group}", name=name, node=schema)
+
+
+def without_hydra(composed: DictConfig) -> DictConfig:
+    """A copy without Hydra's own part. Its keys keep their types, so that a value that comes
+    through an interpolation, as text, becomes one of that type."""
+    own = deepcopy(composed)
+    with read_write(own), open_dict(own):
+        own.pop("hydra", None)
+    return own
 
 
 @cache
@@ -113,8 +124,17 @@ def comment_of(group: str, option: str) -> str:
 
 def parse(composed: DictConfig) -> Config:
     """The typed and checked form of a composed config; raises ConfigError."""
-    OmegaConf.resolve(composed)
+    resolve(composed)
     return check(typed(composed))
+
+
+def resolve(composed: DictConfig) -> None:
+    """Put values in place of interpolations; an error names the key."""
+    try:
+        OmegaConf.resolve(composed)
+    except OmegaConfBaseException:
+        _read(composed)
+        raise
 
 
 def typed(resolved: DictConfig) -> Config:
@@ -122,9 +142,9 @@ def typed(resolved: DictConfig) -> Config:
     missing or too many."""
     values = {f.name: _value(resolved, f.name, "") for f in fields(Config)}
     _no_extras(resolved, Config, "")
-    for group in OPTIONS:
-        values[group] = _parse_group(group, values[group])
-    return Config(**values)
+    groups = {group: _parse_group(group, values.pop(group)) for group in OPTIONS}
+    top: Any = OmegaConf.to_container(_merged(Config, values, ""))
+    return Config(**{name: top[name] for name in values}, **groups)
 
 
 def check(config: Config) -> Config:
@@ -189,6 +209,15 @@ def _experiment(*, _root_: DictConfig) -> str:
     return str(choice or HydraConfig.get().runtime.choices["experiment"])
 
 
+def _read(node: Any) -> None:
+    """Read every value: OmegaConf names the key of one that it cannot resolve only then."""
+    for name in node if isinstance(node, DictConfig) else range(len(node)):
+        if not OmegaConf.is_missing(node, name):
+            part = node[name]
+            if isinstance(part, (DictConfig, ListConfig)):
+                _read(part)
+
+
 def _parse_group(group: str, node: Any) -> Any:
     if not isinstance(node, DictConfig):
         raise ConfigError(group, node, f"must be one of {', '.join(OPTIONS[group])}")
@@ -196,11 +225,16 @@ def _parse_group(group: str, node: Any) -> Any:
     schema = schema_of(group, node.get("name", default))
     _no_extras(node, schema, f"{group}.")
     known = {f.name: _value(node, f.name, f"{group}.") for f in fields(schema)}
+    return OmegaConf.to_object(_merged(schema, known, f"{group}."))
+
+
+def _merged(schema: type, values: dict[str, Any], prefix: str) -> Any:
+    """The schema with these values, each of the type of its key; raises ConfigError."""
     try:
-        return OmegaConf.to_object(OmegaConf.merge(_structured(schema), known))
+        return OmegaConf.merge(_structured(schema), values)
     except OmegaConfBaseException as error:
         name = str(error.full_key)
-        raise ConfigError(f"{group}.{name}", known.get(name), _first_line(error)) from error
+        raise ConfigError(f"{prefix}{name}", values.get(name), _first_line(error)) from error
 
 
 @cache

@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
+from reludyn.errors import ConfigError
+
 _NEEDED = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+ALONE = f"To run alone: unset {' '.join(_NEEDED)}"
 
 
 @dataclass(frozen=True)
@@ -19,12 +22,25 @@ class Launch:
 
 
 def launched() -> Launch:
-    """What torchrun has left in the environment; without it, the one rank of a run alone."""
-    known = os.environ
-    if not all(name in known for name in _NEEDED) or int(known["WORLD_SIZE"]) == 1:
+    """What torchrun has left in the environment; without it, the one rank of a run alone. Raises
+    ConfigError for what is no number."""
+    if not all(name in os.environ for name in _NEEDED) or _number("WORLD_SIZE") == 1:
         return Launch()
-    local = int(known.get("LOCAL_RANK", "0")), int(known.get("LOCAL_WORLD_SIZE", "1"))
-    return Launch(int(known["RANK"]), int(known["WORLD_SIZE"]), *local)
+    _number("MASTER_PORT")
+    local = _number("LOCAL_RANK", "0"), _number("LOCAL_WORLD_SIZE", "1")
+    return Launch(_number("RANK"), _number("WORLD_SIZE"), *local)
+
+
+def from_torchrun() -> bool:
+    """Whether that is how this process was started, and others beside it."""
+    return "TORCHELASTIC_RUN_ID" in os.environ
+
+
+def _number(name: str, default: str = "") -> int:
+    value = os.environ.get(name, default)
+    if not value.isdecimal():
+        raise ConfigError(name, value, "must be an integer, as torchrun sets it", ALONE)
+    return int(value)
 
 
 def physical_memory() -> int:

@@ -7,27 +7,34 @@ from __future__ import annotations
 
 import os
 import sys
-import warnings
 
 from hydra.core.plugins import Plugins
 from omegaconf import DictConfig
 
 from reludyn.errors import ConfigError
+from reludyn.start import shadows
 
 EXTRAS = ("joblib", "submitit", "ray")
 
-# Hydra checks our files against the plugins' types, which have the same names, and says that it
-# will not always: the files can stand alone. Workers import this module too.
-warnings.filterwarnings("ignore", r"\s*'hydra/launcher/\w+' is validated against", UserWarning)
-
 
 def refuse_alone(config: DictConfig) -> None:
-    """Raise ConfigError where a launcher is asked for without a sweep: Hydra would run the job
-    here and not say so."""
-    for override in config.hydra.overrides.hydra:
-        key, _, name = str(override).partition("=")
+    """Raise ConfigError where a launcher, or what else a sweep has, is asked for without one: Hydra
+    would run the job here and not say so."""
+    given = _given(config)
+    for key, value in given.items():
         if key == "hydra/launcher":
-            raise ConfigError(key, name, "launches the jobs of a sweep", "Add -m")
+            raise ConfigError(key, value, "launches the jobs of a sweep", "Add -m")
+        if key.startswith(("hydra/sweeper", "hydra.launcher", "hydra.sweeper")):
+            raise ConfigError(key, value, "is for a sweep", "Add -m")
+    if "hydra.sweep.dir" in given and "hydra.run.dir" not in given:
+        remedy = "Add -m, or give hydra.run.dir"
+        raise ConfigError("hydra.sweep.dir", given["hydra.sweep.dir"], "is for a sweep", remedy)
+
+
+def _given(config: DictConfig) -> dict[str, str]:
+    """What was typed of Hydra's keys."""
+    texts = (str(override).lstrip("+") for override in config.hydra.overrides.hydra)
+    return {key: value for key, _, value in (text.partition("=") for text in texts)}
 
 
 def works_here(config: DictConfig) -> bool:
@@ -52,10 +59,18 @@ def chosen(config: DictConfig) -> str:
 
 def prepare(config: DictConfig) -> None:
     """Before a sweep: the threads of its jobs; raises ConfigError where a plugin is missing."""
-    launcher, name = config.hydra.launcher, chosen(config)
+    launcher, name, given = config.hydra.launcher, chosen(config), _given(config)
+    if "hydra.run.dir" in given and "hydra.sweep.dir" not in given:
+        place = given["hydra.run.dir"]
+        raise ConfigError("hydra.run.dir", place, "is for one run", f"Use hydra.sweep.dir={place}")
     extra = name.partition("_")[0]
     if extra in EXTRAS and launcher._target_ not in Plugins.instance().class_name_to_class:
         raise ConfigError("hydra/launcher", name, f"needs pip install 'reludyn[{extra}]'")
+    for file in shadows() if extra in EXTRAS else ():
+        raise ConfigError(
+            "hydra/launcher", name, f"starts processes that would import ./{file} instead of the "
+            "module of that name that they need", "Rename it, or start in another folder",
+        )  # fmt: skip
     if extra == "joblib" and "OMP_NUM_THREADS" in os.environ:  # joblib takes each by itself
         os.environ.setdefault("MKL_NUM_THREADS", os.environ["OMP_NUM_THREADS"])
     if "cpus_per_task" in launcher:  # SLURM and processes inherit it

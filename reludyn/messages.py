@@ -6,6 +6,7 @@ import contextlib
 import difflib
 import errno
 import math
+import os
 import re
 import shlex
 import traceback
@@ -112,6 +113,12 @@ def is_for_the_user(error: BaseException) -> bool:
     return next((root for root in roots if root in (*HYDRA_S, *OURS)), "") in HYDRA_S
 
 
+def trace(error: BaseException) -> None:
+    """Print the stack trace of an error where it is asked for."""
+    if os.environ.get("HYDRA_FULL_ERROR") == "1":
+        traceback.print_exception(type(error), error, error.__traceback__)
+
+
 def explain(error: BaseException, arguments: Sequence[str]) -> str:
     """One line for the error of a run started with these command line arguments."""
     return one_line(_explained(error, arguments))
@@ -123,8 +130,8 @@ def _explained(error: BaseException, arguments: Sequence[str]) -> str:
     if not isinstance(error, FOR_THE_USER):
         if not is_for_the_user(error):  # a fault of the program
             return why(error)
-        said = f": {why(error)}" if str(error) else ""
-        return f"Hydra cannot use this: {type(error).__name__}{said}"
+        reason = f": {why(error)}" if str(error) else ""
+        return f"Hydra cannot use this: {type(error).__name__}{reason}"
     if isinstance(error, MarkedYAMLError) and error.problem_mark is not None:
         mark = error.problem_mark
         return f"{mark.name}, line {mark.line + 1}: this is not YAML: {error.problem}"
@@ -135,15 +142,17 @@ def _explained(error: BaseException, arguments: Sequence[str]) -> str:
         remedy = "An experiment of your own: --config-dir DIR experiment=NAME"
         return str(ConfigError("--config-name", name, "there is no such config", remedy))
     if isinstance(error, OSError) and not isinstance(error, HydraException):
-        if error.errno == errno.ENOENT and not error.filename:
-            return "the working folder is not there any more. Go to another one"
+        if isinstance(error, FileNotFoundError) and error.filename is None:  # os.getcwd()
+            return "the working folder is gone: change to another one"
         reason = str(error.strerror) + (f": {show(error.filename)}" if error.filename else "")
         remedy = _REMEDIES.get(error.errno or 0, "Choose a folder that can be written")
         folder = "hydra.sweep.dir" if {"-m", "--multirun"} & {*arguments} else "hydra.run.dir"
         return str(ConfigError(folder, ..., reason, remedy))
     if isinstance(error, OverrideParseException):
         return _unreadable(str(error.override))
-    cause: Any = error.__cause__ or error.__context__ or error
+    cause: Any = error
+    if not getattr(error, "full_key", None):  # Hydra's, of one that knows the key
+        cause = error.__cause__ or error.__context__ or error
     missing = re.search(r"Missing mandatory value: (\S+)", f"{error} {cause}")
     if missing:
         return str(needed(missing[1]))
@@ -156,7 +165,8 @@ def _explained(error: BaseException, arguments: Sequence[str]) -> str:
     if isinstance(cause, (ConfigAttributeError, ConfigKeyError)) and is_dataclass(owner):
         return _from(source, _unknown(str(key), owner, given))
     if isinstance(cause, ValidationError):
-        given = cause.value if given is ... and cause.value is not None else given
+        resolved = given is ... or isinstance(cause, InterpolationResolutionError)
+        given = cause.value if resolved and cause.value is not None else given
         expected = _expected(owner, cause.key)
         remedy = _as_integer(given) if _KINDS[int] in expected else ""
         return _from(source, ConfigError(str(key), given, f"must be {expected}", remedy))
@@ -166,8 +176,9 @@ def _explained(error: BaseException, arguments: Sequence[str]) -> str:
             remedy = f"Write {key}=[{given}]"
         return str(ConfigError(str(key), given, "has several values", remedy))
     lines = [line.strip() for e in (error, cause) for line in str(e).splitlines()]
-    reason = ": ".join(dict.fromkeys(x for x in lines if x and not x.startswith("full_key")))
-    return str(ConfigError(str(key), given, reason)) if given is not ... else reason
+    said = [line for line in lines if line and not line.startswith(("full_key", "object_type"))]
+    reason = ": ".join(dict.fromkeys(said))
+    return str(ConfigError(str(key), given, reason)) if key and not source else reason
 
 
 def _unreadable(text: str) -> str:
@@ -199,6 +210,7 @@ def _blamed(error: BaseException, cause: Any, arguments: Sequence[str]) -> Overr
     overrides, text = overrides_of(arguments), str(error)
     signs: list[Callable[[Override], bool]] = [
         lambda override: str(override.input_line) in text,
+        lambda override: override.key_or_group == getattr(cause, "full_key", None),
         lambda override: (
             f"'{override.key_or_group}'" in text and not text.startswith("In '")  # from a file
         ),

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from reludyn.kernels import unit
 from reludyn.student import ReLUStudent
+from reludyn.surroundings import undisturbed
 
 PAIRED = 128  # the largest width whose neurons are paired in the results of a run
 
@@ -23,6 +24,7 @@ class Pairs(NamedTuple):
     output_cosine: Tensor  # of the angle between v_i and v_j
 
 
+@undisturbed()
 def pair_neurons(student: ReLUStudent) -> Pairs:
     """The matching of all neurons (all but one where k is odd) with the least sum over pairs of
     |w_i + w_j|^2 + |v_i + v_j|^2, for W (R, k, d), V (R, r, k).

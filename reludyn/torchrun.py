@@ -18,6 +18,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import ExitStack
 from types import FrameType
 from typing import NoReturn
 
@@ -38,7 +39,12 @@ ALIKE = 3.0  # seconds within which rank 0 meets a user's error that other ranks
 
 def lead_or_follow(place: Launch, command: Callable[[], None]) -> None:
     """Run the command on rank 0, and on the others what it tells them."""
-    with joined(place) as ranks:
+    with ExitStack() as meeting:
+        try:
+            ranks = meeting.enter_context(joined(place))
+        except ConfigError as error:
+            _say(str(error))
+            sys.exit(BAD_INPUT)
         _heed_signals(ranks)
         try:
             if ranks.leads:

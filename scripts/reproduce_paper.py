@@ -6,7 +6,6 @@ import os
 import sys
 from pathlib import Path
 from typing import NoReturn
-from unittest.mock import patch
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -27,9 +26,7 @@ def report(composed: DictConfig) -> NoReturn:
     options = OmegaConf.to_container(composed, resolve=True)
     assert isinstance(options, dict)
     try:
-        with patch.dict(os.environ):
-            del os.environ["HYDRA_FULL_ERROR"]  # of the commands that this starts
-            complete = reproduce(folder, **{str(key): value for key, value in options.items()})
+        complete = reproduce(folder, **{str(key): value for key, value in options.items()})
     except ConfigError as error:
         refuse(error)
     print(f"report   {folder / 'report.html'}")
@@ -41,7 +38,6 @@ def refuse(error: Exception) -> NoReturn:
 
 
 def main() -> None:
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # errors reach us instead of Hydra's own printer
     app = hydra.main(version_base="1.3", config_path=str(conf_directory()), config_name="paper")
     try:
         with guarded(sys.argv[1:]):

@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from omegaconf import DictConfig
 from torch import Tensor
 
-os.environ.pop("HYDRA_FULL_ERROR", None)  # read when reludyn.cli is imported
+os.environ.pop("HYDRA_FULL_ERROR", None)
 if "PYTEST_XDIST_WORKER" in os.environ:  # one worker a core: no threads beside them
     os.environ["OMP_NUM_THREADS"] = "1"  # of processes that tests start
     torch.set_num_threads(1)
@@ -127,7 +127,6 @@ def _as_a_new_process(where: Path, arguments: tuple[str, ...]) -> Iterator[None]
     with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
         patch.chdir(where)
         patch.setattr("sys.argv", ["reludyn", *arguments])
-        patch.setenv("HYDRA_FULL_ERROR", "0")  # `main` sets it; the patch takes that back
         try:
             yield
         finally:

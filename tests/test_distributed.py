@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from conftest import Command, Finished, drawn, refused, sampled
+from conftest import COMMAND, Command, Finished, drawn, refused, sampled
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -31,6 +34,7 @@ from reludyn.memory import estimate
 from reludyn.risk import EmpiricalRisk
 from reludyn.risk.sharded import ShardedRisk
 from reludyn.teacher import axis_teacher, random_teacher
+from reludyn.training import distributed
 
 TORCHRUN = str(Path(sys.executable).with_name("torchrun"))
 CPU64 = torch.device("cpu"), torch.float64
@@ -161,6 +165,73 @@ def test_the_place_of_a_process_is_what_torchrun_says(monkeypatch: pytest.Monkey
     assert launched() == Launch(5, 8, 1, 4)
     monkeypatch.setenv("WORLD_SIZE", "1")
     assert launched() == Launch()
+
+
+@pytest.fixture
+def left_over(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """Variables of a torchrun that is no more, as an interactive shell may have them."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    known = {"RANK": "0", "WORLD_SIZE": "3", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    for name, value in known.items():
+        monkeypatch.setenv(name, value)
+    return monkeypatch
+
+
+@pytest.mark.parametrize("option", ["--help", "--version", "--cfg=job", "--hydra-help"])
+def test_what_runs_nothing_waits_for_nobody(
+    reludyn: Command, left_over: pytest.MonkeyPatch, option: str
+) -> None:
+    """It waited for other ranks, and heeded no Ctrl-C; under torchrun it is said once."""
+    for rank, said in (("0", True), ("1", True)):
+        left_over.setenv("RANK", rank)
+        finished = reludyn(option)
+        assert (finished.code, bool(finished.out)) == (0, said)
+    left_over.setenv("TORCHELASTIC_RUN_ID", "one")
+    assert reludyn(option).out == ""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("rank", "whom"),
+    [("0", "rank 0 of 3 waits for the others"), ("2", "rank 2 of 3 waits for rank 0")],
+)
+def test_a_rank_says_for_whom_it_waits(
+    reludyn: Command, left_over: pytest.MonkeyPatch, rank: str, whom: str
+) -> None:
+    """And ends in one line once the time is over, which it has said before."""
+    left_over.setenv("RANK", rank)
+    left_over.setattr(distributed, "TIMEOUT", timedelta(seconds=2))
+    left_over.setattr(distributed, "SILENCE", 0.1)
+    finished = reludyn("data=stream")
+    at = f"127.0.0.1:{os.environ['MASTER_PORT']}"
+    alone = "To run alone: unset RANK WORLD_SIZE MASTER_ADDR MASTER_PORT"
+    assert finished.err.startswith(f"reludyn: {whom} at {at}, for 2 seconds. {alone}\n")
+    line = refused(finished)
+    assert line.startswith(f"WORLD_SIZE=3: {whom} at {at}, and did not meet them in 2 seconds")
+    assert line.endswith(alone)
+
+
+@pytest.mark.slow
+def test_a_rank_that_waits_heeds_ctrl_c(tmp_path: Path, left_over: pytest.MonkeyPatch) -> None:
+    """The library in which it waits runs no handler."""
+    waiting = subprocess.Popen(
+        [COMMAND, "data=stream"], cwd=tmp_path, stderr=subprocess.PIPE, text=True
+    )
+    assert waiting.stderr is not None
+    assert "waits for the others" in waiting.stderr.readline()
+    waiting.send_signal(signal.SIGINT)
+    _, said = waiting.communicate(timeout=60)
+    assert (waiting.returncode, said) == (130, "reludyn: interrupted before anything was done\n")
+
+
+@pytest.mark.parametrize("name", ["RANK", "WORLD_SIZE", "MASTER_PORT"])
+def test_a_place_that_is_no_number_is_named(
+    reludyn: Command, left_over: pytest.MonkeyPatch, name: str
+) -> None:
+    left_over.setenv(name, "many")
+    assert refused(reludyn()).startswith(f"{name}=many: must be an integer, as torchrun sets it")
 
 
 def test_ranks_share_the_memory_of_samples_and_repeat_the_rest() -> None:

@@ -19,7 +19,6 @@ from reludyn.risk.unrolled import products
 SMALL = {"replicas": "8", "trainer.steps": "20", "figures": "false"}
 GALLERY = "docs/gallery.md"  # tests/test_gallery.py
 NEEDS_CUDA = "reludyn device=cuda"
-pytestmark = pytest.mark.filterwarnings(r"ignore:\s*'hydra/launcher")
 SHOWN = {  # texts that the snippets of a page print, in order
     "docs/concepts.md": ["True True"],
     "docs/api.md": ["0.0"],

@@ -177,7 +177,7 @@ def test_odd_variables(tmp_path: Path, given: dict[str, str]) -> None:
         (OSError(errno.EFBIG, "File too large", "run/a"), "Allow larger files (ulimit -f), or"),
         (OSError(errno.ENOSPC, "No space left on device", "run/a"), "Make some room, or choose"),
         (OSError(errno.EROFS, "Read-only file system", "run/a"), "Choose a folder that can be"),
-        (FileNotFoundError(errno.ENOENT, "No such file"), "the working folder is not there any"),
+        (FileNotFoundError(errno.ENOENT, "No such file"), "the working folder is gone"),
     ],
 )
 def test_the_remedy_fits_what_the_system_refuses(error: OSError, said: str) -> None:

@@ -43,7 +43,7 @@ HYDRA_KEYS = [
     "hydra/launcher", "hydra/job_logging", "hydra/output", "hydra/sweeper", "hydra/callbacks",
 ]  # fmt: skip
 WRONG = [
-    "_target_", "schema", "schema/root", "data.", ".data", "data..dim", "data.dim.x", "optim.lr",
+    "_target_", "reludyn", "reludyn/root", "data.", ".data", "data..dim", "data.dim.x", "optim.lr",
     "init@model", "data@data", "data@_global_", "trainer/default", "a:b", "-1", "0", "é", "config",
     "experiment@init", "scale", "data.sample", "model.widht", "init.W.0", "init.W[0]", "+", "~",
 ]  # fmt: skip
@@ -53,11 +53,12 @@ WORDS = [
     "9" * 5000, "0x10", "1_000", "1,2", "[1", "]", "{", "}", "{a:1}", "{a:{b:[1,2]}}", "[]", "[[]]",
     "[1,2,3]", "[a,[b,{c:d}]]", "'", '"', "'a", '"a', "\\", "a b", "a'b", "${", "${}", "${x}",
     "${seed}", "${data.dim}", "${init}", "${oc.env:HOME}", "${oc.env:NOWHERE}", "${hydra:job}",
-    "${oc.create:{a:1}}", "${oc.decode:'1'}", "${now:%Y}", "${experiment:}", "${a:b}", "$", "???",
-    "../../x", "/", ".", "..", "~", "#", "%", "!", "é", "\u202e", "\x00", "\n", "\t", "\x1b[31m",
-    "\udcff", "𝔞", "x" * 10_000, "[" * 50, "[" * 2000, "a=b", "==", "range(3)", "choice(1,2)",
-    "interval(0,1)", "glob(*)", "sort(3,1)", "shuffle(1,2)", "tag(a,1)", "int(3.2)", "float(x)",
-    "str(3)", "bool(x)", "extend_list(1)", "json_str(x)", "range(0,1e9)", "yes", "on", "None",
+    "${oc.create:{a:1}}", "${oc.decode:'1'}", "${now:%Y}", "${reludyn.experiment:}", "${a:b}", "$",
+    "???", "../../x", "/", ".", "..", "~", "#", "%", "!", "é", "\u202e", "\x00", "\n", "\t",
+    "\x1b[31m", "\udcff", "𝔞", "x" * 10_000, "[" * 50, "[" * 2000, "a=b", "==", "range(3)",
+    "choice(1,2)", "interval(0,1)", "glob(*)", "sort(3,1)", "shuffle(1,2)", "tag(a,1)", "int(3.2)",
+    "float(x)", "str(3)", "bool(x)", "extend_list(1)", "json_str(x)", "range(0,1e9)", "yes", "on",
+    "None",
     "!!python/object/apply:os.mkdir", "&a", "*a", "<<", "1:30", "2001-01-01", "pkg://antigravity",
 ]  # fmt: skip
 

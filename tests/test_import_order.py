@@ -13,14 +13,14 @@ PACKAGE = Path(__file__).parent.parent / "reludyn"
 
 # in the order of design.md, with the small rooms that everyone uses on top
 ROOMS = [
-    "errors", "commands", "signals", "statistics", "launch", "compiler", "settings", "differences",
-    "combinations", "files", "arrays", "memory", "randomness", "notation", "activation",
-    "kernels", "compensated", "teacher", "student", "initialization", "data", "risk", "optim",
-    "order_parameters", "pairing", "theory", "phases", "training", "recording", "runs",
-    "figures", "cost", "objective", "assembly", "survey", "stability", "resume", "live", "desk",
-    "record", "experiment", "launchers", "config", "messages", "arguments", "config_files",
-    "allowed", "sweep", "api", "benchmark", "paper", "redraw", "help", "reference", "torchrun",
-    "cli", "__main__",
+    "errors", "start", "commands", "signals", "surroundings", "statistics", "launch", "compiler",
+    "settings", "differences", "combinations", "files", "arrays", "memory", "randomness",
+    "notation", "activation", "kernels", "compensated", "teacher", "student", "initialization",
+    "data", "risk", "optim", "order_parameters", "pairing", "theory", "phases", "training",
+    "recording", "runs", "figures", "cost", "objective", "assembly", "survey", "stability",
+    "resume", "live", "desk", "record", "experiment", "launchers", "config", "messages",
+    "arguments", "config_files", "allowed", "sweep", "api", "benchmark", "paper", "redraw", "help",
+    "reference", "torchrun", "cli", "__main__",
 ]  # fmt: skip
 SCIENCE = ROOMS[: ROOMS.index("training")]
 INSTRUMENTS = {"hydra", "omegaconf", "tensorboard", "matplotlib", "rich"}

@@ -35,7 +35,6 @@ LAUNCHERS = list(SEEDS)
 RUN = [  # clusters are longer to start
     pytest.param(name, marks=[] if name == "joblib" else pytest.mark.slow) for name in LAUNCHERS
 ]
-pytestmark = pytest.mark.filterwarnings(r"ignore:\s*'hydra/launcher")
 SMALL = ("trainer.steps=20", "figures=false", "logger=none", "hydra.sweep.dir=sweep")
 
 

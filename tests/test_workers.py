@@ -24,10 +24,7 @@ from reludyn.launchers import has_workers, works_here
 from reludyn.sweep.workers import SAID, Until
 from reludyn.training.checkpoint import load_checkpoint
 
-pytestmark = [
-    pytest.mark.filterwarnings(r"ignore:\s*'hydra/launcher"),
-    pytest.mark.skipif(bool(lacking("joblib")), reason=lacking("joblib")),
-]
+pytestmark = pytest.mark.skipif(bool(lacking("joblib")), reason=lacking("joblib"))
 TWO = ("-m", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "logger=none", "figures=false",
        "hydra.sweep.dir=sweep")  # fmt: skip
 ENDLESS = ("trainer.steps=100000000", "trainer.tolerance=0", "trainer.engine=eager",

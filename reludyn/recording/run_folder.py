@@ -114,14 +114,24 @@ def unlike(folder: Path, config: str) -> str | None:
     if there == config:
         return ""
     others = [name for name in LEAVES if name != ".hydra" and (folder / name).exists()]
-    if config.startswith(there) and (is_begun(folder) or not others):
+    if _is_part(there, config) and (is_begun(folder) or not others):
         return ""
     found = settings_of(folder)
     if not is_of_us(found):
         return None
     here: Any = OmegaConf.to_container(OmegaConf.create(config))
     pairs = differences(found, here)
-    return named({key: pair for key, pair in pairs.items() if key not in RESUME}, NAMED)
+    own = {key: pair for key, pair in pairs.items() if key not in RESUME}
+    return named({key: pair for key, pair in own.items() if "${" not in str(pair[0])}, NAMED)
+
+
+def _is_part(there: str, config: str) -> bool:
+    """Whether a text is a config, or its beginning, as Hydra writes it at first: with
+    interpolations, whose values the config has."""
+    *lines, last = there.split("\n")
+    whole = config.split("\n")
+    alike = all("${" in line or line == other for line, other in zip(lines, whole, strict=False))
+    return len(lines) < len(whole) and alike and ("$" in last or whole[len(lines)].startswith(last))
 
 
 def is_begun(folder: Path) -> bool:

@@ -23,14 +23,13 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
 from reludyn.combinations import OWN
-from reludyn.config import check, digest_of, hashed_text, typed
+from reludyn.config import EXPERIMENT, check, digest_of, hashed_text, resolve, typed, without_hydra
 from reludyn.errors import ConfigError
 from reludyn.settings import Config
 
 SUBDIR = "hydra.sweep.subdir"
 VALUES = (*OWN, SUBDIR)
 BATCHES = ".batches"  # the folder, in that of the sweep, of the checkpoints of batches
-EXPERIMENT = "${experiment:}"  # the one interpolation that does not depend on values
 PLAIN = re.compile(r"[A-Za-z/][\w.,+/-]*[=/][\w.,+=/-]*", re.ASCII)  # no number, no word of YAML
 PLACE = "reludyn.place.{}.here"  # of a value that is filled in: unlike any other text
 
@@ -89,17 +88,16 @@ class _Group:
         assert isinstance(settings, dict)
         hydra = settings.pop("hydra")
         # other interpolations may depend on a value
-        self.plain = _interpolations(settings) <= {EXPERIMENT}
-        own = OmegaConf.masked_copy(composed, [str(name) for name in settings])
-        OmegaConf.resolve(own)
+        self.plain = _interpolations(settings) <= {f"${{{EXPERIMENT}:}}"}
+        own = without_hydra(composed)
+        resolve(own)
         resolved = OmegaConf.to_container(own)
         assert isinstance(resolved, dict)
         self.base = _attempt(lambda: typed(own))
         places = {key: PLACE.format(key) for key in self.keys if key in OWN}
         for key, place in places.items():
-            _put(settings, key, place)
             _put(resolved, key, place)
-        self.text = _yaml(settings)
+        self.text = _yaml(resolved)
         self.hashed = hashed_text(OmegaConf.create(resolved))
         self.hydra = self._hydra_text(hydra, parts)
 

@@ -20,7 +20,7 @@ from reludyn.commands import command, override, relative
 from reludyn.errors import FAILED, ConfigError
 from reludyn.files import atomic, lock, provide_scratch
 from reludyn.launchers import chosen, has_workers, works_here
-from reludyn.messages import explain
+from reludyn.messages import explain, trace
 from reludyn.recording.run_folder import (
     LAST,
     LEAVES,
@@ -66,6 +66,7 @@ def run(
     failed = [(job, ends[job.number]) for job in jobs if job.number in ends]
     failed = [(job, end) for job, end in failed if end.status != JobStatus.COMPLETED]
     for job, end in failed:
+        trace(end._return_value)
         line = explain(end._return_value, ["-m", *job.overrides]).splitlines()[0]
         print(f"reludyn: error: job {job.number}, {relative(job.folder)}: {line}", file=sys.stderr)
     if failed:

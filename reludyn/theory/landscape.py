@@ -14,6 +14,7 @@ from reludyn.randomness import stream
 from reludyn.risk import PopulationRisk
 from reludyn.risk.hessian import flatten, unflatten
 from reludyn.student import ReLUStudent
+from reludyn.surroundings import undisturbed
 
 NUMBERS = 2**22  # weights that the points have whose loss is evaluated at once
 
@@ -26,6 +27,7 @@ class Plane(NamedTuple):
     other: Gradient  # another
 
 
+@undisturbed()
 def loss_on_plane(risk: PopulationRisk, plane: Plane, x: Tensor, y: Tensor) -> Tensor:
     """The loss at the points origin + x one + y other of a plane, for x (X,), y (Y,): (X, Y)."""
     k, d = plane.origin.W.shape
@@ -38,6 +40,7 @@ def loss_on_plane(risk: PopulationRisk, plane: Plane, x: Tensor, y: Tensor) -> T
     return torch.cat(losses).view(len(x), len(y))
 
 
+@undisturbed()
 def loss_on_line(risk: PopulationRisk, origin: Gradient, direction: Gradient, x: Tensor) -> Tensor:
     """The loss at origin + x direction, W (k, d) and V (r, k) each, for x (X,): (X,)."""
     plane = Plane(origin, direction, direction)

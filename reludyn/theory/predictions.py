@@ -19,6 +19,7 @@ from reludyn.kernels import norm
 from reludyn.notation import Own, against
 from reludyn.order_parameters import along_and_across
 from reludyn.student import ReLUStudent, check_layers
+from reludyn.surroundings import undisturbed
 from reludyn.theory.linear_phase import SMALL, LinearPhase
 from reludyn.theory.rays import ALIGNED, GROWN, MINIMUM, Outcome, first_time
 from reludyn.theory.reduced import Rays, Theory
@@ -48,6 +49,7 @@ class Prediction:
         return Prediction(**{name: column[replicas] for name, column in vars(self).items()})
 
 
+@undisturbed()
 def predict(
     student: ReLUStudent, A: Tensor, lr: Own, tolerance: Own, steps: int,
     activation: LeakyReLU = RELU,
@@ -137,6 +139,7 @@ def _predict_rays(
     )  # fmt: skip
 
 
+@undisturbed()
 def effective_sign(student: ReLUStudent, A: Tensor) -> Tensor:
     """sign(v_i + w_i.a/|a|), (R, k), for r = 1: if the scale is small, neuron i ends on the ray +a
     where it is +1, on -a where it is -1."""
@@ -168,6 +171,7 @@ class Forecast(Protocol):
         """At an iteration of each replica, (R,), not before the last one that was asked for."""
 
 
+@undisturbed()
 def forecast(student: ReLUStudent, A: Tensor, lr: Own, activation: LeakyReLU = RELU) -> Forecast:
     """The theory's trajectory from initial weights W (R, k, d), V (R, r, k) and A (r, d); each
     replica may have its own setting, as in `predict`. Raises ValueError for other shapes."""
@@ -187,6 +191,7 @@ class _RaysForecast:
     rays: Rays
     steps: Tensor  # (R,) that each replica has made
 
+    @undisturbed()
     def at(self, steps: Tensor) -> Expected:
         ahead = steps > self.steps
         first = int(self.steps[ahead].min()) if ahead.any() else int(steps.max())
@@ -207,6 +212,7 @@ class _EarlyForecast:
 
     phase: LinearPhase
 
+    @undisturbed()
     def at(self, steps: Tensor) -> Expected:
         small = self.phase.at(steps.unsqueeze(-1))
         learned = self.phase.learned(small)[:, 0]

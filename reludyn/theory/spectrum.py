@@ -15,6 +15,7 @@ from reludyn.memory import DENSE
 from reludyn.notation import Gradient
 from reludyn.risk.hessian import Hessian, flatten, unflatten
 from reludyn.student import ReLUStudent
+from reludyn.surroundings import undisturbed
 
 ZERO = 1e-6  # eigenvalues that count as zero, in units of the largest one
 BASIS = 80  # vectors that Lanczos iterations keep
@@ -63,6 +64,7 @@ class Spectrum:
         return count.where(self.values.isfinite().all(-1), math.nan)
 
 
+@undisturbed()
 def spectrum(hessian: Hessian, inputs: int | None = None) -> Spectrum:
     """The spectrum in R^d, d = `inputs`, of students W (R, k, m) in coordinates of a subspace that
     contains the rows of A and of W (None: m = d).

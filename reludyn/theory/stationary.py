@@ -23,6 +23,7 @@ from reludyn.order_parameters import saddle_ratio
 from reludyn.risk import PopulationRisk
 from reludyn.risk.hessian import flatten, unflatten
 from reludyn.student import ReLUStudent
+from reludyn.surroundings import undisturbed
 from reludyn.theory.spectrum import Spectrum, spectrum
 
 Kind = Literal[
@@ -51,6 +52,7 @@ class StationaryPoints:
     theorem: list[bool]  # whether the point belongs to the two families of Theorem 1
 
 
+@undisturbed()
 def identify(
     risk: PopulationRisk, student: ReLUStudent, inputs: int | None = None
 ) -> StationaryPoints:
@@ -126,6 +128,7 @@ def identify(
     return StationaryPoints(kinds, reasons, loss, gradient, found, lower, c, theorem.tolist())
 
 
+@undisturbed()
 def find_stationary(risk: PopulationRisk, start: ReLUStudent, iterations: int = 200) -> ReLUStudent:
     """Stationary points of any kind, one from each start W (R, k, d), V (R, r, k).
 

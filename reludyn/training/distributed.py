@@ -13,10 +13,15 @@ sums over rows are completed by all-reduce (`reludyn.risk.sharded`). All ranks m
 from __future__ import annotations
 
 import json
+import os
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as StillWaitingError
 from contextlib import contextmanager, suppress
 from datetime import timedelta
+from threading import Thread
 from typing import Any
 
 import torch
@@ -27,12 +32,14 @@ from torch.distributed.rendezvous import rendezvous
 
 from reludyn.data.shares import share
 from reludyn.errors import ConfigError
+from reludyn.launch import ALONE as TO_RUN_ALONE
 from reludyn.launch import Launch
 from reludyn.training.checkpoint import Checkpoints
 from reludyn.training.engine import State
 
 TIMEOUT = timedelta(minutes=5)  # that ranks may wait for each other, also where none has died
 INTERRUPTED = -1  # a stretch of this many iterations: stop here
+SILENCE = 5.0  # seconds before a rank says for whom it waits at the start
 PATIENCE = 3.0  # seconds that ranks have to answer a roll call
 
 
@@ -199,15 +206,10 @@ def ranks() -> Ranks:
 
 @contextmanager
 def joined(place: Launch) -> Iterator[Ranks]:
-    """Join the other ranks that torchrun has started. CPU tensors go by gloo, others by NCCL."""
+    """Join the other ranks that torchrun has started. CPU tensors go by gloo, others by NCCL.
+    Raises ConfigError where they do not come."""
     global _ranks
-    store, rank, size = next(rendezvous("env://", timeout=TIMEOUT))
-    nccl = torch.cuda.is_available() and torch_ranks.is_nccl_available()
-    torch_ranks.init_process_group(
-        "cpu:gloo,cuda:nccl" if nccl else "gloo", store=PrefixStore("sums", store),
-        rank=rank, world_size=size, timeout=TIMEOUT,
-    )  # fmt: skip
-    _ranks = Ranks(place, PrefixStore("words", store))
+    _ranks = Ranks(place, PrefixStore("words", _met(place, _meet)))
     try:
         yield _ranks
     finally:
@@ -215,6 +217,45 @@ def joined(place: Launch) -> Iterator[Ranks]:
         if torch_ranks.is_initialized():
             with suppress(RuntimeError):
                 torch_ranks.destroy_process_group()
+
+
+def _meet() -> Any:
+    """The store of all ranks, once they are there."""
+    store, rank, size = next(rendezvous("env://", timeout=TIMEOUT))
+    nccl = torch.cuda.is_available() and torch_ranks.is_nccl_available()
+    torch_ranks.init_process_group(
+        "cpu:gloo,cuda:nccl" if nccl else "gloo", store=PrefixStore("sums", store),
+        rank=rank, world_size=size, timeout=TIMEOUT,
+    )  # fmt: skip
+    return store
+
+
+def _met(place: Launch, meet: Callable[[], Any]) -> Any:
+    """What `meet` returns, in a thread that waits deep in a library: this one says for whom, and
+    heeds Ctrl-C."""
+    coming: Future[Any] = Future()
+
+    def wait() -> None:
+        try:
+            coming.set_result(meet())
+        except Exception as error:
+            coming.set_exception(error)
+
+    Thread(target=wait, daemon=True).start()
+    others = "rank 0" if place.rank else "the others" if place.size > 2 else "rank 1"
+    at = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
+    who = f"rank {place.rank} of {place.size:,} waits for {others} at {at}"
+    limit = f"{TIMEOUT.total_seconds():.0f} seconds"
+    try:
+        try:
+            return coming.result(SILENCE)
+        except StillWaitingError:
+            print(f"reludyn: {who}, for {limit}. {TO_RUN_ALONE}", file=sys.stderr, flush=True)
+            return coming.result()
+    except RuntimeError as error:
+        why = str(error).splitlines()[0]
+        allowed = f"{who}, and did not meet them in {limit}: {why}"
+        raise ConfigError("WORLD_SIZE", place.size, allowed, TO_RUN_ALONE) from error
 
 
 @contextmanager

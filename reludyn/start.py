@@ -1,0 +1,45 @@
+"""What a process is given before it imports anything that a file of the user's could stand for.
+
+Only modules that Python itself has loaded are used here.
+"""
+
+import os
+import sys
+from collections.abc import Iterator
+
+# packages that every command needs, or the processes of its launchers
+NEEDED = (
+    "antlr4", "cloudpickle", "hydra", "hydra_plugins", "joblib", "matplotlib", "numpy", "omegaconf",
+    "packaging", "ray", "rich", "submitit", "tensorboard", "torch", "yaml",
+)  # fmt: skip
+
+
+def open_streams() -> None:
+    """Open standard streams that are closed (`reludyn >&-`) to nowhere: whatever is opened next
+    would take their numbers, and receive what is printed."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            null = os.open(os.devnull, os.O_RDWR)
+            os.set_inheritable(null, True)  # by workers
+            setattr(sys, name, os.fdopen(null, mode, encoding="utf-8"))
+
+
+def refuse_shadows() -> None:
+    """End `python -m reludyn` in a folder from which Python would import something else than it
+    needs; `reludyn` does not look there, nor does `python -P`."""
+    for file in () if getattr(sys.flags, "safe_path", False) else shadows():
+        print(
+            f"reludyn: error: ./{file}: has the name of a module that reludyn needs, and would be "
+            "imported instead. Rename it, or start `reludyn` without `python -m`", file=sys.stderr,
+        )  # fmt: skip
+        sys.exit(2)
+
+
+def shadows() -> Iterator[str]:
+    """The files in the working folder that Python would import instead of what is needed."""
+    names = {*sys.stdlib_module_names, *NEEDED}
+    for path in sorted(os.listdir()):
+        package = os.path.isfile(os.path.join(path, "__init__.py"))
+        name = path if package else path.removesuffix(".py")
+        if name in names and (package or (path.endswith(".py") and os.path.isfile(path))):
+            yield path
