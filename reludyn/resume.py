@@ -17,7 +17,7 @@ from reludyn.combinations import RESUME, is_constant_descent
 from reludyn.differences import differences, flat, named
 from reludyn.errors import ConfigError
 from reludyn.optim.gradient_descent import BEGINNING
-from reludyn.recording.run_files import LAST
+from reludyn.recording.run_files import LAST, OUTPUTS
 from reludyn.risk import Risk
 from reludyn.settings import Config
 from reludyn.student import InvariantSubspace, ReLUStudent
@@ -26,7 +26,6 @@ from reludyn.training.distributed import ranks
 from reludyn.training.engine import State
 
 log = logging.getLogger(__name__)
-OUTPUTS = Path("outputs")  # where `latest` is looked for
 NAMED = 5  # differences that a message names
 # keys that may change on the way; a group stands for all of its keys
 CHANGEABLE = (

@@ -7,7 +7,7 @@ import difflib
 import json
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
@@ -152,7 +152,7 @@ class Run:
 
     def npz(self, name: str) -> dict[str, Array]:
         """Another file of arrays of its folder, such as `plane.npz`."""
-        return _arrays(self.file(name))
+        return arrays_of(self.file(name))
 
     def file(self, name: str) -> Path:
         """The path of a file that it left. Raises FileNotFoundError where there is none."""
@@ -263,7 +263,7 @@ def load_run(folder: str | Path, unfinished: bool = False) -> Run:
     written = folder / "summary.json"
     summary = _summary(written) if written.exists() or not unfinished else {}
     replicas = Table.read(folder / "replicas.csv")
-    return Run(_arrays(folder / "trajectory.npz"), replicas, summary, config_of(folder), folder)
+    return Run(arrays_of(folder / "trajectory.npz"), replicas, summary, config_of(folder), folder)
 
 
 def load_sweep(folder: str | Path) -> Sweep:
@@ -299,11 +299,12 @@ def _summary(path: Path) -> dict[str, Any]:
     return summary
 
 
-def _arrays(path: Path) -> dict[str, Array]:
-    """Raises ValueError where the file is damaged: each member has a checksum."""
+def arrays_of(path: Path, names: Container[str] | None = None) -> dict[str, Array]:
+    """The arrays of an .npz file, all or those of these names that it has. Raises ValueError where
+    it is damaged: each member has a checksum."""
     try:
         with np.load(path, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files}
+            return {name: file[name] for name in file.files if names is None or name in names}
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, ValueError) as error:
         raise ValueError(f"{path} is damaged: {error}") from error
 

@@ -283,9 +283,9 @@ class TensorBoardLogger(Logger):
 
     replicas: int = key("how many replicas are shown singly beside the ensemble", at_least=0)
     jobs: bool = key(
-        "whether each job of a sweep has event files of its own, and each combination a run however "
-        "many there are; false: the sweep shows the bands of each combination, of more than 20 "
-        "those of all jobs (TensorBoard deselects all of more than 40 runs)"
+        "whether each job of a sweep has event files of its own, and each combination has a run of "
+        "TensorBoard's, however many there are; false: the sweep alone has event files, a run for "
+        "each combination, or one for all of more than 20"
     )
 
 

@@ -15,6 +15,7 @@ from reludyn.files import atomic, csv_file
 
 Array = NDArray[Any]
 LAST = Path("checkpoints", "last.pt")
+OUTPUTS = Path("outputs")  # where runs lie, unless they are told otherwise
 # all that a run may leave beside its log
 LEAVES = (
     "DONE", "summary.json", "replicas.csv", "trajectory.npz", "bounds.csv", "plane.npz",
