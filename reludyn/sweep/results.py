@@ -71,9 +71,10 @@ def finish(
 
         shown = groups if groups[0].values else single
         if len(shown) > RUNS and not jobs:
+            what = "combinations" if groups[0].values else "jobs"
             console.print(
-                f"TensorBoard shows {len(shown):,} combinations as one run; with logger.jobs=true "
-                "each has its own", **PLAIN
+                f"TensorBoard shows {len(shown):,} {what} as one run; with logger.jobs=true each "
+                "has its own", **PLAIN
             )  # fmt: skip
             every = {key: _all(job.values[key] for job in single) for key in parts[0].values}
             shown = _joined(single, lambda _: every)
