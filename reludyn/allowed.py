@@ -35,6 +35,7 @@ from reludyn.combinations import check_name
 from reludyn.config_files import Files
 from reludyn.errors import ConfigError
 from reludyn.messages import overrides_of
+from reludyn.recording.run_folder import OUTPUTS
 from reludyn.settings import PATHS
 
 # exact names: `reludyn.` as a prefix would let in reludyn.cli.os.system
@@ -62,7 +63,6 @@ LOGGING = (
 )
 STREAMS = ("ext://sys.stdout", "ext://sys.stderr")
 LOG_FILE = re.compile(r"\$\{hydra\.runtime\.output_dir\}/([\w.-]|\$\{hydra\.job\.(name|num)\})+")
-OUTPUTS = "outputs"  # where a config file may have its runs
 LOGS = ("hydra.job_logging", "hydra.hydra_logging")
 MADE = ("hydra.callbacks", "hydra.launcher", "hydra.sweeper", *LOGS)  # Hydra makes objects of them
 # what may stand in their texts: keys whose values are words

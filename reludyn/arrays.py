@@ -12,7 +12,7 @@ import math
 import re
 import textwrap
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 from zipfile import ZipFile
@@ -92,9 +92,9 @@ def listed(names: Iterable[str]) -> str:
     return ", ".join(sorted(" ".join(name.split()) for name in names)) or "nothing"
 
 
-def read_npz(path: Path) -> Content:
-    """Read the arrays of an .npz file. Raises ValueError, or what its parsers raise for a damaged
-    one."""
+def read_npz(path: Path, names: Container[str] | None = None) -> Content:
+    """Read the arrays of an .npz file, all or those of these names that it has. Raises ValueError,
+    or what its parsers raise for a damaged one."""
     arrays: Arrays = {}
     with ZipFile(path) as archive:
         members, held = archive.infolist(), 0
@@ -104,6 +104,8 @@ def read_npz(path: Path) -> Content:
         check_size(held, path)
         for member in members:
             name = member.filename.removesuffix(".npy")
+            if names is not None and name not in names:
+                continue
             if name == TABLE:
                 raise ValueError("an array has no name")
             if name in arrays:

@@ -11,14 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reludyn.assembly import Experiment
-from reludyn.combinations import has_theory
 from reludyn.errors import ConfigError
 from reludyn.live import LivePicture
 from reludyn.recording import bounds
 from reludyn.recording.look import Look, Share
 from reludyn.recording.trajectory import Parts, Rows, Trajectory, parts_of
 from reludyn.resume import Begin
-from reludyn.settings import Trainer
+from reludyn.settings import Config, Trainer
 from reludyn.training.checkpoint import is_count
 from reludyn.training.schedule import look_steps
 
@@ -95,11 +94,19 @@ class Looks:
         return Look.of_columns({name: x[place] for name, x in self.rows.columns.items()})
 
 
-class Desk:
-    """The instruments of one job; with a folder, TensorBoard's events go there. Those of a run that
-    goes on have what they had recorded when its checkpoint was written."""
+def events_folder(config: Config, folder: Path, alone: bool) -> Path | None:
+    """Where TensorBoard's events of a run go, in its folder. A job of a sweep has none unless
+    `logger.jobs` asks for them: TensorBoard deselects all of more than 40 runs, and the sweep
+    shows what came out of its jobs."""
+    wanted = config.logger.name == "tensorboard" and (alone or config.logger.jobs)
+    return folder / "tensorboard" if wanted else None
 
-    def __init__(self, parts: Experiment, folder: Path | None, begin: Begin | None = None) -> None:
+
+class Desk:
+    """The instruments of one job; with a folder for events, TensorBoard's go there. Those of a run
+    that goes on have what they had recorded when its checkpoint was written."""
+
+    def __init__(self, parts: Experiment, events: Path | None, begin: Begin | None = None) -> None:
         self.began, self.parts = time.perf_counter(), parts
         config, trainer = parts.config, parts.config.trainer
         looks = steps_of(trainer)
@@ -110,13 +117,12 @@ class Desk:
         self.picture: LivePicture | None = None
         if begin is not None:
             self._restore(begin)
-        if config.logger.name == "tensorboard" and folder is not None:
+        if events is not None:
             from reludyn.recording.dashboard import opening
             from reludyn.recording.tensorboard import TensorBoard
 
-            predicted = shown if has_theory(config) or config.theory.spectrum else 0
             earlier = None if begin is None else _events(begin)
-            self.board = TensorBoard(folder / "tensorboard", config, looks, predicted, earlier)
+            self.board = TensorBoard(events, config, looks, shown, earlier)
             if begin is None or earlier is None or begin.changes:
                 self.board.open(
                     max(self.last_step, 0), opening(config, parts.device, parts.objective.read)

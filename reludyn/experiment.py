@@ -18,7 +18,7 @@ from rich.console import Console
 from reludyn import __version__, stability, survey
 from reludyn.assembly import Experiment, build, own
 from reludyn.combinations import has_theory
-from reludyn.desk import Desk, Instrument, Looks, steps_of
+from reludyn.desk import Desk, Instrument, Looks, events_folder, steps_of
 from reludyn.errors import why
 from reludyn.files import provide_scratch
 from reludyn.memory import explained
@@ -65,7 +65,7 @@ def run(origin: Origin, folder: Path, alone: bool = True, quiet: bool = False) -
     if start is not None:
         origin, began = replace(origin, changes=start.changes), began - start.seen["seconds"]
     provide_scratch(folder)
-    record = experiment(config, console, folder, origin, start)
+    record = experiment(config, console, folder, origin, start, alone)
     with Stages(console, "writing the files") as say:
         pictures, summary = leave(record, origin, folder, began, alone, say)
     print_report(console, folder, summary, record.rows, pictures)
@@ -109,8 +109,8 @@ def leave(
     if record.reason != "interrupted" and parts.config.figures:
         say("drawing the figures")
         pictures = draw(folder, parts.config.picture)
-    if parts.config.logger.name == "tensorboard":
-        _complete_board(record, folder / "tensorboard", pictures, summary, alone)
+    if record.events is not None:
+        _complete_board(record, record.events, pictures, summary, alone)
     if record.reason != "interrupted":
         if not (folder / LAST).exists():  # it did not train alone
             save_checkpoint(folder / LAST, _checkpoint(parts, origin, record.state))
@@ -120,17 +120,17 @@ def leave(
 
 def experiment(
     config: Config, console: Console, folder: Path | None = None, origin: Origin | None = None,
-    start: Begin | None = None,
+    start: Begin | None = None, alone: bool = True,
 ) -> Record:  # fmt: skip
     """Train and measure, from a checkpoint on if there is one; with a folder, checkpoints and
-    TensorBoard's events go there."""
+    TensorBoard's events go there (of one that is not alone: `reludyn.desk.events_folder`)."""
     with explained(config):
-        return _experiment(config, console, folder, origin, start)
+        return _experiment(config, console, folder, origin, start, alone)
 
 
 def _experiment(
     config: Config, console: Console, folder: Path | None, origin: Origin | None,
-    start: Begin | None,
+    start: Begin | None, alone: bool,
 ) -> Record:  # fmt: skip
     if config.resume is not None:
         start = shared(start)
@@ -141,7 +141,8 @@ def _experiment(
     _say_where(parts)
     if parts.objective.read is not None:
         console.print(str(parts.objective.read), **PLAIN)
-    with closing(Desk(parts, folder, start)) as desk:
+    events = None if folder is None else events_folder(config, folder, alone)
+    with closing(Desk(parts, events, start)) as desk:
         checkpoints = None
         if folder is not None and origin is not None:
             checkpoints = _checkpoints(parts, folder / LAST, origin, desk, start)
@@ -197,7 +198,8 @@ class Together:
         reason = self.reason if part.running.any() else reason_of(part)
         prediction = None if self.prediction is None else self.prediction.of(replicas)
         _say_where(alone)
-        with closing(Desk(alone, folder)) as desk:
+        events = None if folder is None else events_folder(alone.config, folder, alone=False)
+        with closing(Desk(alone, events)) as desk:
             self.looks.show(job.share, desk)
         return measure(alone, replace(part, memory=memory), reason, desk, prediction)
 

@@ -6,6 +6,7 @@ import logging
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -40,6 +41,7 @@ class Record:
     rows: list[results.Row]  # replicas.csv
     bounds: bounds.BoundsTable | None
     summary: dict[str, object]
+    events: Path | None  # where TensorBoard's are
 
 
 def measure(
@@ -81,7 +83,8 @@ def measure(
                 "%s is violated by %d replicas, first at step %d",
                 name, len(tally.replicas), tally.first_violation,
             )  # fmt: skip
-    return Record(parts, state, reason, arrays, rows, desk.checks, summary)
+    events_in = None if desk.board is None else desk.board.folder
+    return Record(parts, state, reason, arrays, rows, desk.checks, summary, events_in)
 
 
 def replica_rows(

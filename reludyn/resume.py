@@ -20,14 +20,13 @@ from reludyn.combinations import RESUME, is_constant_descent
 from reludyn.differences import differences, flat, named
 from reludyn.errors import ConfigError
 from reludyn.optim.gradient_descent import BEGINNING
-from reludyn.recording.run_folder import CONFIG, FILES, LAST, is_begun, is_of_a_sweep
+from reludyn.recording.run_folder import CONFIG, FILES, LAST, OUTPUTS, is_begun, is_of_a_sweep
 from reludyn.settings import PATHS, Config
 from reludyn.training.checkpoint import Checkpoint, Unreadable, dumped, load_checkpoint, loaded
 from reludyn.training.distributed import ranks
 from reludyn.training.engine import State
 
 log = logging.getLogger(__name__)
-OUTPUTS = Path("outputs")  # where `latest` is looked for
 NAMED = 5  # differences that a message names
 # keys that may change on the way; a group stands for all of its keys
 CHANGEABLE = (

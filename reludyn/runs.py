@@ -7,7 +7,7 @@ import difflib
 import json
 import os
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from functools import cached_property
@@ -159,7 +159,7 @@ class Run:
 
     def npz(self, name: str) -> dict[str, Array]:
         """Another file of arrays of its folder, such as `plane.npz`."""
-        return _arrays(self.file(name))
+        return arrays_of(self.file(name))
 
     def file(self, name: str) -> Path:
         """The path of a file that it left. Raises FileNotFoundError where there is none."""
@@ -270,7 +270,7 @@ def load_run(folder: str | Path, unfinished: bool = False) -> Run:
     written = folder / "summary.json"
     summary = _summary(written) if written.exists() or not unfinished else {}
     replicas, path = Table.read(folder / "replicas.csv"), folder / "trajectory.npz"
-    _check_looks(path, arrays := _arrays(path), replicas.rows)
+    _check_looks(path, arrays := arrays_of(path), replicas.rows)
     return Run(arrays, replicas, summary, config_of(folder), folder)
 
 
@@ -322,10 +322,11 @@ def _summary(path: Path) -> dict[str, Any]:
         return summary
 
 
-def _arrays(path: Path) -> dict[str, Array]:
-    """Raises ValueError where the file is damaged: each member has a checksum."""
+def arrays_of(path: Path, names: Container[str] | None = None) -> dict[str, Array]:
+    """Return the arrays of an .npz file, all or those of these names that it has. Raises ValueError
+    where it is damaged: each member has a checksum."""
     with _whole(path):
-        return read_npz(path).arrays
+        return read_npz(path, names).arrays
 
 
 def _check_looks(path: Path, arrays: Mapping[str, Array], replicas: int) -> None:

@@ -293,6 +293,11 @@ class TensorBoardLogger(Logger):
     """TensorBoard event files."""
 
     replicas: int = key("how many replicas are shown singly beside the ensemble", at_least=0)
+    jobs: bool = key(
+        "whether each job of a sweep has event files of its own, and each combination has a run of "
+        "TensorBoard's, however many there are; false: the sweep alone has event files, a run for "
+        "each combination, or one for all of more than 20"
+    )
 
 
 @dataclass

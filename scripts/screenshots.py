@@ -22,14 +22,15 @@ from browser import WIDTH, pages, tensorboard  # noqa: E402
 
 RUNS = {
     "outputs/fig3": ["experiment=fig3"],
-    "outputs/batch": [
-        "replicas=100", "init.signs=random", "trainer.steps=600", "logger.replicas=0",
-        "figures=false",
+    "outputs/large": ["init.scale=1", "figures=false"],  # where theory is off
+    "outputs/batch": ["replicas=100", "init.signs=random", "trainer.steps=600", "figures=false"],
+    "outputs/scales": [
+        "-m", "hydra/launcher=fused", "init.scale=1e-1,1e-4,1e-8", "replicas=100",
+        "init.signs=random", "trainer.steps=600", "figures=false",
     ],
     "outputs/sweep": [
         "-m", "hydra/launcher=fused", "init.scale=1e-2,1e-4,1e-8", "model.width=2,3,4",
         "optimizer.lr=0.1,0.2", "replicas=50", "init.signs=random", "figures=false",
-        "logger.replicas=0",
     ],
 }  # fmt: skip
 
@@ -73,9 +74,10 @@ def main() -> None:
             command = [sys.executable, "-m", "reludyn", *words, f"{key}={folder}"]
             subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
         for picture, height, folder, runs, open_page in [
-            ("scalars", 1090, "outputs/fig3", 2, time_series),
-            ("custom", 1090, "outputs/fig3", 2, custom_scalars),
-            ("bands", 1010, "outputs/batch", 1, custom_scalars),
+            ("scalars", 1090, "outputs/fig3", 1, time_series),
+            ("custom", 1130, "outputs/large", 1, custom_scalars),
+            ("bands", 1170, "outputs/batch", 1, custom_scalars),
+            ("sweep", 1010, "outputs/scales/tensorboard", 3, custom_scalars),
             ("hparams", 720, "outputs/sweep/tensorboard", 18, hparams),
         ]:
             page = context.new_page()

@@ -33,13 +33,22 @@ def looks(folder: Path) -> list[Event]:
     ]
 
 
-def curves(folder: Path) -> dict[str, dict[int, float]]:
-    """Value at each step, by tag."""
+def curves(folder: Path, group: str = "") -> dict[str, dict[int, float]]:
+    """Value at each step, by tag; of the tags in a group, by what follows it."""
     found: dict[str, dict[int, float]] = {}
     for event in looks(folder):
         for value in event.summary.value:
-            found.setdefault(value.tag, {})[event.step] = value.simple_value
+            if value.HasField("simple_value") and value.tag.startswith(group):
+                tag = value.tag.removeprefix(group)
+                found.setdefault(tag, {})[event.step] = value.simple_value
     return found
+
+
+def runs(logdir: Path) -> list[str]:
+    """What TensorBoard counts as runs: the folders with event files, of which one has one."""
+    files = [file.parent for file in logdir.rglob("events.out.tfevents.*")]
+    assert len(files) == len({*files})
+    return sorted(str(folder.relative_to(logdir)) for folder in files)
 
 
 class Board:

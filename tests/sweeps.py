@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rich.console import Console
 
 from reludyn.recording.columns import COLUMNS
@@ -33,6 +34,20 @@ def write_jobs(sweep: Path, jobs: Jobs) -> list[Part]:
                 table.writerow({"replica": j, "seed": int(values.get("seed", 0)) + j} | cells)
         parts.append(Part(folder, values))
     return parts
+
+
+def write_trajectory(part: Part, steps: Sequence[int], replicas: int) -> dict[str, Any]:
+    """Any looks at two neurons at these steps; returns the arrays."""
+    rng = np.random.default_rng([len(part.folder.name), *part.folder.name.encode(), replicas])
+    shape = (len(steps), replicas)
+    arrays = {"step": np.array(steps), "W": np.zeros((len(steps), 1, 2, 3))}
+    arrays |= {name: rng.lognormal(size=shape) for name in ("loss", "loss_linear")}
+    arrays["loss_rectification"] = arrays["loss"] - arrays["loss_linear"]
+    names = ("w_norm", "v_norm", "angle_to_target", "imbalance")
+    arrays |= {name: rng.normal(size=(*shape, 2)) for name in names}
+    arrays["angle_between"] = rng.uniform(size=(*shape, 2, 2))
+    np.savez(part.folder / "trajectory.npz", **arrays)
+    return arrays
 
 
 def finished(sweep: Path, jobs: Jobs, width: int = 120, **switches: Any) -> str:

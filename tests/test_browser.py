@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,8 @@ if browser.find_browser() is None:
 
 from playwright.sync_api import expect
 
+from reludyn.recording.event_file import EventFile
+from reludyn.recording.report import HINT, SELECTED
 from reludyn.recording.tags import TAGS
 
 pytestmark = pytest.mark.browser
@@ -62,31 +64,47 @@ def visitor(stack: ExitStack, context: Any, folder: Path, runs: int) -> Visitor:
 
 @pytest.fixture(scope="module")
 def one(stack: ExitStack, context: Any, fig3: Finished) -> Visitor:
-    """A run, with theory beside it."""
-    return visitor(stack, context, fig3.folder, 2)
+    """A run, with what was predicted of it."""
+    return visitor(stack, context, fig3.folder, 1)
 
 
 @pytest.fixture(scope="module")
 def batch(stack: ExitStack, context: Any, ensemble: Finished) -> Visitor:
-    """The ensemble, and four replicas with theory."""
-    return visitor(stack, context, ensemble.folder, 9)
+    """The ensemble, and four replicas singly."""
+    return visitor(stack, context, ensemble.folder, 1)
 
 
 @pytest.fixture(scope="module")
 def sweep(stack: ExitStack, context: Any, tmp_path_factory: pytest.TempPathFactory) -> Visitor:
-    """Four jobs with theory, and as many rows."""
+    """Four jobs, and as many combinations."""
     where = tmp_path_factory.mktemp("sweep")
     run_command(
         where, "-m", "hydra/launcher=fused", "init.scale=1e-2,1e-4", "optimizer.lr=0.1,0.2",
         "trainer.steps=5", "figures=false", "hydra.sweep.dir=sweep",
     )  # fmt: skip
-    return visitor(stack, context, where / "sweep", 12)
+    return visitor(stack, context, where / "sweep", 4)
+
+
+@pytest.fixture(scope="module")
+def many(stack: ExitStack, context: Any, tmp_path_factory: pytest.TempPathFactory) -> Visitor:
+    """A folder of 35 plain runs, and a sweep of 60 jobs, of 3 combinations."""
+    where = tmp_path_factory.mktemp("many")
+    short = ("trainer.steps=8", "figures=false")
+    for seed in range(35):
+        run_command(where, *short, f"seed={seed}", f"hydra.run.dir=outputs/run/{seed}")
+    run_command(
+        where, "-m", "hydra/launcher=fused", *short, "seed=range(20)", "init.scale=1e-2,1e-4,0.1",
+        "hydra.sweep.dir=outputs/sweep/one",
+    )  # fmt: skip
+    return visitor(stack, context, where / "outputs", 35 + 3)
 
 
 @pytest.fixture(autouse=True)
-def _nothing_goes_wrong(one: Visitor, batch: Visitor, sweep: Visitor) -> Iterator[None]:
+def _nothing_goes_wrong(
+    one: Visitor, batch: Visitor, sweep: Visitor, many: Visitor
+) -> Iterator[None]:
     yield
-    assert [*one.errors, *batch.errors, *sweep.errors] == []
+    assert [*one.errors, *batch.errors, *sweep.errors, *many.errors] == []
 
 
 def titles(page: Any, kind: str) -> list[str]:
@@ -101,15 +119,14 @@ def titles(page: Any, kind: str) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("group", "titles", "predicted"),
+    ("group", "titles"),
     [
-        ("angle", ["angle/between/1-2", "angle/to_target/1", "angle/to_target/2"], [1, 2]),
-        ("norm", ["norm/v/1", "norm/v/2", "norm/w/1", "norm/w/2"], [0, 1]),
+        ("^angle", ["angle/between/1-2", "angle/to_target/1", "angle/to_target/2"]),
+        ("norm", [*(f"norm/{layer}/{i}" for layer in "vw" for i in (1, 2)),
+                  "predicted/norm/v/1", "predicted/norm/v/2"]),
     ],
-)
-def test_cards_show_measured_and_predicted(
-    one: Visitor, group: str, titles: list[str], predicted: list[int]
-) -> None:
+)  # fmt: skip
+def test_cards_show_measured_and_predicted(one: Visitor, group: str, titles: list[str]) -> None:
     page = one.open(f"?smoothing=0&tagFilter={group}/#timeseries")
     cards = page.locator("scalar-card")
     expect(cards).to_have_count(len(titles))
@@ -117,10 +134,8 @@ def test_cards_show_measured_and_predicted(
     for place in range(len(titles)):
         expect(cards.nth(place).locator("canvas")).to_be_visible()
         table = cards.nth(place).locator("tb-data-table")
-        runs = ["tensorboard", "tensorboard/theory"][: 1 + (place in predicted)]
-        for run in runs:
-            expect(table).to_contain_text(run)
-        expect(table.locator("tb-data-table-content-row")).to_have_count(len(runs))
+        expect(table).to_contain_text("tensorboard")
+        expect(table.locator("tb-data-table-content-row")).to_have_count(1)
 
 
 def test_a_card_says_what_it_shows(one: Visitor) -> None:
@@ -158,6 +173,69 @@ def test_an_ensemble_is_drawn_as_bands(batch: Visitor) -> None:
     for card in page.locator(CHART.format("margin")).all():
         expect(card).to_contain_text("Matches (1)")
         expect(card.locator("path.area")).to_have_attribute("d", re.compile(r"^M[\d.,-]+L"))
+
+
+def test_single_replicas_have_charts_that_open(batch: Visitor) -> None:
+    """With what was predicted of each."""
+    page = batch.open("#custom_scalars")
+    expect(page.locator(".category-name")).to_have_text(
+        ["Ensemble: median, 10% and 90%", *(f"Replica of seed_{seed}" for seed in range(4))]
+    )
+    page.get_by_text("Replica of seed_2").click()
+    cards = page.locator(CHART.format("multi-line"))  # after that of the fractions
+    for place, matches in enumerate([3, 2, 9, 6, 3, 3], 1):
+        expect(cards.nth(place)).to_contain_text(f"Matches ({matches})")
+        line = cards.nth(place).locator("path.line[stroke-width='2px']").first
+        expect(line).to_have_attribute("d", re.compile(r"^M[\d.,-]+L"))
+
+
+# --- Many runs --------------------------------------------------------------------------------
+
+
+def test_of_many_runs_the_curves_are_seen(many: Visitor) -> None:
+    page = many.open("?smoothing=0&tagFilter=^loss/log10#timeseries")
+    single, *bands = [page.locator("scalar-card").nth(place) for place in range(4)]
+    expect(single.locator("tb-data-table-content-row")).to_have_count(35)
+    for band in bands:
+        expect(band.locator("tb-data-table-content-row")).to_have_count(3)
+    page = many.open("#scalars")
+    line = page.locator("tf-scalar-card path.line[stroke-width='2px']").nth(34)
+    expect(line).to_have_attribute("d", re.compile(r"^M[\d.,-]+L"))
+
+
+def test_of_many_runs_charts_have_lines_and_bands(many: Visitor) -> None:
+    """Runs are ticked: TensorBoard has found fewer than it selects."""
+    page = many.open("#custom_scalars")
+    card = page.locator(CHART.format("multi-line")).first
+    line = card.locator("path.line[stroke-width='2px']").first
+    expect(line).to_have_attribute("d", re.compile("^M.+L"))
+    band = page.locator(CHART.format("margin")).first
+    expect(band).to_contain_text("Matches (3)")
+    expect(band.locator("path.area")).to_have_count(3)
+
+
+@pytest.mark.parametrize("count", [SELECTED, SELECTED + 1])
+def test_of_more_runs_a_button_shows_them(
+    stack: ExitStack, context: Any, tmp_path: Path, count: int
+) -> None:
+    """Where, and by which button, a command says as it ends."""
+    for run in range(count):
+        with closing(EventFile(tmp_path / str(run))) as file:
+            file.add_scalars(0, [("loss/total", 1.0)])
+            file.add_scalars(1, [("loss/total", 0.5)])
+    page = visitor(stack, context, tmp_path, count).open("#scalars")
+    button = page.locator("tf-runs-selector paper-button")
+    expect(button).to_have_text(re.compile("toggle all runs", re.IGNORECASE))
+    assert "TOGGLE ALL RUNS" in HINT
+    lines = page.locator("tf-scalar-card path.line[stroke-width='2px']")
+    boxes = page.locator("tf-runs-selector paper-checkbox[aria-checked=true]")
+    if count > SELECTED:
+        expect(page.locator("tf-scalar-card svg").first).to_be_visible()
+        expect(boxes).to_have_count(0)
+        expect(lines).to_have_count(0)
+        button.click()
+    expect(boxes).to_have_count(count)
+    expect(lines.nth(count - 1)).to_have_attribute("d", re.compile("^M.+L"))
 
 
 # --- HPARAMS ----------------------------------------------------------------------------------

@@ -80,6 +80,7 @@ def test_the_values_with_a_meaning_are_those_that_were_seen(fig3: Finished) -> N
         ("bound/lemma_4/2", "bound/lemma_4"),
         ("bound/lemma_13", "bound/lemma_13"),
         ("result/loss", "result/loss"),
+        ("predicted/norm/v/2", "predicted/norm/v/<i>"),
     ],
 )
 def test_a_tag_means_what_its_pattern_means(tag: str, pattern: str) -> None:
@@ -90,6 +91,13 @@ def test_quantiles_are_named() -> None:
     assert describe("loss/log10/p90") == f"90% quantile over replicas: {TAGS['loss/log10']}"
     assert describe("norm/w/1/median") == f"median over replicas: {TAGS['norm/w/<i>']}"
     assert describe("nothing/1") == ""
+
+
+def test_single_replicas_are_named() -> None:
+    assert describe("seed_12/norm/w/1") == f"Replica of seed 12: {TAGS['norm/w/<i>']}"
+    said = f"Replica of seed 0: {TAGS['predicted/loss/log10']}"
+    assert describe("seed_0/predicted/loss/log10") == said
+    assert describe("seed_0/nothing") == ""
 
 
 def test_meanings_have_no_shapes_and_are_read_as_markdown() -> None:
@@ -109,8 +117,7 @@ def layout(run: Finished) -> Layout:
 
 @cache
 def tags_of(run: Finished) -> set[str]:
-    files = (run.folder / "tensorboard").rglob("events*")
-    return {tag for folder in {file.parent for file in files} for tag in curves(folder)}
+    return {*curves(run.folder / "tensorboard")}
 
 
 @pytest.mark.parametrize("name", ["fig3", "ensemble", "empirical", "everything"])
@@ -162,6 +169,32 @@ def test_an_ensemble_has_bands(ensemble: Finished) -> None:
     assert bands["imbalance/largest/median"] == ("imbalance/largest/p10", "imbalance/largest/p90")
 
 
+def test_a_chart_has_what_was_predicted_beside_what_was_measured(
+    fig3: Finished, ensemble: Finished
+) -> None:
+    """Of a plain run, and of single replicas, whose charts are closed at first."""
+    for run, group in ((fig3, ""), (ensemble, "seed_2/")):
+        pairs = [
+            (group + tag, f"{group}predicted/{tag}")
+            for tag in ("loss/log10", "norm/v/2", "angle/to_target/1")
+        ]
+        charts = [chart for category in layout(run).category for chart in category.chart]
+        for pair in pairs:
+            fit = [
+                chart.title
+                for chart in charts
+                if all(any(re.match(p, tag) for p in chart.multiline.tag) for tag in pair)
+            ]
+            assert len(fit) == 1, pair
+    assert [category.closed for category in layout(ensemble).category] == [False, *4 * [True]]
+    assert not any(category.closed for category in layout(fig3).category)
+
+
+def test_with_and_without_predictions_charts_are_the_same(fig3: Finished, reludyn: Command) -> None:
+    """TensorBoard shows a chart twice that differs between the runs below its log directory."""
+    assert layout(reludyn(*SHORT, "optimizer=momentum")) == layout(fig3)
+
+
 def test_one_replica_has_all_its_curves_in_some_chart(fig3: Finished) -> None:
     patterns = [p for c in layout(fig3).category for chart in c.chart for p in chart.multiline.tag]
     left = {tag for tag in tags_of(fig3) if not any(re.match(p, tag) for p in patterns)}
@@ -191,7 +224,9 @@ def test_how_to_read_it_depends_on_the_run(board: Board, ensemble: Finished) -> 
     assert "k = 2 hidden neurons, 1 replica." in alone
     assert "k = 3 hidden neurons, 6 replicas." in several
     assert ("p90" in alone, "p90" in several) == (False, True)
-    assert "`theory`" in alone
+    assert "**predicted**" in alone
+    assert "in the same colour" in alone
+    assert "**seed_0**, **seed_1**, **seed_2**, **seed_3**" in several
     assert "http" not in alone + several
 
 
@@ -285,8 +320,7 @@ def test_a_run_that_was_interrupted_has_failed(
 def test_jobs_of_a_sweep_have_no_rows_of_their_own(reludyn: Command) -> None:
     finished = reludyn("-m", *SHORT, "init.scale=1e-2,1e-4", "hydra.sweep.dir=sweep")
     shown = Tab(finished.where / "sweep")
-    assert {name.split("/")[0] for name in shown.groups} == {"tensorboard"}
-    assert len(shown.groups) == 2
+    assert sorted(shown.groups) == ["tensorboard/init.scale=1e-2", "tensorboard/init.scale=1e-4"]
 
 
 # --- At most a thousand points ----------------------------------------------------------------
@@ -314,13 +348,12 @@ def test_a_tag_has_at_most_a_thousand_points(
     with closing(TensorBoard(tmp_path, config, steps, 1)) as file:
         for step in range(stopped + 1):
             file.record(replace(look, steps=np.array([step])))
-    for folder in (tmp_path, tmp_path / "theory"):
-        shown = [event.step for event in looks(folder)]
-        assert shown == sorted(set(shown))
-        assert (shown[0], shown[-1]) == (0, stopped)
-        assert len(shown) < MOST
-        if stopped > 1000:
-            assert len(shown) > 0.8 * MOST
+    shown = [event.step for event in looks(tmp_path)]
+    assert shown == sorted(set(shown))
+    assert (shown[0], shown[-1]) == (0, stopped)
+    assert len(shown) < MOST
+    if stopped > 1000:
+        assert len(shown) > 0.8 * MOST
 
 
 def test_early_looks_are_all_kept() -> None:

@@ -39,7 +39,13 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     where = tmp_path_factory.mktemp("both")
     for name, launcher in (("basic", "hydra/launcher=basic"), ("fused", FUSED)):
         done = run_command(
-            where, "-m", launcher, *SWEPT, "figures=false", f"hydra.sweep.dir={name}"
+            where,
+            "-m",
+            launcher,
+            *SWEPT,
+            "figures=false",
+            "logger.jobs=true",
+            f"hydra.sweep.dir={name}",
         )
         assert (done.code, done.err) == (0, "")
     return where / "basic", where / "fused"
@@ -61,7 +67,7 @@ def test_the_same_files(both: tuple[Path, Path]) -> None:
     one, other = both
     assert files(one) == files(other)
     assert len([name for name in files(one) if name.endswith("DONE")]) == 16
-    assert len([name for name in files(one) if name.endswith("tfevents")]) >= 16
+    assert len([name for name in files(one) if name.endswith("tfevents")]) == 16 + 8
 
 
 def each(both: tuple[Path, Path], pattern: str) -> list[tuple[Path, Path]]:

@@ -90,7 +90,7 @@ def test_the_package_itself_imports_nothing() -> None:
 
 def test_what_ends_a_sweep_needs_no_torch() -> None:
     """A process that only waits for jobs ends at once."""
-    rooms = "import sys, reludyn.sweep.results, reludyn.sweep.hparams, reludyn.figures"
+    rooms = "import sys, reludyn.sweep.results, reludyn.sweep.board, reludyn.figures"
     code = f"{rooms}; print('torch' in sys.modules)"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.split() == ["False"]

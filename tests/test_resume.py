@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import reference
 import torch
+from boards import runs
 from conftest import Command, Finished, complaint, contents
 from resuming import (  # noqa: F401
     FEW,
@@ -167,10 +168,12 @@ def test_a_run_of_ranks_goes_on_to_the_last_bit(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("jobs", ["true", "false"])
 def test_a_job_of_a_sweep_goes_on_from_its_checkpoint(
-    reludyn: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    reludyn: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, jobs: str
 ) -> None:
-    words = ["-m", *SHORT, "trainer.checkpoint_steps=12", "seed=3,4"]
+    """With events of its own, and without."""
+    words = ["-m", *SHORT, "trainer.checkpoint_steps=12", "seed=3,4", f"logger.jobs={jobs}"]
     whole = reludyn(*words, "hydra.sweep.dir=whole")
     calls = len([*stretch_ends(look_steps(90, 12), 4, 0)])
     with monkeypatch.context() as patch:
@@ -186,6 +189,26 @@ def test_a_job_of_a_sweep_goes_on_from_its_checkpoint(
     assert 12 < begun[0] < 90
     for job in "01":
         same(Finished(0, "", "", tmp_path / "whole" / job), tmp_path / "parts" / job)
+        assert (tmp_path / "parts" / job / "tensorboard").exists() is (jobs == "true")
+    assert runs(tmp_path / "whole") == runs(tmp_path / "parts")
+
+
+def test_a_job_of_a_sweep_goes_on_alone_with_events_from_there_on(
+    reludyn: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """As a run of its own, which it is by then."""
+    words = ["-m", *SHORT, "trainer.checkpoint_steps=12", "seed=3", "hydra.sweep.dir=sweep"]
+    with monkeypatch.context() as patch:
+        interrupt(patch, Engine, "advance", 14, KeyboardInterrupt())
+        assert reludyn(*words).code == 130
+    assert runs(tmp_path) == []
+    again = reludyn("resume=sweep/0")
+    assert again.code == 0
+    log = (tmp_path / "sweep" / "0" / "reludyn.log").read_text()
+    assert "the curves begin here" in log + again.err
+    steps = [step for step, *_ in told(tmp_path / "sweep" / "0" / "tensorboard")["."]]
+    assert steps[0] > 11
+    assert steps[-1] == 90
 
 
 def test_a_run_goes_on_in_python(

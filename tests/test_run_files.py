@@ -48,7 +48,6 @@ def test_every_file_is_there(fig3: Finished) -> None:
     assert left == {
         "DONE", "summary.json", "replicas.csv", "trajectory.npz", "checkpoints/last.pt",
         "figures/phases.png", "figures/phases.pdf", "tensorboard/events.out.tfevents",
-        "tensorboard/theory/events.out.tfevents",
         ".hydra/config.yaml", ".hydra/hydra.yaml", ".hydra/overrides.yaml",
     }  # fmt: skip
     assert (fig3.folder / "reludyn.log").stat().st_size > 0

@@ -6,7 +6,7 @@ import math
 from pathlib import Path
 
 import pytest
-from boards import Tab
+from boards import Tab, runs
 from rich.console import Console
 from sweeps import BROKEN, FOUND, STUCK, Jobs, finished, write_jobs
 from tensorboard.plugins.hparams import api_pb2 as api
@@ -109,16 +109,15 @@ def test_a_sweep_over_seeds_shows_every_job(tmp_path: Path) -> None:
 
 
 def test_a_sweep_over_many_seeds_shows_their_group(tmp_path: Path) -> None:
-    jobs = [({"seed": str(seed)}, [FOUND if seed % 2 else STUCK]) for seed in range(201)]
+    jobs = [({"seed": str(seed)}, [FOUND if seed % 2 else STUCK]) for seed in range(21)]
     shown = tab(tmp_path, jobs)
     (name,) = shown.groups
-    assert shown.values(name) == {"seed": "201 values"}
-    assert shown.results(name)["result/success_fraction"] == pytest.approx(100 / 201)
+    assert shown.values(name) == {"seed": "21 values"}
+    assert shown.results(name)["result/success_fraction"] == pytest.approx(10 / 21)
 
 
 def test_where_nothing_was_swept_there_is_no_tab(tmp_path: Path) -> None:
-    finished(tmp_path, [({}, [FOUND])], tensorboard=True)
-    assert not (tmp_path / "tensorboard").exists()
+    assert not tab(tmp_path, [({}, [FOUND])]).groups
 
 
 # --- Folders ----------------------------------------------------------------------------------
@@ -139,6 +138,6 @@ def test_a_second_time_replaces_the_first(tmp_path: Path) -> None:
     parts = write_jobs(tmp_path, GRID)
     for some in (parts, parts[:1]):
         finish(tmp_path, some, picture="none", tensorboard=True, console=Console(quiet=True))
+    assert len(runs(tmp_path)) == 1
     shown = Tab(tmp_path / "tensorboard")
     assert list(shown.groups) == ["init.scale=1e-2,init=theorem"]
-    assert len(list((tmp_path / "tensorboard").rglob("events.*"))) == 1

@@ -174,7 +174,7 @@ def test_what_an_interrupted_job_left_is_replaced(
 ) -> None:
     with monkeypatch.context() as patch:
         interrupt(patch, Engine, "advance", 4, KeyboardInterrupt())
-        begun = reludyn(*SWEEP, launcher, "logger=tensorboard")
+        begun = reludyn(*SWEEP, launcher, "logger=tensorboard", "logger.jobs=true")
     assert begun.code == 130
     assert "of 4 jobs are complete; to run the others:\nresume   reludyn -m " in begun.err
     (words,) = [shlex.split(line) for line in begun.err.splitlines() if line.startswith("resume ")]

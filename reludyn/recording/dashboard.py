@@ -1,9 +1,5 @@
-"""What TensorBoard shows beside the curves: the layout of the page CUSTOM SCALARS, and texts.
-
-A tag in the layout is a regular expression from its beginning on. A chart is the same for narrow
-and wide networks: TensorBoard puts the layouts of all runs below a log directory together, and
-leaves out charts that are there already.
-"""
+"""What TensorBoard shows beside the curves of a run: the layout of the page CUSTOM SCALARS, and
+texts. A chart is the same for narrow and wide networks, with predictions and without."""
 
 from __future__ import annotations
 
@@ -13,45 +9,39 @@ from typing import Any
 
 import torch
 import yaml
-from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata
-from tensorboard.compat.proto.tensor_pb2 import TensorProto
-from tensorboard.compat.proto.types_pb2 import DT_STRING
-from tensorboard.plugins.custom_scalar import metadata as custom_scalars
-from tensorboard.plugins.custom_scalar.layout_pb2 import (
-    Category,
-    Chart,
-    Layout,
-    MarginChartContent,
-    MultilineChartContent,
-)
-from tensorboard.plugins.text import metadata as text
+from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.plugins.custom_scalar.layout_pb2 import Category, Layout
 
 from reludyn.combinations import has_theory
 from reludyn.data.files import Read
+from reludyn.recording.charts import BANDS, SMOOTHING, bands, chart, pages
 from reludyn.recording.observables import WIDEST
 from reludyn.recording.system import environment
 from reludyn.recording.tags import SINGLY
+from reludyn.recording.tensorboard import singly
 from reludyn.settings import Config
 
 DUMPER: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)  # in C: ten times as fast
-LINES = {  # of one replica: title of a chart, its tags
+LINES = {  # of one replica: title of a chart, its tags; of some also what is predicted
     "Loss": {
         "loss and its two parts": ["loss/total$", "loss/linear$", "loss/rectification$"],
-        "log10 of the loss": ["loss/log10$"],
+        "log10 of the loss": ["(predicted/)?loss/log10$"],
     },
     "Neurons": {
         "lengths |w_i| and |v_i|": [
             r"norm/(w/\d+|smallest_w)$",
-            r"norm/(v/\d+|smallest_v)$",
+            r"(predicted/)?norm/(v/\d+|smallest_v)$",
         ],
-        "angles to the targets (radians)": [r"angle/(to_target/\d+|largest_to_target)$"],
+        "angles to the targets (radians)": [
+            r"(predicted/)?angle/(to_target/\d+|largest_to_target)$"
+        ],
         "angles between neurons (radians)": [r"angle/(between/\d+-\d+|largest_between)$"],
         "imbalance |w_i|² - |v_i|²": [r"imbalance/(b/\d+|largest)$"],
     },
 }
 ON_SAMPLES = {"loss on the samples, and beyond them": [r"loss/(total|population|test)$"]}
 HESSIAN = {
-    "largest eigenvalue, and 2/mu": ["hessian/sharpness$"],
+    "largest eigenvalue, and 2/mu": ["hessian/(sharpness|two_over_mu)$"],
     "smallest eigenvalue": ["hessian/smallest$"],
     "eigenvalues below and at zero": ["hessian/(negative|near_zero)$"],
 }
@@ -61,17 +51,9 @@ FULL_TIER = {
     "updates": [r"update/\w+$"],
     "distance from the initial weights": [r"distance/\w+$"],
     "inputs switched on or off": ["pattern/change"],
-    "singular directions learned": ["learned/direction"],
+    "singular directions learned": ["(predicted/)?learned/direction"],
     "effective weights along the target": ["effective/along"],
     "effective weights across the target": ["effective/across"],
-}
-BANDS = {  # of an ensemble: title of a chart, its tag
-    "log10 of the loss": "loss/log10",
-    "smallest |w_i|": "norm/smallest_w",
-    "smallest |v_i|": "norm/smallest_v",
-    "largest angle to a target": "angle/largest_to_target",
-    "largest angle between neurons": "angle/largest_between",
-    "largest imbalance": "imbalance/largest",
 }
 GROUPS = {
     "loss": "the loss, log10 of it, and its two parts: `linear`, the error of the linear network "
@@ -87,39 +69,35 @@ GROUPS = {
 
 def opening(config: Config, device: torch.device, read: Read | None = None) -> Summary:
     """What a run says of itself before it begins: layout and texts."""
-    content = layout(config).SerializeToString()
-    return Summary(
-        value=[
-            _value(
-                custom_scalars.CONFIG_SUMMARY_TAG, custom_scalars.create_summary_metadata(), content
-            ),
-            *(_text(f"about/{name}", words) for name, words in texts(config, device, read).items()),
-        ]
-    )
+    return pages(layout(config), texts(config, device, read))
 
 
 def layout(config: Config) -> Layout:
-    """The charts of the page CUSTOM SCALARS."""
-    ensemble, k = config.replicas > 1, config.model.width
-    lines: dict[str, dict[str, list[str]]] = {}
-    if not ensemble or config.logger.replicas > 0:
-        lines = {title: dict(charts) for title, charts in LINES.items()}
-        if config.data.name != "population":
-            lines["Loss"] |= ON_SAMPLES
-        if config.theory.spectrum:
-            lines["Hessian"] = HESSIAN
-        if config.theory.bounds:
-            lines["Lemmas"] = LEMMAS
-        if config.trainer.observables == "full":
-            lines["Observables of the full tier"] = FULL_TIER
-    bands = dict(BANDS) if ensemble else {}
-    if not 1 < k <= WIDEST:  # no pairs, or too many
-        bands.pop("largest angle between neurons", None)
-        lines.get("Neurons", {}).pop("angles between neurons (radians)", None)
-    categories = [_ensemble(bands)] if ensemble else []
-    for title, charts in lines.items():
-        categories.append(Category(title=title, chart=[_chart(*chart) for chart in charts.items()]))
-    return Layout(category=categories)
+    """The charts of the page CUSTOM SCALARS; those of a replica beside others are closed."""
+    k = config.model.width
+    pairs = 1 < k <= WIDEST  # else there are none, or too many
+    lines = {title: dict(charts) for title, charts in LINES.items()}
+    if config.data.name != "population":
+        lines["Loss"] |= ON_SAMPLES
+    if config.theory.spectrum:
+        lines["Hessian"] = HESSIAN
+    if config.theory.bounds:
+        lines["Lemmas"] = LEMMAS
+    if config.trainer.observables == "full":
+        lines["Observables of the full tier"] = FULL_TIER
+    if not pairs:
+        del lines["Neurons"]["angles between neurons (radians)"]
+    if config.replicas == 1:
+        categories = [_category(title, charts) for title, charts in lines.items()]
+        return Layout(category=categories)
+    shown = {title: tag for title, tag in BANDS.items() if pairs or tag != "angle/largest_between"}
+    charts = {title: tags for some in lines.values() for title, tags in some.items()}
+    return Layout(
+        category=[
+            bands(shown),
+            *(_category(f"Replica of {group[:-1]}", charts, group) for group in singly(config)),
+        ]
+    )
 
 
 def texts(config: Config, device: torch.device, read: Read | None = None) -> dict[str, str]:
@@ -149,9 +127,13 @@ def _how_to_read(config: Config, read: Read | None) -> Iterator[str]:
     if R > 1:
         yield (
             "- **fraction**: of the replicas past each event. `p10`, `median`, `p90` are quantiles "
-            "over the replicas, drawn as bands on the page CUSTOM SCALARS. Runs `seed_S`: the "
-            f"first {config.logger.replicas} replicas singly."
+            "over the replicas, drawn as bands on the page CUSTOM SCALARS."
         )
+        if shown := [group[:-1] for group in singly(config)]:
+            yield (
+                f"- **{'**, **'.join(shown)}**: the first replicas singly, with the same groups "
+                "below; each has charts of its own on the page CUSTOM SCALARS, further down."
+            )
     if k > SINGLY:
         yield (
             f"- More than {SINGLY} neurons: cards show the slowest, the smallest length and the "
@@ -163,44 +145,16 @@ def _how_to_read(config: Config, read: Read | None) -> Iterator[str]:
     )
     if has_theory(config):
         yield (
-            "- The run `theory` is what was predicted from the initial weights alone: log10 of the "
-            "loss, |v_i| and the angles to the targets. Where only one line of these is seen, the "
-            "two agree; nothing is predicted of the others."
+            "- **predicted**: what was predicted from the initial weights alone, log10 of the "
+            "loss, |v_i| and the angles to the targets. The page CUSTOM SCALARS draws it on the "
+            "charts of what was measured, in the same colour, since TensorBoard has one for each "
+            "run: the markers differ, and the list below a chart says whose they are. Where two "
+            "lines look like one they agree; nothing is predicted of other quantities."
         )
-    yield (
-        "- Set *Smoothing* to 0, since looks come at every step first, then at ever larger "
-        "distances; untick *Ignore outliers in chart scaling*, which cuts off ends of curves."
-    )
+    yield SMOOTHING
 
 
-def _ensemble(tags: Mapping[str, str]) -> Category:
-    """TensorBoard puts lines before bands, and the bands from the last to the first."""
-    bands = [
-        Chart(
-            title=title,
-            margin=MarginChartContent(
-                series=[
-                    MarginChartContent.Series(
-                        value=f"{tag}/median", lower=f"{tag}/p10", upper=f"{tag}/p90"
-                    )
-                ]
-            ),
-        )
-        for title, tag in reversed([*tags.items()])
-    ]
-    fractions = _chart("fractions of the replicas past each event", [r"fraction/\w+$"])
-    return Category(title="Ensemble: median, 10% and 90%", chart=[fractions, *bands])
-
-
-def _chart(title: str, tags: Sequence[str]) -> Chart:
-    return Chart(title=title, multiline=MultilineChartContent(tag=tags))
-
-
-def _text(tag: str, words: str) -> Summary.Value:
-    return _value(tag, text.create_summary_metadata(None, None), words.encode())
-
-
-def _value(tag: str, about: SummaryMetadata, content: bytes) -> Summary.Value:
-    return Summary.Value(
-        tag=tag, metadata=about, tensor=TensorProto(dtype=DT_STRING, string_val=[content])
-    )
+def _category(title: str, charts: Mapping[str, Sequence[str]], group: str = "") -> Category:
+    """Charts by title, of the tags of a replica."""
+    found = [chart(name, [group + tag for tag in tags]) for name, tags in charts.items()]
+    return Category(title=title, chart=found, closed=bool(group))

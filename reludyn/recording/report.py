@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,13 @@ from rich.console import Console
 from rich.table import Table
 
 from reludyn.commands import command, relative
+from reludyn.recording.run_folder import OUTPUTS
 
+SELECTED = 40  # runs that TensorBoard selects by itself; of more it selects none
+HINT = (
+    f"more than {SELECTED} runs: TensorBoard shows nothing of them until you press TOGGLE ALL "
+    "RUNS, below its list of runs"
+)
 PLAIN: Any = {"soft_wrap": True, "highlight": False, "markup": False}  # lines to be copied
 
 
@@ -38,15 +45,36 @@ def print_places(
     files: Sequence[tuple[str, Path]],
     pictures: Sequence[Path],
     events: Path | None,
+    runs: int = 1,
 ) -> None:
     """Where the files are, each after a word of at most eight letters, and the command that shows
-    the events below a folder, if there are any."""
-    drawn = [("picture", picture) for picture in pictures if picture.suffix == ".png"]
-    for name, path in [*files, *drawn]:
+    the events below a folder, if there are any; so many runs of TensorBoard's are there."""
+    shown = [("picture", picture) for picture in pictures if picture.suffix == ".png"]
+    for name, path in [*files, *shown]:
         console.print(f"{name:<8} {relative(path)}", **PLAIN)
     if events is not None:
-        shown = command(tensorboard(), "--logdir", relative(events), "--host", "127.0.0.1")
-        console.print(f"watch    {shown}", **PLAIN)
+        console.print(f"watch    {_watch(events)}", **PLAIN)
+        if runs > SELECTED:
+            console.print(f"{'':<8} {HINT}", **PLAIN)
+        elif OUTPUTS.absolute() in events.absolute().parents and _has_more(OUTPUTS):
+            console.print(f"{'all':<8} {_watch(OUTPUTS)}", **PLAIN)
+            console.print(f"{'':<8} {HINT}", **PLAIN)
+
+
+def _watch(events: Path) -> str:
+    return command(tensorboard(), "--logdir", relative(events), "--host", "127.0.0.1")
+
+
+def _has_more(folder: Path) -> bool:
+    """Whether TensorBoard finds more runs than it selects below a folder of experiments, each with
+    folders of runs and of sweeps."""
+    found = set[Path]()
+    for run, below in product(("*", "*/*"), ("", "*/")):
+        for file in folder.glob(f"{run}/tensorboard/{below}events.out.tfevents.*"):
+            found.add(file.parent)
+            if len(found) > SELECTED:
+                return True
+    return False
 
 
 def _lines(

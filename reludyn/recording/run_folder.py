@@ -22,6 +22,7 @@ from reludyn.errors import ConfigError
 from reludyn.files import atomic
 
 LAST = Path("checkpoints", "last.pt")
+OUTPUTS = Path("outputs")  # where runs lie, unless they are told otherwise
 CONFIG, SETTINGS, OVERRIDES = (
     Path(".hydra", f"{name}.yaml") for name in ("config", "hydra", "overrides")
 )

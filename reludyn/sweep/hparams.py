@@ -1,4 +1,4 @@
-"""The HPARAMS tab of a sweep: a run a group, with what was swept and what came out."""
+"""The HPARAMS tab of a sweep: a row a combination, with what was swept and what came out."""
 
 from __future__ import annotations
 
@@ -6,16 +6,15 @@ import hashlib
 import re
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
-from pathlib import Path
+from typing import NamedTuple
 
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.plugins.hparams import api_pb2 as api
 
 from reludyn.recording import hparams
-from reludyn.recording.event_file import EventFile
 from reludyn.recording.hparams import RESULTS, Results, Value
 from reludyn.statistics import as_numbers
+from reludyn.sweep.combination import Combination
 from reludyn.sweep.tally import QUANTITIES, Statistics
 
 NAMES = {  # of statistics, by tag
@@ -25,32 +24,31 @@ NAMES = {  # of statistics, by tag
     **{f"result/{name}": f"{name}_median" for name in QUANTITIES},
 }
 LONGEST = 80  # letters of a run's name
-Run = tuple[Mapping[str, str], Statistics]
 
 
-def write_hparams(folder: Path, runs: Sequence[Run]) -> list[Path]:
-    """Write a run below the folder for each (swept keys and values, statistics), all of the same
-    keys; returns the event files. Those of an earlier time are removed first.
+class Row(NamedTuple):
+    """Messages of the tab, and the scalars that they name."""
+
+    messages: list[Summary.Value]
+    results: Results
+
+
+def rows(runs: Sequence[Combination]) -> list[Row]:
+    """The rows of combinations that all have the same keys; without keys there is no tab.
 
     Values are numbers where all of a key are, else words; seeds are words, which the tab does not
-    round. A result is not written where it is not defined.
+    round. A result is not there where it is not defined. The columns are said with the first row.
     """
-    for earlier in folder.glob("*/events.out.tfevents.*"):
-        earlier.unlink()
-    files = []
-    columns = {key: _typed(key, [values[key] for values, _ in runs]) for key in runs[0][0]}
-    names = run_names([values for values, _ in runs])
-    results = [_results(statistics) for _, statistics in runs]
-    for i, (name, found) in enumerate(zip(names, results, strict=True)):
+    columns = {key: _typed(key, [run.values[key] for run in runs]) for key in runs[0].values}
+    results = [_results(run.statistics) for run in runs]
+    found = []
+    for i, its in enumerate(results):
         values = {key: column[i] for key, column in columns.items()}
-        messages = [hparams.start(values, time.time()), hparams.end()]
-        if i == 0:
+        messages = [hparams.start(values, time.time()), hparams.end()] if columns else []
+        if columns and i == 0:
             messages.insert(0, _experiment(columns, results))
-        with closing(EventFile(folder / name, RESULTS.get)) as file:
-            file.add(0, Summary(value=messages))
-            file.add_scalars(0, found.items())
-        files.append(file.path)
-    return files
+        found.append(Row(messages, its))
+    return found
 
 
 def run_names(runs: Iterable[Mapping[str, str]]) -> Iterator[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich import box
@@ -11,32 +11,38 @@ from rich.table import Table
 from rich.text import Text
 
 from reludyn.recording.report import PLAIN, number, print_places
-from reludyn.sweep.tally import Statistics
+from reludyn.sweep.combination import Combination
 
 SHOWN = 20  # groups in the printed table; the file has all
-Group = tuple[Mapping[str, str], Statistics]
+HEADER = ("replicas", "success [95%]", "T_converged", "loss")
 
 
 def print_sweep(
     console: Console,
     tables: Sequence[tuple[str, Path]],
-    groups: Sequence[Group],
+    groups: Sequence[Combination],
     pictures: Sequence[Path],
     events: Path | None,
+    runs: int,
 ) -> None:
-    """What came out of each group of jobs, where the files are, and how to look at them. A group is
-    swept keys with its values, and its statistics."""
+    """What came out of each group of jobs, where the files are, and how to look at them: so many
+    runs of TensorBoard's are below a folder."""
     table = Table(box=box.SIMPLE, pad_edge=False, collapse_padding=True)
-    for key in groups[0][0]:
+    for key in groups[0].values:
         table.add_column(Text(key.replace(".", ".\n")), overflow="fold", min_width=6)
-    for name in ("replicas", "success [95%]", "T_converged", "loss"):
+    for name in HEADER:
         table.add_column(Text(name), justify="right", no_wrap=True)
-    for values, said in groups[:SHOWN]:
-        success = f"{said['success']:.3f} [{said['success_low']:.2f}, {said['success_high']:.2f}]"
-        medians = [number(said[f"{name}_median"]) for name in ("T_converged", "loss")]
-        cells = [*values.values(), f"{said['replicas']:,}", success, *medians]
-        table.add_row(*(Text(cell) for cell in cells))
+    for group in groups[:SHOWN]:
+        table.add_row(*(Text(cell) for cell in cells(group)))
     console.print(table)
     if len(groups) > SHOWN:
         console.print(f"and {len(groups) - SHOWN:,} groups more, in the summary", **PLAIN)
-    print_places(console, tables, pictures, events)
+    print_places(console, tables, pictures, events, runs)
+
+
+def cells(group: Combination) -> list[str]:
+    """Its values, then what HEADER names."""
+    said = group.statistics
+    success = f"{said['success']:.3f} [{said['success_low']:.2f}, {said['success_high']:.2f}]"
+    medians = [number(said[f"{name}_median"]) for name in ("T_converged", "loss")]
+    return [*group.values.values(), f"{said['replicas']:,}", success, *medians]

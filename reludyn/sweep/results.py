@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,15 +17,13 @@ from rich.console import Console
 from reludyn.errors import why
 from reludyn.files import csv_file
 from reludyn.recording.columns import COLUMNS
-from reludyn.recording.event_file import EventFile
 from reludyn.recording.report import PLAIN
+from reludyn.sweep.combination import Combination
 from reludyn.sweep.report import print_sweep
-from reludyn.sweep.tally import STATISTICS, Statistics, Tally
+from reludyn.sweep.tally import STATISTICS, Tally
 
-SINGLY = 200  # jobs that HPARAMS shows each for itself, where only the seed is swept
-WITH_CURVES = 50  # jobs whose own curves TensorBoard loads quickly enough beside HPARAMS
+RUNS = 20  # combinations of which TensorBoard shows each as a run: of more than 40 it shows none
 Values = Mapping[str, str]
-Group = tuple[Values, Statistics]
 
 
 @dataclass(frozen=True)
@@ -39,78 +36,87 @@ class Part:
 
 
 def finish(
-    sweep: Path, parts: Sequence[Part], *, picture: str, tensorboard: bool, console: Console
-) -> list[Path]:
-    """Write the tables, picture and HPARAMS of a sweep and print a short table; returns the files.
-    Without parts there is nothing to write.
+    sweep: Path, parts: Sequence[Part], *, picture: str, tensorboard: bool, console: Console,
+    jobs: bool = False,
+) -> list[Path]:  # fmt: skip
+    """Write the tables, picture and TensorBoard's events of a sweep and print a short table;
+    returns the files. Without parts there is nothing to write.
 
     sweep.csv has the columns job (the folder, relative to the sweep), the swept keys, COLUMNS of
     replicas.csv; sweep_summary.csv the swept keys but seed, STATISTICS (`reludyn.sweep.tally`). Of
     a key with the name of another column, seed is left out of sweep.csv, where each replica has its
     own, and `replicas` is called job.replicas in the summary. The picture of a sweep that is named
     is drawn in figures/; where `picture` names that of a run, sweep.png and .pdf of one or two
-    swept keys but seed; for `none` nothing. tensorboard/NAME/ has a run a group, or a run a job
-    where only the seed was swept, tensorboard/sweep the picture. Raises OSError where a file cannot
-    be read or written.
+    swept keys but seed; for `none` nothing. tensorboard/NAME/ is a run a group, or a run a job
+    where only the seed was swept; of more than RUNS one run for all, unless `jobs` says that the
+    jobs have event files, too. Raises OSError where a file cannot be read or written.
     """
     if not parts:
         return []
     tables = {"table": sweep / "sweep.csv", "summary": sweep / "sweep_summary.csv"}
-    groups, jobs = _write_replicas(tables["table"], sweep, parts)
+    single = _write_replicas(tables["table"], sweep, parts)
+    groups = _joined(single, lambda values: {key: values[key] for key in values if key != "seed"})
     _write_groups(tables["summary"], groups)
-    pictures, events = [], []
-    if picture != "none" and groups[0][0]:
+    pictures: list[Path] = []
+    events: list[Path] = []
+    if picture != "none" and groups[0].values:
         try:
             from reludyn.figures import draw_sweep  # imports matplotlib
 
             pictures = draw_sweep(sweep, picture)
         except Exception as error:
             console.print(f"no picture: {why(error)}", **PLAIN)
-    if tensorboard and parts[0].values:
-        from reludyn.sweep.hparams import write_hparams
+    if tensorboard:
+        from reludyn.sweep.board import write_board
 
-        events = write_hparams(sweep / "tensorboard", _runs(parts, groups, jobs))
-        events += _show(sweep / "tensorboard" / "sweep", pictures)
-    logdir = sweep if len(parts) <= WITH_CURVES else sweep / "tensorboard"
-    print_sweep(console, [*tables.items()], groups, pictures, logdir if tensorboard else None)
+        shown = groups if groups[0].values else single
+        if len(shown) > RUNS and not jobs:
+            what = "combinations" if groups[0].values else "jobs"
+            console.print(
+                f"TensorBoard shows {len(shown):,} {what} as one run; with logger.jobs=true each "
+                "has its own", **PLAIN
+            )  # fmt: skip
+            every = {key: _all(job.values[key] for job in single) for key in parts[0].values}
+            shown = _joined(single, lambda _: every)
+        events, left_out = write_board(sweep / "tensorboard", shown, groups, pictures)
+        if left_out:
+            console.print(f"no curves of {left_out:,} jobs: trajectory.npz cannot be read", **PLAIN)
+    runs = len(events) + jobs * len(parts)
+    logdir = sweep if tensorboard else None
+    print_sweep(console, [*tables.items()], groups, pictures, logdir, runs)
     return [*tables.values(), *pictures, *events]
 
 
-def _show(folder: Path, pictures: Sequence[Path]) -> list[Path]:
-    """An event file with the pictures, if there are any."""
-    shown = [picture for picture in pictures if picture.suffix == ".png"]
-    if not shown:
-        return []
-    with closing(EventFile(folder)) as file:
-        for picture in shown:
-            file.add_image(0, f"figure/{picture.stem}", picture.read_bytes())
-    return [file.path]
-
-
-def _write_replicas(
-    path: Path, sweep: Path, parts: Sequence[Part]
-) -> tuple[list[Group], list[Statistics]]:
-    """sweep.csv, row by row; returns the groups, and the statistics of each job where only the seed
-    was swept, for as many as are shown singly."""
+def _write_replicas(path: Path, sweep: Path, parts: Sequence[Part]) -> list[Combination]:
+    """sweep.csv, row by row; returns each job for itself."""
     shown = [key for key in parts[0].values if key not in COLUMNS]
-    keys = [key for key in parts[0].values if key != "seed"]
-    singly = not keys and len(parts) <= SINGLY
-    groups: dict[tuple[str, ...], Tally] = {}
     jobs = []
     with csv_file(path, ["job", *shown, *COLUMNS]) as add:
         for part in parts:
             begin = [os.path.relpath(part.folder, sweep), *(part.values[key] for key in shown)]
-            tally = Tally()
+            tally = Tally(jobs=1)
             for row in _replicas(part.folder / "replicas.csv"):
                 add(begin + row)
                 tally.add(row)
-            if singly:
-                jobs.append(tally.statistics())
-            groups.setdefault(tuple(part.values[key] for key in keys), Tally()).join(tally)
-    return [
-        (dict(zip(keys, values, strict=True)), tally.statistics())
-        for values, tally in groups.items()
-    ], jobs
+            jobs.append(Combination(part.values, [part.folder], tally))
+    return jobs
+
+
+def _joined(
+    jobs: Sequence[Combination], values_of: Callable[[Values], Values]
+) -> list[Combination]:
+    """Those of the same values as one, in the order of their first jobs."""
+    groups: dict[tuple[str, ...], Combination] = {}
+    for job in jobs:
+        values = values_of(job.values)
+        groups.setdefault(tuple(values.values()), Combination(values)).join(job)
+    return [*groups.values()]
+
+
+def _all(values: Iterable[str]) -> str:
+    """What stands for all values of a key."""
+    different = {*values}
+    return different.pop() if len(different) == 1 else f"{len(different)} values"
 
 
 def _replicas(path: Path) -> Iterator[list[str]]:
@@ -125,20 +131,9 @@ def _replicas(path: Path) -> Iterator[list[str]]:
             yield [row[place] for place in places]
 
 
-def _write_groups(path: Path, groups: Sequence[Group]) -> None:
+def _write_groups(path: Path, groups: Sequence[Combination]) -> None:
     """sweep_summary.csv."""
-    names = [f"job.{key}" if key in STATISTICS else key for key in groups[0][0]]
+    names = [f"job.{key}" if key in STATISTICS else key for key in groups[0].values]
     with csv_file(path, [*names, *STATISTICS]) as add:
-        for values, statistics in groups:
-            add([*values.values(), *statistics.values()])
-
-
-def _runs(
-    parts: Sequence[Part], groups: Sequence[Group], jobs: Sequence[Statistics]
-) -> Sequence[Group]:
-    """What HPARAMS shows: groups, or jobs where only the seed was swept."""
-    if groups[0][0]:
-        return groups
-    if jobs:
-        return [(part.values, said) for part, said in zip(parts, jobs, strict=True)]
-    return [({"seed": f"{len(parts)} values"}, groups[0][1])]
+        for group in groups:
+            add([*group.values.values(), *group.statistics.values()])

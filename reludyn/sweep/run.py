@@ -256,10 +256,13 @@ def _finish(folder: Path, jobs: Sequence[SweepJob], picture: str | None) -> None
     values = [(job, _values(job)) for job in complete]
     parts = [Part(job.folder, {key: row[key] for key in swept}) for job, row in values]
     configs = [job.config for job in jobs if isinstance(job.config, Config)]
-    tensorboard = any(config.logger.name == "tensorboard" for config in configs)
+    loggers = [config.logger for config in configs if config.logger.name == "tensorboard"]
     figures = picture is not None and any(config.figures for config in configs)
     drawn = picture if figures and picture else "none"
-    finish(folder, parts, picture=drawn, tensorboard=tensorboard, console=console)
+    finish(
+        folder, parts, picture=drawn, tensorboard=bool(loggers), console=console,
+        jobs=any(logger.jobs for logger in loggers),
+    )  # fmt: skip
     others = {done.parent for done in folder.rglob("DONE")} - {part.folder for part in parts}
     if others:
         print(

@@ -26,8 +26,9 @@ Statistics = dict[str, Any]  # numbers, None where nothing is defined
 class Tally:
     """Takes rows of replicas.csv, keeps the numbers whose quantiles are asked for."""
 
-    def __init__(self) -> None:
-        self.jobs = 0  # that were joined
+    def __init__(self, jobs: int = 0) -> None:
+        """Of so many jobs; those that are joined are added."""
+        self.jobs = jobs
         self.outcomes: Counter[str] = Counter()
         self.values = [(place, array("d")) for place in _PLACES]
 
@@ -38,11 +39,11 @@ class Tally:
             if row[place]:
                 values.append(float(row[place]))
 
-    def join(self, job: Tally) -> None:
-        """All replicas of a job."""
-        self.jobs += 1
-        self.outcomes += job.outcomes
-        for (_, values), (_, others) in zip(self.values, job.values, strict=True):
+    def join(self, other: Tally) -> None:
+        """Add all its replicas."""
+        self.jobs += other.jobs
+        self.outcomes += other.outcomes
+        for (_, values), (_, others) in zip(self.values, other.values, strict=True):
             values.extend(others)
 
     def statistics(self) -> Statistics:

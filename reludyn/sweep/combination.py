@@ -1,0 +1,30 @@
+"""Jobs of a sweep that are shown as one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+from reludyn.sweep.tally import Statistics, Tally
+
+
+@dataclass
+class Combination:
+    """What was swept with its values, and the jobs that have them: they differ by their seed
+    alone."""
+
+    values: Mapping[str, str]
+    folders: list[Path] = field(default_factory=list)
+    tally: Tally = field(default_factory=Tally)
+
+    def join(self, other: Combination) -> None:
+        """Add all jobs of another one."""
+        self.folders += other.folders
+        self.tally.join(other.tally)
+
+    @cached_property
+    def statistics(self) -> Statistics:
+        """Of all replicas, once all jobs are there."""
+        return self.tally.statistics()
