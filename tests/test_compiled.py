@@ -101,7 +101,15 @@ def test_the_written_out_risk_is_the_risk(k: int, r: int, slope: float) -> None:
     torch.testing.assert_close(found_V, expected.gradient.V, rtol=1e-13, atol=1e-13)
 
 
-CASES = [(1, 1, 0.3), (2, 1, 1e-4), (3, 1, 1.0), (4, 2, 0.1), (6, 3, 1.0), (23, 2, 0.5)]
+CASES = [
+    (1, 1, 0.3),
+    (2, 1, 1e-4),
+    (3, 1, 1.0),
+    (5, 1, 1e-4),
+    (4, 2, 0.1),
+    (6, 3, 1.0),
+    (23, 2, 0.5),
+]
 
 
 @pytest.mark.quick(5)

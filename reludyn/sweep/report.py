@@ -33,10 +33,24 @@ def print_sweep(
         table.add_column(Text(name), justify="right", no_wrap=True)
     for values, said in groups[:SHOWN]:
         success = f"{said['success']:.3f} [{said['success_low']:.2f}, {said['success_high']:.2f}]"
-        medians = [number(said[f"{name}_median"]) for name in ("T_converged", "loss")]
-        cells = [*values.values(), f"{said['replicas']:,}", success, *medians]
+        medians = [_median(said, name) for name in ("T_converged", "loss")]
+        count = f"{said['replicas']:,}"
+        if said["repeated"]:
+            count += f" ({said['repeated']:,} repeated)"
+        cells = [*values.values(), count, success, *medians]
         table.add_row(*(Text(cell) for cell in cells))
     console.print(table)
     if len(groups) > SHOWN:
         console.print(f"and {len(groups) - SHOWN:,} groups more, in the summary", **PLAIN)
+    if repeated := sum(said["repeated"] for _, said in groups):
+        console.print(
+            f"{repeated:,} rows repeat a seed with the same settings: each replica counts once",
+            **PLAIN,
+        )
     print_places(console, tables, pictures, events)
+
+
+def _median(said: Statistics, name: str) -> str:
+    """With how many of the replicas have one, where some have none."""
+    count, of = said[f"{name}_defined"], said["replicas"]
+    return number(said[f"{name}_median"]) + (f" ({count:,} of {of:,})" if 0 < count < of else "")

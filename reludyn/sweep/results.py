@@ -100,13 +100,17 @@ def _write_replicas(
     with csv_file(path, ["job", *shown, *COLUMNS]) as add:
         for part in parts:
             begin = [os.path.relpath(part.folder, sweep), *(part.values[key] for key in shown)]
-            tally = Tally()
+            group = groups.setdefault(tuple(part.values[key] for key in keys), Tally())
+            own = Tally()
             for row in _replicas(part.folder / "replicas.csv"):
                 add(begin + row)
-                tally.add(row)
+                group.add(row)
+                if singly:
+                    own.add(row)
+            group.jobs += 1
             if singly:
-                jobs.append(tally.statistics())
-            groups.setdefault(tuple(part.values[key] for key in keys), Tally()).join(tally)
+                own.jobs = 1
+                jobs.append(own.statistics())
     return [
         (dict(zip(keys, values, strict=True)), tally.statistics())
         for values, tally in groups.items()
