@@ -94,7 +94,8 @@ def _write_replicas(path: Path, sweep: Path, parts: Sequence[Part]) -> list[Comb
     with csv_file(path, ["job", *shown, *COLUMNS]) as add:
         for part in parts:
             begin = [os.path.relpath(part.folder, sweep), *(part.values[key] for key in shown)]
-            tally = Tally(jobs=1)
+            settings = (value for key, value in part.values.items() if key != "seed")
+            tally = Tally(settings, jobs=1)
             for row in _replicas(part.folder / "replicas.csv"):
                 add(begin + row)
                 tally.add(row)
