@@ -79,6 +79,7 @@ LAUNCHER = re.compile(
     r"ray\.init\.(num_cpus|num_gpus|object_store_memory|include_dashboard)|"
     r"ray\.remote\.(num_cpus|num_gpus|memory)"
 )
+EXPERIMENT = "experiment"  # the group
 HARMLESS = {"ray.init.address": "auto", "submitit_folder": "${hydra.sweep.dir}/.submitit/%j"}
 
 
@@ -92,10 +93,14 @@ def guarded(arguments: Sequence[str]) -> Iterator[None]:
     """
     typed = given(arguments)
     mode = _mode(typed.get("hydra.mode"), arguments)
+
+    def get_mode(hydra: Any, config_name: str | None, overrides: list[str]) -> RunMode | None:
+        return mode or hydra.config_loader.mode_of_experiment(config_name, overrides)
+
     replaced = {
         "hydra.ConfigLoaderImpl": partial(Loader, typed=typed),
         "hydra.Callbacks": Guards,
-        "hydra.Hydra.get_mode": lambda *_, **__: mode,
+        "hydra.Hydra.get_mode": get_mode,
         "utils.run_and_report": lambda work: work(),
     }
     with ExitStack() as patches:
@@ -114,6 +119,16 @@ def _mode(name: str | None, arguments: Sequence[str]) -> RunMode | None:
     if against:
         raise ConfigError("hydra.mode", name, f"contradicts {against.pop()}", "Leave one of them")
     return RunMode[name]
+
+
+def _mode_in(repo: IConfigRepository, paths: Sequence[str | None]) -> RunMode | None:
+    """The mode that the file of an experiment has; any other file may have none."""
+    for path in paths:
+        if path is not None and path.startswith(f"{EXPERIMENT}/"):
+            loaded = repo.load_config(path)
+            name = None if loaded is None else OmegaConf.select(loaded.config, "hydra.mode")
+            return RunMode.__members__.get(str(name))
+    return None
 
 
 class Guards(Callbacks):
@@ -148,10 +163,17 @@ class Loader(ConfigLoaderImpl):
     ) -> DictConfig:
         """Hydra's own, of files; the command line comes later."""
         composed = super()._compose_config_from_defaults_list(defaults, repo)
-        if (mode := OmegaConf.select(composed, "hydra.mode")) is not None:
-            allowed = "is for the command line, not for a config file"
+        mode = OmegaConf.select(composed, "hydra.mode")
+        if mode != _mode_in(repo, [default.config_path for default in defaults]):
+            allowed = "is for the command line, or for the file of an experiment"
             raise ConfigError("hydra.mode", mode.name, allowed, "Add -m to the command for a sweep")
         return composed
+
+    def mode_of_experiment(self, config_name: str | None, overrides: list[str]) -> RunMode | None:
+        """Return the mode that the file of the chosen experiment has, if any."""
+        parsed, repo = self._parse_overrides_and_create_caching_repo(config_name, overrides)
+        chosen = [o.value() for o in parsed if o.key_or_group == EXPERIMENT and not o.is_delete()]
+        return _mode_in(repo, [f"{EXPERIMENT}/{name}" for name in chosen[-1:]])
 
     def _load_single_config(self, default: ResultDefault, repo: IConfigRepository) -> ConfigResult:
         """Hydra adds to the files of launchers what the plugins' types of the same names have, and
@@ -203,7 +225,8 @@ def check_allowed(composed: DictConfig, typed: Mapping[str, str]) -> None:
     _check_made(values)
     _check_typed(values, typed)
     _check_names(composed, values)
-    _check_folders(composed, typed)
+    if "theory" in values:  # Hydra's own config, of its help, has its own folders
+        _check_folders(composed, typed)
 
 
 def _check_made(values: Mapping[str, Any]) -> None:

@@ -43,6 +43,9 @@ class Instrument(Protocol):
 
     def record(self, look: Look) -> None: ...
 
+    def check(self, look: Look, begin: Begin) -> None:
+        """Raise ConfigError where the looks that were restored are not of the run of this one."""
+
     def saved(self) -> dict[str, Any]:
         """Return all that it has recorded, in plain values and arrays: its `seconds`, and under
         `trajectory` the `columns` of its looks."""
@@ -69,6 +72,15 @@ class Looks:
 
     def record(self, look: Look) -> None:
         self.rows.put(self.rows.count, look.columns, self.room)
+
+    def check(self, look: Look, begin: Begin) -> None:
+        kept = self.rows.columns
+        fits = look.columns.keys() <= kept.keys() and all(
+            (kept[name].shape[1:], kept[name].dtype) == (x.shape, x.dtype)
+            for name, x in look.columns.items()
+        )
+        if not fits:
+            raise _of_another(begin)
 
     def saved(self) -> dict[str, Any]:
         return {"seconds": self.seconds, "trajectory": {"columns": self.rows.columns}}
@@ -140,7 +152,6 @@ class Desk:
             raise _of_another(begin) from error
 
     def check(self, look: Look, begin: Begin) -> None:
-        """Raise ConfigError where the looks that were restored are not of the run of this one."""
         if not self.trajectory.fits(look):
             raise _of_another(begin)
 

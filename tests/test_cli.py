@@ -84,7 +84,7 @@ MISTAKES = {
     "data.outputs=2 init.signs=random trainer.tolerance=1e-20": ("larger tolerance",),
     # an unreadable override
     "init.scale": ("cannot read", "KEY=VALUE"),
-    "init.scale==1": ("cannot read", "KEY=VALUE"),
+    "init.scale==1": ("cannot read", "quotation marks: 'init.scale=\"=1\"'"),
     "seed=[1": ("cannot read", "KEY=VALUE"),
     "=3": ("cannot read", "KEY=VALUE"),
     "seed=1,2": ("several values", "Add -m"),

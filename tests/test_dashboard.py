@@ -320,7 +320,7 @@ def test_a_run_that_was_interrupted_has_failed(
 def test_jobs_of_a_sweep_have_no_rows_of_their_own(reludyn: Command) -> None:
     finished = reludyn("-m", *SHORT, "init.scale=1e-2,1e-4", "hydra.sweep.dir=sweep")
     shown = Tab(finished.where / "sweep")
-    assert sorted(shown.groups) == ["tensorboard/init.scale=1e-2", "tensorboard/init.scale=1e-4"]
+    assert sorted(shown.groups) == ["tensorboard/init.scale=0.0001", "tensorboard/init.scale=0.01"]
 
 
 # --- At most a thousand points ----------------------------------------------------------------

@@ -28,8 +28,8 @@ def test_what_is_complete_is_told_and_the_rest_can_go_on(
     words = ["-m", *QUICK, "seed=0,1,-1", "hydra.sweep.dir=s"]
     launch = run._launch
 
-    def torn(launcher: Any, jobs: Any, texts: Any, first: int) -> NoReturn:
-        launch(launcher, jobs[:1], texts[:1], first)
+    def torn(launcher: Any, jobs: Any, complete: Any, texts: Any, first: int) -> NoReturn:
+        launch(launcher, jobs[:1], complete, texts[:1], first)
         raise RAY_S("The worker died unexpectedly\nwhile executing this task.")
 
     monkeypatch.setattr(run, "_launch", torn)

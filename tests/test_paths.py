@@ -54,7 +54,7 @@ def test_a_path_is_kept_from_the_root_on(
     finished = reludyn(*words, f"data.path={written}", "hydra.run.dir=one")
     assert finished.code == 0
     kept = path_of(tmp_path / "one")
-    assert kept.startswith("${oc.env:HOME}" if "oc.env" in written else f"{tmp_path}/")
+    assert kept.startswith(f"{tmp_path}/")
     monkeypatch.chdir(tmp_path)
     run = train(*words, f"data.path={written}")
     assert Path(run.config["data"]["path"]) == tmp_path / "x.npz"
@@ -93,7 +93,7 @@ def test_the_jobs_of_a_sweep_keep_it(reludyn: Command, tmp_path: Path, launcher:
     )  # fmt: skip
     assert done.code == 0
     paths = [path_of(tmp_path / "s" / str(job)) for job in range(4)]
-    assert paths == [f"{tmp_path}/{name}" for name in ("x.npz", "x_${seed}.npz") * 2]
+    assert paths == [f"{tmp_path}/{name}" for name in ("x.npz", "x_0.npz", "x.npz", "x_1.npz")]
     assert "are complete" not in done.out
 
 

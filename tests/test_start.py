@@ -166,13 +166,27 @@ def test_a_mode_is_refused_in_one_line(reludyn: Command, words: str, line: str) 
     assert refused(reludyn(*words.split(), *QUICK)) == line
 
 
-def test_a_file_has_no_mode(reludyn: Command, tmp_path: Path) -> None:
+def test_the_mode_of_an_experiment_is_heeded(reludyn: Command, tmp_path: Path) -> None:
+    """A file of the user's, found by an option and by a key of Hydra's."""
+    (tmp_path / "mine" / "experiment").mkdir(parents=True)
+    file = tmp_path / "mine" / "experiment" / "sweep.yaml"
+    file.write_text(
+        "# @package _global_\nhydra: {mode: MULTIRUN, sweeper: {params: {seed: '1,2'}}}\n"
+    )
+    place = f"hydra.searchpath=[file://{tmp_path / 'mine'}]"
+    for words in (["--config-dir", "mine"], [place]):
+        done = reludyn(*words, "experiment=sweep", *QUICK, f"hydra.sweep.dir=outputs/{len(words)}")
+        assert done.code == 0, done.err
+        assert len([*(tmp_path / "outputs" / str(len(words))).glob("*/DONE")]) == 2
+
+
+def test_no_other_file_has_a_mode(reludyn: Command, tmp_path: Path) -> None:
     """The option that Hydra adds would win, without a word."""
-    (tmp_path / "experiment").mkdir()
-    file = tmp_path / "experiment" / "mine.yaml"
-    file.write_text("# @package _global_\nhydra: {mode: MULTIRUN}\n")
-    line = refused(reludyn("--config-dir", ".", "experiment=mine", *QUICK))
-    assert line.startswith("hydra.mode=MULTIRUN: is for the command line, not for a config file")
+    (tmp_path / "init").mkdir()
+    own = "# @package _global_\nhydra: {mode: MULTIRUN}\n"
+    (tmp_path / "init" / "mine.yaml").write_text(own)
+    line = refused(reludyn("--config-dir", ".", "init=mine", *QUICK))
+    assert line.startswith("hydra.mode=MULTIRUN: is for the command line, or for the file of an")
 
 
 # --- HYDRA_FULL_ERROR -------------------------------------------------------------------------
