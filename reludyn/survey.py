@@ -155,7 +155,7 @@ def _rows(
         "negative_eigenvalues": _counts(found.spectrum.negative()),
         "zero_eigenvalues": _counts(found.spectrum.near_zero()),
         "lower_nearby": numbers(found.lower),
-        "signs": sign_patterns(points.V[:, 0]) if r == 1 else [None] * R,
+        "signs": sign_patterns(found.point.V[:, 0]) if r == 1 else [None] * R,
         "reason": found.reason,
     }
     return [{name: columns[name][j] for name in COLUMNS} for j in range(R)]

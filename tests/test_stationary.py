@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 import torch
 from conftest import Finished, drawn, refused, reludyn_in
+from torch import Tensor
 
 from reludyn.activation import LeakyReLU
+from reludyn.kernels import norm
 from reludyn.notation import Gradient
 from reludyn.risk import PopulationRisk
 from reludyn.student import InvariantSubspace, ReLUStudent
@@ -100,6 +102,100 @@ def test_the_origin_is_a_strict_saddle() -> None:
     assert found.kind == ["strict_saddle"]
     expected = [-0.5] * 2 + [0.0] * (2 * D - 2) + [0.5] * 2
     np.testing.assert_allclose(found.spectrum.values[0], expected, atol=1e-15)
+
+
+def residual(student: ReLUStudent, A: Tensor, x: Tensor) -> Tensor:
+    """f(x) - A x of one student, (n, r)."""
+    return student(x.unsqueeze(0), LeakyReLU(0.0))[0] - x @ A.mT
+
+
+@pytest.mark.parametrize("r", [1, 2])
+def test_a_dead_neuron_makes_a_strict_saddle(r: int) -> None:
+    """Beside the best that others can do: v.g(w) with g(u) = E[(f - A x) relu(u.x)] is the
+    change of the loss to second order, by the risk itself and by Monte Carlo; <M, A> = -2 L."""
+    student, A = ray((0.8, 0.4), (1.3, 0.6), d=4), axis_teacher(r, 4).A
+    if r == 2:  # relu(x_1) for the first output
+        student = ray((1.0, 1.0), d=4)
+        student = ReLUStudent(student.W, torch.cat([student.V, 0 * student.V], 1))
+    of, loss = risk(4, r=r), float(risk(4, r=r).loss(student).total)
+    M = student.V[0] @ student.W[0] / 2 - A
+    assert float((M * A).sum()) == pytest.approx(-2 * loss, rel=1e-9)
+    size = float(torch.linalg.matrix_norm(M, ord=2))
+    u = torch.linalg.svd(M)[2][0]
+    x = torch.from_numpy(np.random.default_rng(0).standard_normal((400_000, 4)))
+    terms = residual(student, A, x).unsqueeze(-1) * (x @ torch.stack([u, -u], 1)).relu().unsqueeze(
+        1
+    )
+    g, spread = terms.mean(0).mT, terms.std(0).mT / math.sqrt(len(x))  # (2, r)
+    steepest = []
+    for i, side in enumerate((u, -u)):
+        h = 1e-3
+        w, v = h * side.view(1, 1, 4), -h * (g[i] / norm(g[i])).view(1, r, 1)
+        near = ReLUStudent(torch.cat([student.W, w], 1), torch.cat([student.V, v], 2))
+        steepest.append((loss - float(of.loss(near).total)) / h**2)
+        assert abs(steepest[-1] - float(norm(g[i]))) < 5 * float(norm(spread[i])) + h
+    assert max(steepest) > size / 2 - 1e-3
+    still = torch.zeros(1, 1, 4, dtype=torch.float64), torch.zeros(1, r, 1, dtype=torch.float64)
+    point = ReLUStudent(torch.cat([student.W, still[0]], 1), torch.cat([student.V, still[1]], 2))
+    found = identify(of, point)
+    assert found.kind == ["strict_saddle"]
+    assert found.reason == [f"a dead neuron can grow: -{size / 2:.2g}"]
+
+
+def test_what_rounding_leaves_of_a_neuron_decides_nothing() -> None:
+    """1e-64 in 50 random directions, v of either sign: the same verdict, the one of zero."""
+    rng = np.random.default_rng(3)
+    W = torch.zeros(50, 2, D, dtype=torch.float64)
+    W[:, 0, 0] = 1.25
+    W[:, 1] = 1e-64 * torch.from_numpy(rng.standard_normal((50, D)))
+    V = torch.tensor([0.8, 0.0], dtype=torch.float64).repeat(50, 1, 1)
+    V[:, 0, 1] = 1e-64 * torch.from_numpy(rng.standard_normal(50))
+    found = identify(risk(), ReLUStudent(W, V))
+    assert set(found.kind) == {"strict_saddle"}
+    assert set(found.reason) == {"a dead neuron can grow: -0.25"}
+    assert not found.point.W[:, 1].any()
+    assert not found.point.V[:, 0, 1].any()
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_an_output_weight_of_zero_frees_its_neuron(sign: int) -> None:
+    """v_2 = +-1e-9. Along a it is no local minimum for either sign: w_2 turns by 0.3, at no cost,
+    from where v_2 < 0 lowers the loss. Across a it is a strict saddle by the Hessian."""
+    point = ray((0.8, 1.0), (sign * 1e-9, 1e-9))
+    assert identify(risk(), point).kind == ["non_strict_saddle"]
+    point.W[0, 1, :2] = torch.tensor([math.cos(0.3), math.sin(0.3)])
+    level = float(risk().loss(point).total)
+    assert level == pytest.approx(0.25, abs=1e-9)
+    point.V[0, 0, 1] = -1e-3
+    assert float(risk().loss(point).total) < level - 1e-7
+    W, V = ray((0.8, 1.0), (sign * 1e-9, 1e-9))
+    W[0, 1] = 0.0
+    W[0, 1, 0] = -1.0  # where the residual relu(-a.x) is large: not even stationary
+    assert identify(risk(), ReLUStudent(W, V)).kind == ["not_stationary"]
+
+
+def test_an_output_weight_of_zero_by_the_hessian() -> None:
+    """One neuron, v = 0, w across A: g(w) = -A w / 2 is zero, its derivative is not, and so the
+    eigenvalue of the Hessian decides."""
+    W, V = torch.zeros(1, 1, 4, dtype=torch.float64), torch.zeros(1, 2, 1, dtype=torch.float64)
+    W[0, 0, 2] = 1.0
+    found = identify(risk(4, r=2), ReLUStudent(W, V))
+    assert found.kind == ["strict_saddle"]
+    assert found.reason[0].startswith("eigenvalue -")
+
+
+@pytest.mark.parametrize(("v", "kind"), [(0.7, "local_minimum"), (-0.7, "not_stationary")])
+def test_a_hidden_weight_of_zero(v: float, kind: str) -> None:
+    """v_2 = +-0.7, w_2 = 0 or 1e-30 in a random direction: the loss has a slope v_2 g(u) in each
+    direction u of w_2, which is none down where v_2 > 0, since L >= 1/4 while signs agree."""
+    point, rng = ray((0.8, 1.0), (1.0, 0.0)), np.random.default_rng(0)
+    point.V[0, 0, 1] = v
+    for size in (0.0, 1e-30):
+        point.W[0, 1] = size * torch.from_numpy(rng.standard_normal(D))
+        found = identify(risk(), point)
+        assert found.kind == [kind]
+        # f - y = relu(-x_1), so g(-a) = E relu(-x_1)^2 = 1/2
+        assert float(found.gradient) == pytest.approx(0.35 if v < 0 else 0.0, abs=1e-15)
 
 
 def test_a_reduced_point_is_the_same_point() -> None:

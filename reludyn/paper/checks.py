@@ -27,8 +27,8 @@ def _(run: Path) -> Finding:
     minima, saddles = (int((ours & (kind == name)).sum()) for name in (MINIMUM, SADDLE))
     c = points["c"][ours & (kind == SADDLE)]
     off = float(np.abs(points["loss"][ours & (kind == SADDLE)] - 0.25).max(initial=0.0))
-    # a vanishing v_i is the end of the family, c = 0 or -1
-    excused = np.isin(kind, ["not_stationary", "strict_saddle", "undecided"])
+    # a v_i that vanishes, the end of the family, has no sign
+    excused = np.isin(kind, ["not_stationary", "undecided"])
     others = int((~ours & ~excused & np.isin(points["signs"], ["+-", "-+"])).sum())
     inside = bool(np.all((c > 0) | (c < -1)))
     holds = bool(minima) and bool(saddles) and off < 1e-9 and inside and not others

@@ -17,9 +17,9 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from reludyn.activation import LeakyReLU
-from reludyn.kernels import norm
+from reludyn.kernels import abs_kernel, norm, unit
 from reludyn.notation import Gradient
-from reludyn.order_parameters import saddle_ratio
+from reludyn.order_parameters import hidden_norms, output_norms, saddle_ratio
 from reludyn.risk import PopulationRisk
 from reludyn.risk.hessian import flatten, unflatten
 from reludyn.student import ReLUStudent
@@ -31,6 +31,8 @@ Kind = Literal[
     "not_stationary",
 ]  # fmt: skip
 STATIONARY = 1e-7  # the largest gradient, in units of s^(3/2), with s = |a|
+SETTLED = 1e-12  # the gradient, in these units, at which a search ends: beyond, rounding leads it
+DEAD = 1e-4  # in units of sqrt(s) a layer, in units of s what it adds, of a neuron that is dead
 ZERO = 1e-5  # the largest eigenvalue, in units of the largest of all, that counts as zero
 LOWER = 1e-9  # a decrease of the loss, in units of |A|^2 / 2, that is no rounding
 PROBES = 32  # directions in which a lower point is looked for
@@ -42,6 +44,7 @@ DESCENT = 300  # iterations that they descend
 class StationaryPoints:
     """What R points are, and the evidence."""
 
+    point: ReLUStudent  # the points, with zeros for what is dead of them
     kind: list[Kind]  # R words
     reason: list[str]  # how each verdict is reached
     loss: Tensor  # (R,)
@@ -58,12 +61,28 @@ def identify(
 ) -> StationaryPoints:
     """What the points W (R, k, m), V (R, r, k) are; `inputs` = d as in `spectrum`.
 
+    First a layer of a neuron that is zero for all purposes becomes zero: where |v_i||w_i| <= 1e-4 s,
+    s the largest singular value of A, each of w_i and v_i that is at most 1e-4 sqrt(s) long. No
+    verdict depends on the direction of what is left of it by rounding. With the residual f - A x
+    and g(u) = E[(f - A x) phi(u.x)], a neuron that starts at zero changes the loss by v.g(w) to the
+    lowest order. At a stationary point v_i.g(w_i) = 0 for all neurons, so that <M, A> = -2 L for
+    M = odd V W - A, and g(u) - g(-u) = 2 odd M u: g vanishes for all u only where L does.
+
     In this order,
 
-    - not_stationary: the gradient is larger than 1e-7 s^(3/2), s the largest singular value of A;
+    - not_stationary: the gradient is larger than 1e-7 s^(3/2). Of a neuron with w_i = 0 and v_i not
+      the loss has no gradient in w_i, but a slope v_i.g(u) in each direction u: it counts as
+      stationary as long as none of those tried is negative (the rows of W and A, M^T v_i, and
+      their opposites);
     - global_minimum: the loss is zero (below 1e-9 |A|_F^2/2), and no loss is negative;
+    - strict_saddle, where w_i = v_i = 0 for a neuron: along w = u, v = -g(u)/|g(u)| for the better
+      of u and -u, u the first singular direction of M, the loss falls to second order by at least
+      odd |M| > 0;
     - strict_saddle: an eigenvalue is below zero. Otherwise zero eigenvalues prove nothing:
       rescaling a neuron makes one, so do rotations;
+    - non_strict_saddle, where v_i = 0 for a neuron with w_i not zero, d >= 3: w_i turns freely, and
+      arbitrarily near are directions with g(w) not zero (g is analytic between the rays of the
+      w_j, so it would vanish everywhere), from where v_i = -e g(w) lowers the loss;
     - local_minimum, where r = 1 and all v_i have one sign: f = odd h + even g with |g| >= |h|, so
       L >= (|a|^2/2) even^2/(odd^2 + even^2), its value there, as long as the signs last;
     - local_minimum, where H has no more zero eigenvalues than symmetries (`symmetries`);
@@ -77,24 +96,33 @@ def identify(
         risk = PopulationRisk(pad(risk.A, (0, 1)), risk.activation)
         student = student.map_hidden(lambda W: pad(W, (0, 1)))
     A, activation = risk.A, risk.activation
-    unit, zero_loss = float(torch.linalg.matrix_norm(A, ord=2)), float(A.square().sum()) / 2
+    scale, zero_loss = float(torch.linalg.matrix_norm(A, ord=2)), float(A.square().sum()) / 2
+    point = _without_rounding(student, scale)
+    no_w, no_v = hidden_norms(point) == 0, output_norms(point) == 0
     loss = risk.loss(student).total
-    gradient = norm(flatten(risk.evaluate(student).gradient))
-    hessian = risk.hessian(student)
-    found = spectrum(hessian, inputs)
-    stationary = gradient <= STATIONARY * unit**1.5
+    kink = no_w & ~no_v
+    slope = _steepest(risk, point).where(kink, 0.0).amax(-1)
+    of_W, of_V = risk.evaluate(student).gradient
+    smooth = Gradient(of_W.masked_fill(kink.unsqueeze(-1), 0.0), of_V)
+    gradient = torch.hypot(norm(flatten(smooth)), slope)
+    stationary = gradient <= STATIONARY * scale**1.5
     minimum = loss <= LOWER * zero_loss
+    gain = activation.odd * torch.linalg.matrix_norm(_linear_residual(risk, point), ord=2)
+    dead = (no_w & no_v).any(-1) & (gain > ZERO * scale)
+    hessian = risk.hessian(point)
+    found = spectrum(hessian, inputs)
     strict = found.negative(ZERO) > 0
+    free = (no_v & ~no_w).any(-1) & (A.shape[1] >= 3)
     one_sign = torch.zeros_like(stationary)
     if len(A) == 1:
-        v, value = student.V[:, 0], zero_loss * activation.even**2 / activation.square
+        v, value = point.V[:, 0], zero_loss * activation.even**2 / activation.square
         one_sign = (v > 0).all(-1) | (v < 0).all(-1)
         one_sign &= (loss - value).abs() <= LOWER * zero_loss
     exists = hessian.exists
-    open_ = stationary & ~(minimum | strict | one_sign) & exists
+    open_ = stationary & ~(minimum | dead | strict | free | one_sign) & exists
     isolated, lower = torch.zeros_like(stationary), torch.full_like(loss, math.nan)
     if open_.any():
-        isolated[open_], lower[open_] = _nearby(risk, student.map(lambda x: x[open_]), unit)
+        isolated[open_], lower[open_] = _nearby(risk, point.map(lambda x: x[open_]), scale)
         lower -= loss
 
     kinds: list[Kind] = []
@@ -105,8 +133,12 @@ def identify(
             kind, why = "not_stationary", f"gradient {float(gradient[j]):.1e}"
         elif minimum[j]:
             kind, why = "global_minimum", "the loss is zero"
+        elif dead[j]:
+            kind, why = "strict_saddle", f"a dead neuron can grow: -{float(gain[j]):.2g}"
         elif strict[j]:
             kind, why = "strict_saddle", f"eigenvalue {float(found.smallest[j]):.2g}"
+        elif free[j]:
+            kind, why = "non_strict_saddle", "a neuron with v_i = 0 can turn and then grow"
         elif one_sign[j]:
             kind, why = "local_minimum", "all v_i of one sign: no lower loss while they keep it"
         elif isolated[j]:
@@ -122,10 +154,12 @@ def identify(
     saddle = torch.tensor([kind == "non_strict_saddle" for kind in kinds])
     c = torch.full_like(loss, math.nan)
     if len(A) == 1:
-        c = saddle_ratio(student, A, activation).where(saddle, math.nan)
+        c = saddle_ratio(point, A, activation).where(saddle, math.nan)
     family = minimum | (saddle & ((c > 0) | (c < -1)))
-    theorem = _within_theorem(student, activation) & family
-    return StationaryPoints(kinds, reasons, loss, gradient, found, lower, c, theorem.tolist())
+    theorem = _within_theorem(point, activation) & family
+    return StationaryPoints(
+        point, kinds, reasons, loss, gradient, found, lower, c, theorem.tolist()
+    )
 
 
 @undisturbed()
@@ -139,10 +173,13 @@ def find_stationary(risk: PopulationRisk, start: ReLUStudent, iterations: int = 
     k, d = start.W.shape[1:]
     z = flatten(start)
     damping = torch.full_like(z[:, 0], 1.0)
-    root = math.sqrt(float(torch.linalg.matrix_norm(risk.A, ord=2)))
-    point = start
+    unit = float(torch.linalg.matrix_norm(risk.A, ord=2))
+    root, point = math.sqrt(unit), start
     g = flatten(risk.evaluate(start).gradient)
     for _ in range(iterations):
+        going = norm(g) > SETTLED * unit**1.5
+        if not bool(going.any()):
+            break
         values, vectors = torch.linalg.eigh(risk.hessian(point).matrix())
         slope = (vectors.mT @ g.unsqueeze(-1)).squeeze(-1)
         shift = root * (damping * norm(g)).unsqueeze(-1)  # in the units of H^2
@@ -150,7 +187,7 @@ def find_stationary(risk: PopulationRisk, start: ReLUStudent, iterations: int = 
         step = (vectors @ (weights * slope).unsqueeze(-1)).squeeze(-1)
         tried = ReLUStudent(*unflatten(z - step, k, d))
         new = flatten(risk.evaluate(tried).gradient)
-        better = norm(new) < norm(g)
+        better = (norm(new) < norm(g)) & going
         damping = torch.where(better, damping / 4, damping * 8).clamp(1e-12, 1e6)
         z = torch.where(better.unsqueeze(-1), z - step, z)
         g = torch.where(better.unsqueeze(-1), new, g)
@@ -176,27 +213,66 @@ def symmetries(risk: PopulationRisk, student: ReLUStudent) -> Tensor:
     return torch.cat([flatten(scaled), flatten(turned)], 1)
 
 
+def _without_rounding(student: ReLUStudent, scale: float) -> ReLUStudent:
+    """The points with zeros for what is dead of their neurons, as `identify` says."""
+    sizes = hidden_norms(student), output_norms(student)
+    adds_nothing = sizes[0] * sizes[1] <= DEAD * scale
+    w, v = (adds_nothing & (size <= DEAD * math.sqrt(scale)) for size in sizes)
+    return ReLUStudent(
+        student.W.masked_fill(w.unsqueeze(-1), 0.0), student.V.masked_fill(v.unsqueeze(-2), 0.0)
+    )
+
+
+def _linear_residual(risk: PopulationRisk, student: ReLUStudent) -> Tensor:
+    """M = odd V W - A, (R, r, d)."""
+    return risk.activation.odd * (student.V @ student.W) - risk.A
+
+
+def _steepest(risk: PopulationRisk, student: ReLUStudent) -> Tensor:
+    """The largest of 0 and -v_i.g(u), (R, k), over u along +-w_j, +- the rows of A, +-M^T v_i, with
+    v_i.g(u) = odd v_i^T M u + even^2 sum_j v_i.v_j J(w_j, u)."""
+    W, V = student
+    M, S = _linear_residual(risk, student), V.mT @ V
+    pulled = V.mT @ M  # (R, k, d): M^T v_i
+    u = torch.cat([pulled, W, risk.A.expand(len(W), -1, -1)], 1)
+    u = unit(torch.cat([u, -u], 1))  # (R, U, d)
+    bent = abs_kernel(W.unsqueeze(2), u.unsqueeze(1))  # (R, k, U)
+    odd, even = risk.activation.odd, risk.activation.even
+    slopes = odd * pulled @ u.mT + even**2 * S @ bent
+    return (-slopes).amax(-1).clamp_min(0)
+
+
 def _within_theorem(student: ReLUStudent, activation: LeakyReLU) -> Tensor:
-    """Theorem 1's hypotheses: ReLU, k = 2, output weights of opposite signs, none (nearly) zero."""
+    """Theorem 1's hypotheses: ReLU, k = 2, output weights of opposite signs."""
     if student.V.shape[1:] != (1, 2) or activation.negative_slope:
         return torch.zeros(student.replicas, dtype=torch.bool)
-    v = student.V[:, 0]
-    return (v[:, 0] * v[:, 1] < 0) & (v.abs().amin(-1) > 1e-6 * v.abs().amax(-1))
+    return student.V[:, 0].prod(-1) < 0
 
 
-def _nearby(risk: PopulationRisk, student: ReLUStudent, unit: float) -> tuple[Tensor, Tensor]:
+def _balanced(student: ReLUStudent) -> ReLUStudent:
+    """The same function with |w_i| = |v_i| for each neuron where neither is zero: a point of the
+    same kind, where descent is as quick for all neurons."""
+    w, v = hidden_norms(student), output_norms(student)
+    factor = torch.where((w > 0) & (v > 0), (v / w).sqrt(), 1.0)
+    return ReLUStudent(student.W * factor.unsqueeze(-1), student.V / factor.unsqueeze(-2))
+
+
+def _nearby(risk: PopulationRisk, student: ReLUStudent, scale: float) -> tuple[Tensor, Tensor]:
     """Whether all zero eigenvalues come from symmetries, and the lowest loss that descent finds
     from points a little away in the null space: (R,) each."""
     k, d = student.W.shape[1:]
+    student = _balanced(student)
     values, vectors = torch.linalg.eigh(risk.hessian(student).matrix())
     flat = values.abs() <= ZERO * values.abs().amax(-1, keepdim=True)
     sizes = torch.linalg.svdvals(symmetries(risk, student))
     dimension = (sizes > ZERO * sizes.amax(-1, keepdim=True)).sum(-1)
     rng = np.random.default_rng(0)
-    amounts = torch.from_numpy(rng.standard_normal((PROBES, *values.shape))).to(values)
-    directions = (vectors @ (amounts * flat).unsqueeze(-1)).squeeze(-1)
+    amounts = torch.from_numpy(rng.standard_normal((PROBES, 1, values.shape[-1]))).to(values)
+    # projected: which basis of the null space `eigh` takes is a matter of rounding
+    inside = (vectors.mT @ amounts.unsqueeze(-1)).squeeze(-1) * flat
+    directions = (vectors @ inside.unsqueeze(-1)).squeeze(-1)
     directions = directions / norm(directions).unsqueeze(-1)
-    z = flatten(student) + DISTANCE * math.sqrt(unit) * directions  # (PROBES, R, N)
+    z = flatten(student) + DISTANCE * math.sqrt(scale) * directions  # (PROBES, R, N)
     lr = (0.5 / values.abs().amax(-1)).expand(PROBES, -1).reshape(-1, 1, 1)
     probe = ReLUStudent(*unflatten(z.flatten(0, 1), k, d))
     for _ in range(DESCENT):
