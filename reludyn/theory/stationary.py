@@ -34,6 +34,7 @@ STATIONARY = 1e-7  # the largest gradient, in units of s^(3/2), with s = |a|
 SETTLED = 1e-12  # the gradient, in these units, at which a search ends: beyond, rounding leads it
 DEAD = 1e-4  # in units of sqrt(s) a layer, in units of s what it adds, of a neuron that is dead
 ZERO = 1e-5  # the largest eigenvalue, in units of the largest of all, that counts as zero
+FLAT = 1e-3  # the same where the gradient is only nearly zero, near points without such a one
 LOWER = 1e-9  # a decrease of the loss, in units of |A|^2 / 2, that is no rounding
 PROBES = 32  # directions in which a lower point is looked for
 DISTANCE = 0.1  # how far away they start, in units of sqrt(s)
@@ -263,7 +264,7 @@ def _nearby(risk: PopulationRisk, student: ReLUStudent, scale: float) -> tuple[T
     k, d = student.W.shape[1:]
     student = _balanced(student)
     values, vectors = torch.linalg.eigh(risk.hessian(student).matrix())
-    flat = values.abs() <= ZERO * values.abs().amax(-1, keepdim=True)
+    flat = values.abs() <= FLAT * values.abs().amax(-1, keepdim=True)
     sizes = torch.linalg.svdvals(symmetries(risk, student))
     dimension = (sizes > ZERO * sizes.amax(-1, keepdim=True)).sum(-1)
     rng = np.random.default_rng(0)
