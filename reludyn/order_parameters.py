@@ -74,6 +74,23 @@ def group_sums(student: ReLUStudent) -> tuple[Tensor, Tensor]:
     return (v.relu() * student.W).sum(-2), ((-v).relu() * student.W).sum(-2)
 
 
+def in_groups(outputs: int, width: int) -> bool:
+    """Whether sign groups decide when phases end, and not each neuron for itself."""
+    return outputs == 1 and width > 2
+
+
+def sign_groups(student: ReLUStudent) -> ReLUStudent:
+    """The effective neurons of both sign groups, W (..., 2, d), V (..., 1, 2), for r = 1: v_g = +-
+    sqrt(sum v_i^2), w_g = sum |v_i| w_i / |v_g| over the neurons with v_i > 0, then over those with
+    v_i < 0. Zeros for a group without neurons."""
+    tiny = torch.finfo(student.V.dtype).tiny
+    largest = student.V.abs().amax(-1, keepdim=True)  # sums of squares might be too small
+    shares = torch.cat([student.V.relu(), (-student.V).relu()], -2) / largest.clamp_min(tiny)
+    size = norm(shares).unsqueeze(-2)  # (..., 1, 2)
+    W = shares @ student.W / size.clamp_min(tiny).mT
+    return ReLUStudent(W, largest * size * size.new_tensor([1.0, -1.0]))
+
+
 def group_sum_error(student: ReLUStudent, A: Tensor, activation: LeakyReLU = RELU) -> Tensor:
     """sqrt(|p - t|^2 + |q + t|^2) of the group sums p, q and their value t = a / (2 odd) at a
     minimum (a for ReLU): (R,), r = 1, any k. NaN for a linear network, which leaves them open."""

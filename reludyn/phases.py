@@ -3,7 +3,9 @@
 With the lemmas' constants: *alignment* lasts until max_i theta_i <= pi/20 (T_align, Lemma 6), with
 theta_i the angle between w_i and A^T v_i; *growth* from then until min_i |v_i| >= sqrt(s)/4
 (T_growth, Lemma 7), s the smallest non-zero singular value of A, |a| for r = 1; *refinement*
-follows.
+follows. Of more than two neurons with one output not all need grow: there the effective neurons of
+the sign groups, as they are at that iterate, take the place of the neurons (`sign_groups`), and a
+group without neurons does not count.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from torch import Tensor
 from reludyn.activation import RELU, LeakyReLU
 from reludyn.kernels import angle, norm
 from reludyn.notation import Evaluation, Loss, Own, of_replicas
-from reludyn.order_parameters import output_norms, targets
+from reludyn.order_parameters import in_groups, output_norms, sign_groups, targets
 from reludyn.student import ReLUStudent
 from reludyn.teacher import LinearTeacher
 from reludyn.theory.rays import ALIGNED, GROWN, Outcome, first_of, into_ray
@@ -37,12 +39,20 @@ class Clocks(NamedTuple):
     converged: Tensor
 
 
-def aligned(student: ReLUStudent, A: Tensor) -> Tensor:
-    """max_i theta_i <= pi/20, (..., R), through cosines; a zero vector is not aligned."""
-    target = targets(student, A)
-    lengths = norm(student.W) * norm(target)
-    inner = (student.W * target).sum(-1)
-    return (inner > math.cos(ALIGNED) * lengths).all(-1)
+def phase_events(student: ReLUStudent, A: Tensor, size: Own) -> tuple[Tensor, Tensor]:
+    """Whether max_i theta_i <= pi/20, through cosines (a zero vector is not aligned), and min_i
+    |v_i| >= size, (..., R) each."""
+    grouped = in_groups(student.V.shape[-2], student.width)
+    deciding = sign_groups(student) if grouped else student
+    target = targets(deciding, A)
+    lengths = norm(deciding.W) * norm(target)
+    inner = (deciding.W * target).sum(-1)
+    aligned, sizes = inner > math.cos(ALIGNED) * lengths, output_norms(deciding)
+    if grouped:
+        nobody = sizes == 0
+        aligned = (aligned | nobody) & nobody.all(-1, keepdim=True).logical_not()
+        sizes = sizes.masked_fill(nobody, math.inf)
+    return aligned.all(-1), sizes.amin(-1) >= size
 
 
 class PhaseRule:
@@ -78,9 +88,9 @@ class PhaseRule:
     ) -> Clocks:
         """The clocks after b iterates, W (b, R, k, d) and V (b, R, r, k), of iterations steps
         (b, R) have been seen, of which each replica has made some (b, R)."""
-        align = first_of(clocks.align, steps, aligned(iterates, self.A) & made)
-        smallest = output_norms(iterates).amin(-1)
-        grown = (smallest >= self.grown) & (align >= 0) & (steps >= align)
+        aligned, grown = phase_events(iterates, self.A, self.grown)
+        align = first_of(clocks.align, steps, aligned & made)
+        grown = grown & (align >= 0) & (steps >= align)
         return Clocks(
             align,
             first_of(clocks.growth, steps, grown & made),

@@ -338,6 +338,18 @@ def imbalance(W: Array, V: Array) -> Array:
     return np.sum(W**2, axis=1) - np.sum(V**2, axis=0)
 
 
+def sign_groups(W: Array, V: Array) -> tuple[Array, Array]:
+    """For r = 1: one neuron for each sign that some v_i has, W (g, d), V (1, g), with
+    v = sign sqrt(sum v_i^2) and w = sum |v_i| w_i over the neurons with that sign."""
+    rows, values = [], []
+    for sign in (1, -1):
+        members = [i for i in range(len(W)) if sign * V[0, i] > 0]
+        if members:
+            rows.append(sum(abs(V[0, i]) * W[i] for i in members))
+            values.append(sign * math.sqrt(sum(V[0, i] ** 2 for i in members)))
+    return np.array(rows), np.array([values])
+
+
 def phase_times(
     Ws: Array, Vs: Array, A: Array, losses: Array, tolerance: float
 ) -> tuple[int | None, int | None, int | None]:
@@ -347,7 +359,12 @@ def phase_times(
     T_growth     first step >= T_align with min_i |v_i| >= sqrt(s)/4, s the smallest non-zero
                  singular value of A
     T_converged  first step with loss < tolerance; losses (T,)
+
+    For r = 1 and k > 2 the neurons are those of `sign_groups` at each step.
     """
+    if Vs.shape[1] == 1 and Vs.shape[2] > 2:
+        grouped = [sign_groups(W, V) for W, V in zip(Ws, Vs, strict=True)]
+        Ws, Vs = [W for W, _ in grouped], [V for _, V in grouped]
     singular = np.linalg.svd(A, compute_uv=False)
     smallest = float(np.min(singular[singular > singular[0] * max(A.shape) * np.finfo(float).eps]))
     angles = [float(np.max(angle_to_target(W, V, A))) for W, V in zip(Ws, Vs, strict=True)]

@@ -47,14 +47,14 @@ def evaluate(
     tiny = torch.finfo(w[0][0].dtype).tiny
     odd2, c = activation.odd**2, 2 * activation.even**2 / math.pi
     across = activation.square  # q_ii
-    targets = [[_dot(v[i], [row[j] for row in pull]) for j in range(r)] for i in range(k)]
-    along = [[_dot(row, w[i][:r]) for row in pull] for i in range(k)]
-    inner = [_dot(v[i], along[i]) for i in range(k)]
-    square = [_dot(x, x) for x in w]
+    targets = [[dot(v[i], [row[j] for row in pull]) for j in range(r)] for i in range(k)]
+    along = [[dot(row, w[i][:r]) for row in pull] for i in range(k)]
+    inner = [dot(v[i], along[i]) for i in range(k)]
+    square = [dot(x, x) for x in w]
     length = [x.sqrt() for x in square]
     inverse = [1 / x.clamp_min(tiny) for x in length]
 
-    S = [_dot(x, x) for x in v]
+    S = [dot(x, x) for x in v]
     loss = zero
     for i in range(k):
         loss = loss - inner[i] + (across / 2) * S[i] * square[i]
@@ -63,7 +63,7 @@ def evaluate(
     P: dict[tuple[int, int], Tensor] = {}
     for i in range(k):
         for j in range(i):
-            gram, s = _dot(w[i], w[j]), _dot(v[i], v[j])
+            gram, s = dot(w[i], w[j]), dot(v[i], v[j])
             cosine = (gram * inverse[i] * inverse[j]).clamp(-1, 1)
             sine = (1 - cosine * cosine).sqrt() * c
             weight = odd2 + torch.asin(cosine) * c
@@ -86,7 +86,8 @@ def evaluate(
                  [_length(x) for x in v])  # fmt: skip
 
 
-def _dot(a: Sequence[Tensor], b: Sequence[Tensor]) -> Tensor:
+def dot(a: Sequence[Tensor], b: Sequence[Tensor]) -> Tensor:
+    """The sum of products, in their order."""
     total = a[0] * b[0]
     for x, y in zip(a[1:], b[1:], strict=True):
         total = total + x * y
@@ -94,4 +95,4 @@ def _dot(a: Sequence[Tensor], b: Sequence[Tensor]) -> Tensor:
 
 
 def _length(x: Sequence[Tensor]) -> Tensor:
-    return x[0].abs() if len(x) == 1 else _dot(x, x).sqrt()
+    return x[0].abs() if len(x) == 1 else dot(x, x).sqrt()

@@ -22,7 +22,7 @@ from reludyn.student import ReLUStudent, check_layers
 from reludyn.surroundings import undisturbed
 from reludyn.theory.linear_phase import SMALL, LinearPhase
 from reludyn.theory.rays import ALIGNED, GROWN, MINIMUM, Outcome, first_time
-from reludyn.theory.reduced import Rays, Theory
+from reludyn.theory.reduced import Rays, Theory, directions_across
 
 HORIZON = 300.0  # the time, in units of 1/|a|, after the linear part, that is looked ahead
 DIVERGED = 1e6  # the loss, in units of |a|^2, from which descent has diverged
@@ -73,7 +73,9 @@ def predict(
         return Prediction(align, never, never, direction, names, signs, unknown, unknown, layer,
                           layer)  # fmt: skip
     theory = Theory(_target_norm(A), lr, activation)
-    return _predict_rays(theory, theory.rays(student, A), tolerance, steps, A.shape[-1] > 1)
+    directions = directions_across(student, A)
+    rays, across = theory.rays(student, A), A.shape[-1] > 1
+    return _predict_rays(theory, rays, directions, tolerance, steps, across)
 
 
 def _target_norm(A: Tensor) -> Own:
@@ -81,12 +83,12 @@ def _target_norm(A: Tensor) -> Own:
 
 
 def _predict_rays(
-    theory: Theory, rays: Rays, tolerance: Own, steps: int, across: bool
+    theory: Theory, rays: Rays, directions: Tensor | None, tolerance: Own, steps: int, across: bool
 ) -> Prediction:
     """By iterating the reduced dynamics, from where weights are no longer tiny; `across`: whether
-    there are directions across a."""
+    there are directions across a, `directions` as in `Rays.deciding`."""
     t = theory.linear_steps(rays, steps)
-    align = theory.first_aligned(rays, t)
+    align = theory.first_aligned(rays, t, directions)
     growth, converged, half = (torch.full_like(t, -1) for _ in range(3))
     minimum, stuck, diverged = (torch.zeros_like(t, dtype=torch.bool) for _ in range(3))
     rays = theory.linear(rays, t)
@@ -101,8 +103,9 @@ def _predict_rays(
             rays, t, left = Rays(*(x[due] for x in rays)), t[due], left[due]
             theory, due = whole.take(left), due[due]
         on, loss = (converged[left] < 0) & (t <= steps) & due, theory.loss(rays)
-        align[left] = first_time(align[left], t, on & (rays.angle <= ALIGNED).all(-1))
-        grown = (rays.v.abs() >= GROWN).all(-1) & (align[left] >= 0)
+        theta, v = rays.deciding(None if directions is None else directions[left])
+        align[left] = first_time(align[left], t, on & (theta <= ALIGNED).all(-1))
+        grown = (v >= GROWN).all(-1) & (align[left] >= 0)
         growth[left] = first_time(growth[left], t, on & grown)
         half[left] = first_time(half[left], t, on & (theory.learned(rays) >= 1 / 2))
         converged[left] = first_time(converged[left], t, on & (loss < tolerances[left]))

@@ -31,11 +31,14 @@ import torch
 from torch import Tensor
 
 from reludyn.activation import RELU, LeakyReLU
+from reludyn.kernels import norm, unit
+from reludyn.memory import BLOCK
 from reludyn.notation import Own, against, of_replicas
-from reludyn.order_parameters import along_and_across
+from reludyn.order_parameters import along_and_across, in_groups
 from reludyn.student import ReLUStudent
-from reludyn.theory.rays import ALIGNED, into_ray
+from reludyn.theory.rays import ALIGNED, first_of, into_ray
 
+LONGEST = 64  # iterations of small weights that are looked at at once
 LINEAR = 1e-3  # the size, in units of sqrt|a|, up to which the dynamics count as linear
 
 
@@ -59,6 +62,34 @@ class Rays(NamedTuple):
     def angle(self) -> Tensor:
         """theta_i in [0, pi]."""
         return torch.atan2(self.across, self.own)
+
+    def deciding(self, directions: Tensor | None) -> tuple[Tensor, Tensor]:
+        """theta and |v| of what decides when phases end: of the neurons, (..., R, k) each; with
+        `directions` (see `directions_across`) of the effective neurons of both sign groups,
+        (..., R, 2). A group without neurons has an infinite |v|, and angle 0 unless there is no
+        neuron at all."""
+        if directions is None:
+            return self.angle, self.v.abs()
+        tiny, largest = torch.finfo(self.v.dtype).tiny, self.v.abs().amax(-1, keepdim=True)
+        shares = torch.stack([self.v.relu(), (-self.v).relu()], -2)
+        shares = shares / largest.clamp_min(tiny).unsqueeze(-1)
+        along = (shares * self.own.unsqueeze(-2)).sum(-1)
+        across = norm((shares * self.across.unsqueeze(-2)) @ directions)
+        size = norm(shares)
+        empty = torch.where(largest > 0, 0.0, math.pi)
+        angle = torch.where(size > 0, torch.atan2(across, along), empty)
+        return angle, torch.where(size > 0, largest * size, math.inf)
+
+
+def directions_across(student: ReLUStudent, A: Tensor) -> Tensor | None:
+    """Unit vectors along the parts of w_i across a, (R, k, min(d, k)), up to a rotation: in the
+    dynamics of this module they stay. None where sign groups do not matter (`in_groups`)."""
+    if not in_groups(1, student.width):
+        return None
+    ray = unit(A[..., :1, :])
+    across = unit(student.W - (student.W * ray).sum(-1, keepdim=True) * ray)
+    factor: Tensor = torch.linalg.qr(across.mT, mode="r").R
+    return factor.mT
 
 
 @dataclass(frozen=True)
@@ -126,9 +157,12 @@ class Theory:
         t = ((math.log(LINEAR) - size.log()) / growth).floor().clamp(0, steps)
         return t.long()
 
-    def first_aligned(self, rays: Rays, within: Tensor) -> Tensor:
+    def first_aligned(self, rays: Rays, within: Tensor, directions: Tensor | None) -> Tensor:
         """The first iteration up to `within`, (R,), at which linear dynamics have aligned all
-        neurons; -1: none. An aligned neuron stays so, hence by bisection."""
+        neurons, or sign groups; -1: none. An aligned neuron stays so, hence by bisection; a group
+        changes its members."""
+        if directions is not None:
+            return self._first_aligned_groups(rays, within, directions)
 
         def aligned(t: Tensor) -> Tensor:
             return (self.linear(rays, t).angle <= ALIGNED).all(-1)
@@ -139,6 +173,18 @@ class Theory:
             now = (middle >= 0) & aligned(middle.clamp_min(0))
             low, high = torch.where(now, low, middle), torch.where(now, middle, high)
         return torch.where(aligned(within), high, -1)
+
+    def _first_aligned_groups(self, rays: Rays, within: Tensor, directions: Tensor) -> Tensor:
+        clock, last = torch.full_like(within, -1), int(within.max())
+        block = max(1, min(LONGEST, BLOCK // rays.v.numel()))
+        for start in range(0, last + 1, block):
+            steps = torch.arange(start, min(start + block, last + 1)).unsqueeze(-1)
+            steps = steps.expand(-1, len(within))
+            theta, _ = self.linear(rays, steps).deciding(directions)
+            clock = first_of(clock, steps, (theta <= ALIGNED).all(-1) & (steps <= within))
+            if bool(((clock >= 0) | (within < start + block)).all()):
+                break
+        return clock
 
     def stuck(self, rays: Rays) -> Tensor:
         """Whether all neurons are on one ray, on their way into it, and its amplitude is that of

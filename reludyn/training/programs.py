@@ -23,10 +23,10 @@ from torch import Tensor
 from reludyn.activation import LeakyReLU
 from reludyn.compiler import Compiled
 from reludyn.memory import BLOCK
-from reludyn.order_parameters import output_norms
-from reludyn.phases import aligned as all_aligned
+from reludyn.order_parameters import in_groups
+from reludyn.phases import phase_events
 from reludyn.risk import PopulationRisk, pairs
-from reludyn.risk.unrolled import MOST, evaluate, products
+from reludyn.risk.unrolled import MOST, Point, Vectors, dot, evaluate, products
 from reludyn.student import ReLUStudent
 from reludyn.theory.rays import ALIGNED
 
@@ -112,13 +112,30 @@ class Unrolled:
         marks: Marks = rows[-4:]
         for _ in range(self.substeps):
             point = evaluate(w, v, A, zero, self.activation)
-            sides = zip(point.inner, point.w_norm, point.target, strict=True)
-            margin = reduce(torch.minimum, [x - math.cos(ALIGNED) * y * z for x, y, z in sides])
-            smallest = reduce(torch.minimum, point.v_norm)
+            margin, smallest = self._phases(point, w, v, A)
             marks, on = _marked(marks, point.loss, margin > 0, smallest >= size, floor)
             w = [_moved(x, g, on * lr) for x, g in zip(w, point.grad_w, strict=True)]
             v = [_moved(x, g, on * output_lr) for x, g in zip(v, point.grad_v, strict=True)]
         return (torch.stack([*(x for row in [*w, *v] for x in row), *marks]),)
+
+    def _phases(
+        self, point: Point, w: Vectors, v: Vectors, A: Sequence[Sequence[Tensor]]
+    ) -> tuple[Tensor, Tensor]:
+        """What is above zero where all are aligned, and the smallest |v|: as `phase_events`."""
+        if not in_groups(self.r, self.k):
+            sides = zip(point.inner, point.w_norm, point.target, strict=True)
+            margins = [x - math.cos(ALIGNED) * y * z for x, y, z in sides]
+            return reduce(torch.minimum, margins), reduce(torch.minimum, point.v_norm)
+        largest = reduce(torch.maximum, point.v_norm)
+        per_largest = 1 / largest.clamp_min(torch.finfo(largest.dtype).tiny)
+        groups = []
+        for sign in (1.0, -1.0):
+            shares = [(sign * x[0]).relu() * per_largest for x in v]
+            effective = [dot([row[c] for row in w], shares) for c in range(self.m)]
+            length, size = dot(effective, effective).sqrt(), dot(shares, shares).sqrt()
+            groups.append(_of_group(sign * A[0][0], effective[0], length, size, largest))
+        of_margin, of_size = zip(*groups, strict=True)
+        return torch.minimum(*of_margin), torch.minimum(*of_size)
 
 
 @dataclass(frozen=True)
@@ -156,10 +173,25 @@ class Pairs:
         zero, floor, size, lr, output_lr = numbers[:5].unbind(0)
         A = numbers[5:].unflatten(0, (self.r, self.m))[:, : self.r]
         point = pairs.evaluate(W, V, A, zero, self.activation)
-        margin = point.inner - math.cos(ALIGNED) * point.w_norm * point.target
-        aligned, grown = margin.amin(0) > 0, point.v_norm.amin(0) >= size
-        new, on = _marked(marks.unbind(0), point.loss, aligned, grown, floor)
+        margin, smallest = self._phases(point, W, V, A)
+        new, on = _marked(marks.unbind(0), point.loss, margin > 0, smallest >= size, floor)
         return (W - on * lr * point.grad_W, V - on * output_lr * point.grad_V, torch.stack([*new]))
+
+    def _phases(self, point: pairs.Point, W: Tensor, V: Tensor, A: Tensor) -> tuple[Tensor, Tensor]:
+        """As that of `Unrolled`."""
+        if not in_groups(self.r, self.k):
+            margin = point.inner - math.cos(ALIGNED) * point.w_norm * point.target
+            return margin.amin(0), point.v_norm.amin(0)
+        largest = point.v_norm.amax(0)
+        per_largest = 1 / largest.clamp_min(torch.finfo(largest.dtype).tiny)
+        groups = []
+        for sign in (1.0, -1.0):
+            shares = (sign * V[:, 0]).relu() * per_largest
+            effective = (shares.unsqueeze(1) * W).sum(0)  # (m, R)
+            length, size = effective.square().sum(0).sqrt(), shares.square().sum(0).sqrt()
+            groups.append(_of_group(sign * A[0, 0], effective[0], length, size, largest))
+        of_margin, of_size = zip(*groups, strict=True)
+        return torch.minimum(*of_margin), torch.minimum(*of_size)
 
 
 @dataclass(frozen=True)
@@ -191,8 +223,7 @@ class Matrices:
         A, student = numbers[5:].unflatten(0, (self.r, self.m)), ReLUStudent(W, V)
         A = A.movedim(-1, 0) if A.ndim == 3 else A
         loss, gradient = PopulationRisk(A, self.activation).evaluate(student)
-        grown = output_norms(student).amin(-1) >= size
-        new, on = _marked(marks.unbind(0), loss, all_aligned(student, A), grown, floor)
+        new, on = _marked(marks.unbind(0), loss, *phase_events(student, A, size), floor)
         W = W - (on * lr).view(-1, 1, 1) * gradient.W
         V = V - (on * output_lr).view(-1, 1, 1) * gradient.V
         return (W, V, torch.stack([*new]))
@@ -224,6 +255,17 @@ def _marked(
     room = torch.minimum(torch.minimum(loss - floor, ceiling - loss), left)
     on = (room >= 0).to(loss.dtype)
     return (left - on, align, growth, ceiling), on
+
+
+def _of_group(
+    a: Tensor, along: Tensor, length: Tensor, size: Tensor, largest: Tensor
+) -> tuple[Tensor, Tensor]:
+    """What is above zero where the effective neuron of a sign group is aligned with a number a in
+    the first coordinate, and its |v|; size is that in units of the largest |v_i|. A group without
+    neurons is aligned, unless there is no neuron at all, and has grown."""
+    margin, somebody = a * along - math.cos(ALIGNED) * a.abs() * length, size > 0
+    grown = torch.where(somebody, size * largest, math.inf)
+    return torch.where(somebody, margin, largest), grown
 
 
 def _moved(row: list[Tensor], gradient: list[Tensor], lr: Tensor) -> list[Tensor]:
