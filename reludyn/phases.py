@@ -42,7 +42,7 @@ class Clocks(NamedTuple):
 def phase_events(student: ReLUStudent, A: Tensor, size: Own) -> tuple[Tensor, Tensor]:
     """Whether max_i theta_i <= pi/20, through cosines (a zero vector is not aligned), and min_i
     |v_i| >= size, (..., R) each."""
-    grouped = in_groups(student.V.shape[-2], student.width)
+    grouped = in_groups(*student.V.shape[-2:])
     deciding = sign_groups(student) if grouped else student
     target = targets(deciding, A)
     lengths = norm(deciding.W) * norm(target)

@@ -12,7 +12,7 @@ from reludyn import order_parameters
 from reludyn.notation import Loss
 from reludyn.optim import StepSizes
 from reludyn.optim.gradient_descent import GradientDescent
-from reludyn.phases import Clocks, PhaseRule, aligned, classify, contraction_rate
+from reludyn.phases import Clocks, PhaseRule, classify, contraction_rate, phase_events
 from reludyn.risk import PopulationRisk
 from reludyn.student import ReLUStudent
 from reludyn.teacher import axis_teacher, random_teacher
@@ -275,9 +275,49 @@ def test_alignment_is_decided_at_pi_over_20() -> None:
         w = [[math.cos(theta), math.sin(theta)], [-1.0, 0.0]]
         W = torch.tensor([w], dtype=torch.float64)
         student = ReLUStudent(1e-5 * W, torch.tensor([[[1e-5, -1e-5]]], dtype=torch.float64))
-        assert bool(aligned(student, a)) is expected
+        assert bool(phase_events(student, a, 0.0)[0]) is expected
     zero = ReLUStudent(torch.zeros(1, 2, 2).double(), torch.ones(1, 1, 2).double())
-    assert not aligned(zero, a)
+    assert not phase_events(zero, a, 0.0)[0]
+
+
+def test_sign_groups_take_the_place_of_more_than_two_neurons() -> None:
+    """By hand, |a| = 1: neurons across a cancel in their group, two of v = 0.2 make one of 0.28; a
+    small neuron of another sign is a group; v = 0 belongs to none."""
+    a = torch.tensor([[1.0, 0.0]], dtype=torch.float64)
+
+    def events(*neurons: tuple[float, float, float]) -> tuple[bool, bool]:
+        v, along, across = torch.tensor(neurons, dtype=torch.float64).T
+        student = ReLUStudent(torch.stack([along, across], -1)[None], v[None, None])
+        aligned, grown = phase_events(student, a, 0.25)
+        return bool(aligned), bool(grown)
+
+    group = (0.2, 1.0, 1.0), (0.2, 1.0, -1.0)
+    assert events(*group, (0.0, -1.0, 5.0)) == (True, True)
+    assert events(*group, (-0.3, -1.0, 0.0)) == (True, True)
+    assert events(*group, (-1e-100, -1e-100, 0.0)) == (True, False)
+    assert events(*group, (-1e-100, 1e-100, 0.0)) == (False, False)
+    assert events((0.2, 1.0, 1.0), (0.1, 1.0, -1.0), (-0.3, -1.0, 0.0)) == (False, False)
+    assert events(group[0], group[0], group[1])[0] is False
+    assert events(*[(0.0, 1.0, 0.0)] * 3)[0] is False
+    assert events(*group) == (False, False)  # two neurons are each for itself
+
+
+@pytest.mark.parametrize(("k", "r"), [(1, 1), (2, 1), (3, 1), (6, 1), (4, 2)])
+def test_events_of_any_students_are_those_of_the_oracle(k: int, r: int) -> None:
+    """Random iterates around the thresholds, each a trajectory of its own, in any units."""
+    rng, teacher = np.random.default_rng(5), random_teacher(r, 4, 2.5)
+    A, seen = teacher.A.numpy(), set()
+    for scale in (1e-8, 1.0):
+        V = scale * rng.standard_normal((400, r, k))
+        W = V.transpose(0, 2, 1) @ A + 0.15 * scale * rng.standard_normal((400, k, 4))
+        student = ReLUStudent(torch.from_numpy(W), torch.from_numpy(V))
+        aligned, grown = phase_events(student, teacher.A, math.sqrt(teacher.smallest_scale) / 4)
+        for j in range(400):
+            once = reference.phase_times(W[j : j + 1], V[j : j + 1], A, np.ones(1), 0.0)
+            found = bool(aligned[j]), bool(aligned[j] & grown[j])
+            assert found == tuple(time == 0 for time in once[:2])
+            seen.add(found)
+    assert len(seen) == 3
 
 
 def test_growth_waits_for_alignment_and_keeps_the_first_time() -> None:

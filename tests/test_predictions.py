@@ -21,7 +21,7 @@ from reludyn.student import InvariantSubspace, ReLUStudent
 from reludyn.teacher import LinearTeacher, axis_teacher, random_teacher
 from reludyn.theory.linear_phase import LinearPhase
 from reludyn.theory.predictions import effective_sign, forecast, predict
-from reludyn.theory.reduced import Rays, Theory
+from reludyn.theory.reduced import Rays, Theory, directions_across
 from reludyn.training.engine import Engine, State
 
 STEPS = 800
@@ -72,6 +72,48 @@ def test_phase_times_are_exact_to_one_iteration(
         assert int((predicted - measured).abs().max()) <= 1
     reached = [outcome == "global_minimum" for outcome in said.outcome]
     assert reached == (clocks.converged >= 0).tolist()
+
+
+@pytest.mark.parametrize(
+    ("k", "sigma", "norm", "slope"),
+    [(3, 1e-4, 1.0, 0.0), (4, 1e-3, 2.5, 0.3), (6, 1e-8, 1.0, 0.0)],
+)
+def test_phases_of_sign_groups_are_exact(k: int, sigma: float, norm: float, slope: float) -> None:
+    """More than two neurons, whatever becomes of them: the very iterations, also where a neuron
+    changes its group; every replica has both times."""
+    teacher, activation = random_teacher(1, 40, norm), LeakyReLU(slope)
+    students = drawn("xavier_normal", range(24), k, 40, 1, sigma, teacher=teacher)
+    assert (effective_sign(students, teacher.A) != students.V[:, 0].sign()).any()
+    said = predict(students, teacher.A, 0.1 / norm, 1e-4 * norm**2, 600, activation)
+    state = trained(teacher, students, 0.1 / norm, 1e-4 * norm**2, 600, activation)
+    for name in ("align", "growth", "converged"):
+        assert torch.equal(getattr(said, f"T_{name}"), getattr(state.clocks, name))
+    assert (said.T_growth > said.T_align).all()
+
+
+def test_six_neurons_take_the_phases_of_two() -> None:
+    """Measured independently of this code: medians 70, 188 and 252 of 32 converged seeds."""
+    teacher = axis_teacher(1, 100)
+    students = drawn("xavier_normal", range(33), 6, 100, 1, 1e-4, teacher=teacher)
+    clocks = trained(teacher, students, 0.1, 1e-4, 500).clocks
+    reached = clocks.converged >= 0
+    assert int(reached.sum()) >= 32
+    for clock, median in zip(clocks, (70, 188, 252), strict=True):
+        assert (clock[reached] >= 0).all()
+        assert float(clock[reached].double().median()) == pytest.approx(median, abs=2)
+
+
+def test_directions_across_have_the_angles_of_the_weights() -> None:
+    teacher = random_teacher(1, 7)
+    for k in (3, 9):
+        student = drawn("theorem", range(4), k, 7, 1, 1.0)
+        found = directions_across(student, teacher.A)
+        ray = teacher.A[0] / teacher.A.norm()
+        rest = student.W - (student.W @ ray).unsqueeze(-1) * ray
+        expected = torch.nn.functional.cosine_similarity(rest.unsqueeze(1), rest.unsqueeze(2), -1)
+        assert found.shape == (4, k, min(k, 7))
+        torch.testing.assert_close(found @ found.mT, expected, rtol=0, atol=1e-14)
+    assert directions_across(drawn("theorem", range(4), 2, 7, 1, 1.0), teacher.A) is None
 
 
 @pytest.mark.slow

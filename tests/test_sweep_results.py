@@ -16,9 +16,10 @@ import pytest
 import yaml
 from conftest import QUICK, Finished
 from rich.console import Console
-from sweeps import BROKEN, FOUND, STUCK, Jobs, finished, write_jobs
+from sweeps import BROKEN, FOUND, STUCK, Cells, Jobs, finished, write_jobs
 
 from reludyn.recording.columns import COLUMNS
+from reludyn.statistics import wilson
 from reludyn.sweep.results import Part, finish
 
 
@@ -109,12 +110,40 @@ def test_without_jobs_nothing_is_written(tmp_path: Path) -> None:
 COUNTS = ["jobs", "replicas", "success", "success_low", "success_high", "stuck", "diverged"]
 LEVELS = [f"{name}_{level}" for name in ("T_align", "T_growth", "T_converged", "loss",
           "rate_measured") for level in ("median", "p10", "p90")]  # fmt: skip
+DEFINED = ["repeated", *(f"{name}_defined" for name in ("T_align", "T_growth", "T_converged",
+           "loss", "rate_measured"))]  # fmt: skip
+
+
+def test_a_replica_that_is_repeated_counts_once(tmp_path: Path) -> None:
+    """Seeds 1, 1 and 2, of two replicas each: three replicas, and three copies, of which the table
+    has the rows and the summary and what is printed the number."""
+    rows: list[Cells] = [FOUND | {"init_scale": 0.01}, STUCK | {"init_scale": 0.01}]
+    three: list[Cells] = [STUCK | {"init_scale": 0.01}, FOUND | {"init_scale": 0.01}]
+    jobs = [({"seed": "1"}, rows), ({"seed": "1"}, rows), ({"seed": "2"}, three)]
+    printed = finished(tmp_path, jobs)
+    assert len(read(tmp_path / "sweep.csv")[1]) == 6
+    _, (row,) = read(tmp_path / "sweep_summary.csv")
+    assert (row["jobs"], row["replicas"], row["repeated"]) == ("3", "3", "3")
+    expected = wilson(2, 3)
+    found = [float(row[name]) for name in ("success", "success_low", "success_high")]
+    assert found == pytest.approx(expected, rel=1e-15)
+    assert (row["T_converged_defined"], row["loss_defined"]) == ("2", "3")
+    assert "3 (3 repeated)" in printed
+    assert "3 rows repeat a seed with the same settings: each replica counts once" in printed
+
+
+def test_a_seed_at_two_scales_is_two_replicas(tmp_path: Path) -> None:
+    rows = [FOUND | {"init_scale": scale, "seed": 4} for scale in (0.1, 0.2)]
+    printed = finished(tmp_path, [({"init": "theorem"}, rows)])
+    _, (row,) = read(tmp_path / "sweep_summary.csv")
+    assert (row["replicas"], row["repeated"]) == ("2", "0")
+    assert "repeat" not in printed
 
 
 def test_jobs_that_differ_by_their_seed_are_one_group(tmp_path: Path) -> None:
     finished(tmp_path, GRID)
     header, rows = read(tmp_path / "sweep_summary.csv")
-    assert header == ["init.scale", "init", *COUNTS, *LEVELS]
+    assert header == ["init.scale", "init", *COUNTS, *LEVELS, *DEFINED]
     assert [[row[name] for name in header[:4]] for row in rows] == [
         ["1e-2", "theorem", "2", "3"],
         ["1e-4", "theorem", "1", "2"],
@@ -141,7 +170,7 @@ def test_quantiles_are_over_the_replicas_where_something_is_defined(tmp_path: Pa
     replicas = [FOUND | {"T_converged": t, "loss": x} for t, x in zip(times, losses, strict=False)]
     replicas += [STUCK | {"loss": x} for x in losses[40:]] + [BROKEN]
     halves = replicas[::2], replicas[1::2]
-    finished(tmp_path, [({"seed": str(i)}, half) for i, half in enumerate(halves)])
+    finished(tmp_path, [({"seed": str(100 * i)}, half) for i, half in enumerate(halves)])
     _, (row,) = read(tmp_path / "sweep_summary.csv")
     for name, sample in (("T_converged", times), ("loss", losses)):
         for level, q in (("median", 0.5), ("p10", 0.1), ("p90", 0.9)):
@@ -155,7 +184,7 @@ def test_quantiles_are_over_the_replicas_where_something_is_defined(tmp_path: Pa
 def test_a_sweep_over_seeds_is_one_group(tmp_path: Path) -> None:
     finished(tmp_path, [({"seed": str(s)}, [FOUND]) for s in (3, 4, 5)])
     header, (row,) = read(tmp_path / "sweep_summary.csv")
-    assert header == COUNTS + LEVELS
+    assert header == COUNTS + LEVELS + DEFINED
     assert (row["jobs"], row["replicas"]) == ("3", "3")
 
 
@@ -175,7 +204,8 @@ def test_the_table_is_printed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.chdir(tmp_path)
     printed = finished(tmp_path / "s", GRID, picture="phases", tensorboard=True)
     lines = [line.split() for line in printed.splitlines()]
-    assert ["1e-2", "theorem", "3", "0.667", "[0.21,", "0.94]", "400", "2.5e-05"] in lines
+    time = ["400", "(2", "of", "3)"]
+    assert ["1e-2", "theorem", "3", "0.667", "[0.21,", "0.94]", *time, "2.5e-05"] in lines
     assert ["1e-4", "theorem", "2", "0.000", "[0.00,", "0.66]", "-", "0.25"] in lines
     assert ["table", "s/sweep.csv"] in lines
     assert ["summary", "s/sweep_summary.csv"] in lines

@@ -46,7 +46,10 @@ def plot_fan(run: Run) -> Figure:
     R, kept = run.replicas.rows, run.w_norm.shape[1]
     less = f" (norms and angles: of the first {kept:,})" if kept < R else ""
     figure.legend(loc="outside upper center", ncols=4)  # in no panel: a band may be anywhere
-    loss.set_title(f"{R:,} replicas: median, 50% and 90%{less}")
+    counts = [int(np.isfinite(run.replicas[name]).sum()) for name in EVENTS]
+    dotted = ", ".join(f"{n} of {c:,}" for n, c in zip(EVENTS, counts, strict=True) if c)
+    below = f"\ndotted: median {dotted}" if dotted else ""
+    loss.set_title(f"{R:,} replicas: median, 50% and 90%{less}{below}")
     return figure
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -26,11 +27,13 @@ class Labels(NamedTuple):
 def plot_phases(run: Run, replica: int = 0) -> Figure:
     """L, |w_1| and |v_1| of a replica on the logarithmic left axis, the angle between w_1 and w_2
     (the angle of w_1 to its target where k = 1) on the right one, against iterations; shaded where
-    the phases were measured. Of more than two neurons those that decide when phases end: the
-    smallest |w_i| and |v_i|, the largest angle theta_i of a neuron to its target. Thin dashed: what
-    theory predicts from the initial weights."""
+    the phases were measured. Of more than two neurons what decides when phases end: the smallest
+    |w_i| and |v_i|, the largest angle theta_i of a neuron to its target; with one output, those of
+    the effective neurons of the sign groups, w_g, v_g and theta_g, where the weights of the replica
+    were kept. Thin dashed: what theory predicts from the initial weights."""
+    run, grouped = _by_groups(run, replica)
     step = run.step[made(run, replica)]
-    labels = _labels(run)
+    labels = _labels(run, "g" if grouped else "i")
     figure = new_figure()
     left = figure.add_subplot()
     left.set_yscale("log")
@@ -58,6 +61,35 @@ def plot_phases(run: Run, replica: int = 0) -> Figure:
     return figure
 
 
+def _by_groups(run: Run, replica: int) -> tuple[Run, bool]:
+    """The run with the effective neurons of the sign groups of this replica in place of its
+    neurons, and without their predictions, where they decide and its weights were kept."""
+    import torch
+
+    from reludyn import order_parameters
+    from reludyn.student import ReLUStudent
+
+    kept = run.arrays["W"].shape[1] if "W" in run.arrays else 0
+    shape = len(run.arrays["A"]), run.arrays["w_norm"].shape[2]
+    if replica >= kept or not order_parameters.in_groups(*shape):
+        return run, False
+    weights = (torch.from_numpy(layer[:, replica]) for layer in (run.W, run.V))
+    groups = order_parameters.sign_groups(ReLUStudent(*weights))
+    nobody = groups.V[:, 0] == 0
+    w, v = order_parameters.hidden_norms(groups), order_parameters.output_norms(groups)
+    theta = order_parameters.angle_to_target(groups, run.A)
+    deciding = {
+        "w_norm": w.masked_fill(nobody, math.inf).amin(1),
+        "v_norm": v.masked_fill(nobody, math.inf).amin(1),
+        "angle_to_target": theta.masked_fill(nobody, 0.0).amax(1),
+    }
+    predicted = ("predicted_w_norm", "predicted_v_norm")
+    arrays = {name: x for name, x in run.arrays.items() if name not in predicted}
+    for name, x in deciding.items():
+        arrays[name] = x.view(-1, 1, 1).expand(-1, replica + 1, 1).numpy()
+    return replace(run, arrays=arrays), True
+
+
 def _draw_theory(axes: Axes, run: Run, replica: int) -> None:
     """The predictions for L, |w_1| and |v_1|, thin and pale above the measured curves."""
     step = run.step[made(run, replica)]
@@ -68,10 +100,13 @@ def _draw_theory(axes: Axes, run: Run, replica: int) -> None:
             axes.plot(step, shown, color=SKY, lw=0.8, ls=(0, (3, 2)), label=label)
 
 
-def _labels(run: Run) -> Labels:
+def _labels(run: Run, index: str) -> Labels:
     k = run.arrays["w_norm"].shape[2]
-    if k > 2:
-        return Labels("$\\min_i \\|w_i\\|$", "$\\min_i \\|v_i\\|$", "$\\max_i \\theta_i$")
+    if index == "g" or k > 2:
+        least = f"$\\min_{index} \\|"
+        return Labels(
+            f"{least}w_{index}\\|$", f"{least}v_{index}\\|$", f"$\\max_{index} \\theta_{index}$"
+        )
     one = len(run.arrays["A"]) == 1
     target = "v_1 a" if one else "A^T v_1"
     return Labels(

@@ -81,7 +81,7 @@ def _lines(groups: Table, quantity: str, scale: Scale) -> Figure:
     names = tuple(f"{quantity}_{level}" for level in LEVELS)
     panels: list[tuple[tuple[str, ...], str, str]] = [(SUCCESS, GREEN, "success (95% interval)")]
     if np.isfinite(groups[names[0]]).any():
-        panels.append((names, BLUE, f"{quantity}, median (10% to 90% of replicas)"))
+        panels.append((names, BLUE, f"{quantity}, median (10% to 90%){_defined(groups, quantity)}"))
     else:
         panels = [(SUCCESS, GREEN, f"success (95% interval); {_absent(quantity)}")]
     words = scale.values is None
@@ -112,8 +112,9 @@ def _lines(groups: Table, quantity: str, scale: Scale) -> Figure:
 def _cells(groups: Table, quantity: str, across: Scale, up: Scale) -> Figure:
     """Side by side, the first key across."""
     places = up.places(groups), across.places(groups)
+    timed = f"{quantity}, median{_defined(groups, quantity)}"
     panels = []
-    for name, title in ((SUCCESS[0], "success"), (f"{quantity}_median", f"{quantity}, median")):
+    for name, title in ((SUCCESS[0], "success"), (f"{quantity}_median", timed)):
         values = np.full((len(up.labels), len(across.labels)), np.nan)
         values[places] = groups[name]
         if np.isfinite(values).any():
@@ -155,6 +156,16 @@ def _heat_map(axes: Axes, values: Array, title: str, with_numbers: bool) -> None
             bright = np.isnan(value) or norm(value) > 0.6
             axes.text(j, i, _number(value), color="black" if bright else "white",
                       ha="center", va="center", fontsize=8)  # fmt: skip
+
+
+def _defined(groups: Table, quantity: str) -> str:
+    """Of how many replicas a median is, at each value; empty where an earlier version did not
+    count."""
+    if f"{quantity}_defined" not in groups.cells:
+        return ""
+    counts = groups[f"{quantity}_defined"]
+    least, most = int(counts.min()), int(counts.max())
+    return f"\nof {least:,} to {most:,} replicas" if least < most else f"\nof {most:,} replicas"
 
 
 def _absent(quantity: str) -> str:

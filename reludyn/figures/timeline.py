@@ -65,15 +65,15 @@ def has_diverged(run: Run, replica: int) -> bool:
 
 
 def mark_phases(axes: Axes, run: Run, replica: int) -> None:
-    """Shade each measured phase and name it where it is wide enough."""
+    """Shade each phase that ended, and then refinement; name it where it is wide enough."""
     from reludyn.phases import PHASES  # imports torch
 
     last = end_of(run, replica)
     width = axes.get_position().width * axes.figure.bbox.width / axes.figure.dpi  # in inches
     times = [run.replicas[name][replica] for name in EVENTS]
-    edges = [0, *(last if math.isnan(t) else int(t) for t in times), last]
+    edges = [0.0, *times, float(last)]
     for shade, (name, begin, end) in enumerate(zip(PHASES, edges, edges[1:], strict=False)):
-        if end <= begin:
+        if not begin < end:  # or one of them is not a number
             continue
         axes.axvspan(begin, end, color=BLACK, alpha=(0.02, 0.07, 0.12)[shade], lw=0)
         if (end - begin) * width > LETTER * len(name) * last:

@@ -80,20 +80,35 @@ def _has_more(folder: Path) -> bool:
 def _lines(
     summary: Mapping[str, object], rows: Sequence[Mapping[str, object]]
 ) -> list[tuple[str, str]]:
-    median = summary["median"]
+    median, defined = summary["median"], summary["defined"]
     assert isinstance(median, Mapping)
-    of = "" if len(rows) == 1 else " (median)"
+    assert isinstance(defined, Mapping)
+
+    def named(name: str, column: str) -> str:
+        """With how many replicas have one."""
+        count = defined[column]
+        of = f"{len(rows):,}" if count == len(rows) else f"{count:,} of {len(rows):,}"
+        return name if len(rows) == 1 else f"{name} (median of {of})"
+
     outcomes = [str(row["outcome"]) for row in rows]
     counts = {name: outcomes.count(name) for name in dict.fromkeys(outcomes)}
     outcome = outcomes[0] if len(rows) == 1 else ", ".join(f"{c:,} {n}" for n, c in counts.items())
     lines = [
         ("outcome", outcome),
         ("stopped", f"{summary['stopped_because']} after {summary['steps']:,} steps"),
-        (f"T_align{of}", f"{number(median['T_align'])}   alignment ends"),
-        (f"T_growth{of}", f"{number(median['T_growth'])}   growth ends"),
-        (f"T_converged{of}", f"{number(median['T_converged'])}   loss below the tolerance"),
-        (f"loss{of}", number(median["loss"])),
-        (f"rate{of}", f"{number(median['rate_measured'])}   factor a step of sqrt(loss)"),
+        *(
+            (named(name, name), f"{number(median[name])}   {meaning}")
+            for name, meaning in (
+                ("T_align", "alignment ends"),
+                ("T_growth", "growth ends"),
+                ("T_converged", "loss below the tolerance"),
+            )
+        ),
+        (named("loss", "loss"), number(median["loss"])),
+        (
+            named("rate", "rate_measured"),
+            f"{number(median['rate_measured'])}   factor per step of sqrt(loss)",
+        ),
         ("time", f"{summary['wall_seconds']:.2f} s on {summary['device']}"),
     ]
     bounds = summary.get("bounds")

@@ -104,13 +104,16 @@ def rule_columns(initial: ReLUStudent, A: Tensor) -> dict[str, Sequence[object]]
 
 
 def summarise(rows: Sequence[Row]) -> dict[str, object]:
-    """success_fraction, and the medians over the replicas where a value is defined (else None)."""
+    """success_fraction, the medians over the replicas where a value is defined (else None), and how
+    many these are."""
     medians: dict[str, float | None] = {}
+    defined: dict[str, int] = {}
     for name in MEDIANS:
         values = np.array([row[name] for row in rows if row[name] is not None], dtype=float)
         medians[name] = float(np.median(values)) if len(values) else None
+        defined[name] = len(values)
     reached = sum(row["outcome"] == "global_minimum" for row in rows)
-    return {"success_fraction": reached / len(rows), "median": medians}
+    return {"success_fraction": reached / len(rows), "median": medians, "defined": defined}
 
 
 def _worst_pair(pairs: Pairs) -> dict[str, Sequence[object]]:

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from reludyn.recording.report import PLAIN, number, print_places
 from reludyn.sweep.combination import Combination
+from reludyn.sweep.tally import Statistics
 
 SHOWN = 20  # groups in the printed table; the file has all
 HEADER = ("replicas", "success [95%]", "T_converged", "loss")
@@ -37,6 +38,11 @@ def print_sweep(
     console.print(table)
     if len(groups) > SHOWN:
         console.print(f"and {len(groups) - SHOWN:,} groups more, in the summary", **PLAIN)
+    if repeated := sum(group.statistics["repeated"] for group in groups):
+        console.print(
+            f"{repeated:,} rows repeat a seed with the same settings: each replica counts once",
+            **PLAIN,
+        )
     print_places(console, tables, pictures, events, runs)
 
 
@@ -44,5 +50,14 @@ def cells(group: Combination) -> list[str]:
     """Its values, then what HEADER names."""
     said = group.statistics
     success = f"{said['success']:.3f} [{said['success_low']:.2f}, {said['success_high']:.2f}]"
-    medians = [number(said[f"{name}_median"]) for name in ("T_converged", "loss")]
-    return [*group.values.values(), f"{said['replicas']:,}", success, *medians]
+    medians = [_median(said, name) for name in ("T_converged", "loss")]
+    count = f"{said['replicas']:,}"
+    if said["repeated"]:
+        count += f" ({said['repeated']:,} repeated)"
+    return [*group.values.values(), count, success, *medians]
+
+
+def _median(said: Statistics, name: str) -> str:
+    """With how many of the replicas have one, where some have none."""
+    count, of = said[f"{name}_defined"], said["replicas"]
+    return number(said[f"{name}_median"]) + (f" ({count:,} of {of:,})" if 0 < count < of else "")

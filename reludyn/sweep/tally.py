@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
+from sys import intern
 from typing import Any
 
 import numpy as np
@@ -17,40 +18,47 @@ QUANTILES = {"median": 0.5, "p10": 0.1, "p90": 0.9}
 STATISTICS = (
     "jobs", "replicas", "success", "success_low", "success_high", "stuck", "diverged",
     *(f"{name}_{level}" for name in QUANTITIES for level in QUANTILES),
+    "repeated", *(f"{name}_defined" for name in QUANTITIES),
 )  # fmt: skip
 _OUTCOME = COLUMNS.index("outcome")
+_SEED, _SCALE = COLUMNS.index("seed"), COLUMNS.index("init_scale")
 _PLACES = [COLUMNS.index(name) for name in QUANTITIES]
 Statistics = dict[str, Any]  # numbers, None where nothing is defined
 
 
 class Tally:
-    """Takes rows of replicas.csv, keeps the numbers whose quantiles are asked for."""
+    """Takes rows of replicas.csv, keeps the numbers whose quantiles are asked for. Replicas with
+    the same settings, seed and scale are one and the same: only the first of them counts."""
 
-    def __init__(self, jobs: int = 0) -> None:
-        """Of so many jobs; those that are joined are added."""
-        self.jobs = jobs
-        self.outcomes: Counter[str] = Counter()
-        self.values = [(place, array("d")) for place in _PLACES]
+    def __init__(self, jobs: int = 0, settings: Hashable = None) -> None:
+        """Of so many jobs, whose settings tell their replicas from those of others; those that are
+        joined are added."""
+        self.jobs, self.settings = jobs, settings
+        self.repeated = 0  # rows that do not count
+        self.replicas: dict[Hashable, tuple[str, array[float]]] = {}  # outcome, NaN: not defined
 
     def add(self, row: Sequence[str]) -> None:
         """A replica: its cells in the order of COLUMNS."""
-        self.outcomes[row[_OUTCOME]] += 1
-        for place, values in self.values:
-            if row[place]:
-                values.append(float(row[place]))
+        seed = row[_SEED] or object()  # of a version that did not write it
+        values = array("d", (float(row[place] or "nan") for place in _PLACES))
+        self._count((self.settings, seed, row[_SCALE]), (intern(row[_OUTCOME]), values))
 
     def join(self, other: Tally) -> None:
         """Add all its replicas."""
         self.jobs += other.jobs
-        self.outcomes += other.outcomes
-        for (_, values), (_, others) in zip(self.values, other.values, strict=True):
-            values.extend(others)
+        self.repeated += other.repeated
+        for which, found in other.replicas.items():
+            self._count(which, found)
+
+    def _count(self, which: Hashable, found: tuple[str, array[float]]) -> None:
+        self.repeated += which in self.replicas
+        self.replicas.setdefault(which, found)
 
     def statistics(self) -> Statistics:
         """STATISTICS. success is the fraction at a global minimum, with its 95% Wilson interval;
         quantiles are over the replicas where a quantity is defined, None where there is none.
-        Needs one replica."""
-        count = self.outcomes
+        `replicas` are those that count. Needs one replica."""
+        count = Counter(outcome for outcome, _ in self.replicas.values())
         replicas = count.total()
         values: list[Any] = [
             self.jobs,
@@ -59,9 +67,12 @@ class Tally:
             count["non_strict_saddle"] / replicas,
             count["diverged"] / replicas,
         ]
-        for _, sample in self.values:
-            if sample:
+        table = np.array([found for _, found in self.replicas.values()])
+        samples = [column[~np.isnan(column)] for column in table.T]
+        for sample in samples:
+            if len(sample):
                 values += np.quantile(sample, [*QUANTILES.values()]).tolist()
             else:
                 values += [None] * len(QUANTILES)
+        values += [self.repeated, *map(len, samples)]
         return dict(zip(STATISTICS, values, strict=True))
