@@ -107,7 +107,7 @@ def _joined(
     jobs: Sequence[Combination], values_of: Callable[[Values], Values]
 ) -> list[Combination]:
     """Those of the same values as one, in the order of their first jobs."""
-    groups: dict[tuple[str, ...], Combination] = {}
+    groups: dict[Hashable, Combination] = {}
     for job in jobs:
         values = values_of(job.values)
         groups.setdefault(_meaning(values), Combination(values)).join(job)
@@ -117,7 +117,8 @@ def _joined(
 def _meaning(values: Values) -> Hashable:
     """The same for the same settings, apart from the seed, however they were typed."""
     texts = [text for key, text in values.items() if key != "seed"]
-    return tuple((as_numbers([text]) or [text])[0] for text in texts)
+    numbers = (as_numbers([text]) for text in texts)
+    return tuple(text if x is None else x[0] for text, x in zip(texts, numbers, strict=True))
 
 
 def _all(values: Iterable[str]) -> str:

@@ -62,7 +62,7 @@ def predict(
     weights of other shapes, and for step sizes that are not positive.
     """
     check_layers(student, A)
-    if not bool((torch.as_tensor(lr) > 0).all()):
+    if not bool((torch.as_tensor(lr, dtype=torch.float64) > 0).all()):
         raise ValueError(f"lr={lr}: must be > 0")
     if A.shape[-2] > 1:
         align, direction = LinearPhase(student, A, lr, activation).times(steps)
