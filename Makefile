@@ -25,7 +25,7 @@ endif
 # the tests of the science rooms
 SCIENCE := activation bounds compiled data data_files data_files_refused digits distributed \
 	empirical golden hessian initialization kernels observables optim pairing phases population \
-	predictions samples sampling_error schedule stationary stopping student training
+	predictions rounding samples sampling_error schedule stationary stopping student training
 
 .PHONY: train test test-ray test-browser golden screenshots gallery paper bench coverage lock lint reference docs clean help
 

@@ -45,6 +45,7 @@ from reludyn.settings import (
 from reludyn.teacher import LinearTeacher, axis_teacher, least_squares_teacher, random_teacher
 from reludyn.training.distributed import ranks
 
+SMALLEST, LARGEST = 1e-100, 1e100  # as data.target_norm
 TEST_SEED = 0  # the fresh samples of loss_test are the same for all replicas
 
 
@@ -104,7 +105,7 @@ def make_target(config: Config) -> tuple[Config, Target]:
     shape = (data.outputs, data.dim)
     A = torch.from_numpy(read_matrix(data.target_path, "data.target_path", "A", shape))
     teacher = LinearTeacher(data.target_norm * A)
-    _check_nonzero(teacher, "data.target_path", data.target_path)
+    _check_target(teacher, "data.target_path", data.target_path)
     return config, Target(teacher)
 
 
@@ -114,8 +115,7 @@ def make_objective(config: Config, target: Target, A: Tensor, seeds: Sequence[in
     data, activation = config.data, LeakyReLU(config.model.negative_slope)
     if target.samples is not None:
         zero_loss = float(target.samples.Y.square().sum(-1).mean()) / 2
-        if not 0 < zero_loss < math.inf:
-            raise ConfigError(*_source(data), "the labels Y vanish or overflow")
+        _check_size(math.sqrt(2 * zero_loss), *_source(data), "the labels Y")
         layout = _layout(config, A.device, own=config.replicas == 1)
         n = target.samples.n
         samples = target.samples.part(ranks().rows(n, 1)).to(A)
@@ -238,7 +238,7 @@ def _given(data: GivenData) -> Target:
         assert labels is not None
         Y = torch.from_numpy(labels)[: data.samples]
         teacher = least_squares_teacher(X, Y)
-    _check_nonzero(teacher, *_source(data))
+    _check_target(teacher, *_source(data))
     return Target(teacher, Resident(X.unsqueeze(0), Y.unsqueeze(0)), read)
 
 
@@ -247,6 +247,14 @@ def _source(data: GivenData) -> tuple[str, str]:
     return ("data.path", data.path) if isinstance(data, FileData) else ("data", data.name)
 
 
-def _check_nonzero(teacher: LinearTeacher, key: str, path: str | None) -> None:
+def _check_target(teacher: LinearTeacher, key: str, path: str | None) -> None:
     if not teacher.A.any():
         raise ConfigError(key, path, "the target A must not be zero: there is nothing to learn")
+    _check_size(float(teacher.A.abs().max()), key, path, "the target A")
+
+
+def _check_size(size: float, key: str, path: str | None, what: str) -> None:
+    """Raise ConfigError for sizes whose squares, cubes and losses would vanish or overflow."""
+    if not SMALLEST <= size <= LARGEST:
+        allowed = f"{what} must have a size from {SMALLEST:g} to {LARGEST:g}, not {size:.3g}"
+        raise ConfigError(key, path, allowed, "Use other units")

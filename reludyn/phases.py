@@ -23,7 +23,14 @@ from torch import Tensor
 from reludyn.activation import RELU, LeakyReLU
 from reludyn.kernels import angle, norm
 from reludyn.notation import Evaluation, Loss, Own, of_replicas
-from reludyn.order_parameters import in_groups, output_norms, sign_groups, targets
+from reludyn.order_parameters import (
+    angle_to_target,
+    hidden_norms,
+    in_groups,
+    output_norms,
+    sign_groups,
+    targets,
+)
 from reludyn.student import ReLUStudent
 from reludyn.teacher import LinearTeacher
 from reludyn.theory.rays import ALIGNED, GROWN, Outcome, first_of, into_ray
@@ -53,6 +60,18 @@ def phase_events(student: ReLUStudent, A: Tensor, size: Own) -> tuple[Tensor, Te
         aligned = (aligned | nobody) & nobody.all(-1, keepdim=True).logical_not()
         sizes = sizes.masked_fill(nobody, math.inf)
     return aligned.all(-1), sizes.amin(-1) >= size
+
+
+def groups_path(
+    W: NDArray[np.float64], V: NDArray[np.float64], A: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], ...]:
+    """The smallest |w_g| and |v_g| and the largest angle theta_g of the sign groups along a
+    trajectory of one replica, W (T, k, d) and V (T, 1, k): (T,) each."""
+    groups = sign_groups(ReLUStudent(torch.from_numpy(W), torch.from_numpy(V)))
+    theta, nobody = angle_to_target(groups, torch.from_numpy(A)), groups.V[:, 0] == 0
+    w, v = (x(groups).masked_fill(nobody, math.inf) for x in (hidden_norms, output_norms))
+    found = w.amin(-1), v.amin(-1), theta.masked_fill(nobody, 0.0).amax(-1)
+    return tuple(x.numpy() for x in found)
 
 
 class PhaseRule:

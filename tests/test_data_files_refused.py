@@ -17,6 +17,7 @@ import numpy as np
 import pyarrow
 import pytest
 import torch
+from conftest import QUICK, Command, refused
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet
@@ -32,6 +33,29 @@ def with_hole(value: float) -> np.ndarray:
     broken = X.copy()
     broken[7, 2] = broken[9, 0] = value
     return broken
+
+
+@pytest.mark.parametrize("size", [1e-200, 1e-101, 1e101, 1e200])
+def test_targets_of_sizes_whose_squares_get_lost_are_refused(
+    reludyn: Command, tmp_path: Path, size: float
+) -> None:
+    """By the range that data.target_norm has, wherever the target comes from."""
+    allowed = f"must have a size from 1e-100 to 1e+100, not {size:.3g}. Use other units"
+    np.savez(tmp_path / "labels.npz", X=X, Y=size * np.sign(X[:, :1]))
+    np.savez(tmp_path / "target.npz", A=size * np.eye(1, 4))
+    labels = reludyn("data=file", "data.path=labels.npz", *QUICK)
+    assert re.search(r"^data.path=.*labels.npz: the (target A|labels Y) must have", refused(labels))
+    line = refused(reludyn("data.target=file", "data.target_path=target.npz", "data.dim=4", *QUICK))
+    assert f"target.npz: the target A {allowed}" in line
+
+
+def test_a_factor_that_makes_the_target_infinite_is_refused(
+    reludyn: Command, tmp_path: Path
+) -> None:
+    np.savez(tmp_path / "target.npz", A=1e300 * np.eye(1, 4))
+    found = reludyn("data.target=file", "data.target_path=target.npz", "data.dim=4",
+                    "data.target_norm=1e100", *QUICK)  # fmt: skip
+    assert "must have a size from 1e-100 to 1e+100, not inf" in refused(found)
 
 
 @pytest.mark.parametrize("suffix", NAMED)

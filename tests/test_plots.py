@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import reference
 import torch
 from matplotlib.figure import Figure
 from PIL import Image
@@ -128,9 +129,11 @@ def test_a_fan_shows_quantiles_over_replicas(many: Run) -> None:
 def test_a_fan_says_what_was_not_kept(many: Run) -> None:
     neurons = {name: many.arrays[name][:, :7] for name in ("w_norm", "v_norm", "angle_to_target")}
     thinned = replace(many, arrays={**many.arrays, **neurons})
-    assert (
-        figures.plot_fan(thinned).axes[0].get_title().endswith("(norms and angles: of the first 7)")
-    )
+    title = figures.plot_fan(thinned).axes[0].get_title()
+    first, second = title.splitlines()
+    assert first.endswith("(norms and angles: of the first 7)")
+    counts = [int(np.isfinite(many.replicas[name]).sum()) for name in ("T_align", "T_growth")]
+    assert second == f"dotted: median T_align of {counts[0]}, T_growth of {counts[1]}"
 
 
 def test_a_fan_needs_many(pair: Run) -> None:
@@ -162,26 +165,36 @@ def test_nothing_is_drawn_after_a_replica_stopped(many: Run, stopped: str) -> No
     figure = figures.plot_phases(many, j)
     until = many.step[np.searchsorted(many.step, last)]
     curves = [x for x in figure.axes[0].get_lines() if len(x.get_xdata()) > 2]
-    assert len(curves) == 6
+    assert len(curves) == 4
     assert {float(np.max(x.get_xdata())) for x in curves} == {until}
     assert figure.axes[0].get_xlim() == (0, last)
 
 
-def test_phases_end_where_the_slowest_neuron_says(many: Run) -> None:
-    """The largest angle falls below pi/20 at T_align, the smallest |v_i| reaches 1/4 at T_growth
-    or has done so before."""
-    for j in np.flatnonzero(many.replicas["outcome"] == "global_minimum")[:3]:
+def test_phases_end_where_the_slower_group_says(many: Run) -> None:
+    """The largest angle of a sign group falls below pi/20 at T_align, the smallest |v_g| reaches
+    1/4 at T_growth or has done so before."""
+    for j in np.flatnonzero(many.replicas["outcome"][:4] == "global_minimum"):
         figure = figures.plot_phases(many, j)
-        angle = line(figure, "$\\max_i \\theta_i$", 1)
-        v = line(figure, "$\\min_i \\|v_i\\|$")
-        np.testing.assert_array_equal(angle[:, 1], many.angle_to_target[: len(angle), j].max(1))
+        angle = line(figure, "$\\max_g \\theta_g$", 1)
+        v = line(figure, "$\\min_g \\|v_g\\|$")
+        a = many.arrays["A"]
+        for shown, W, V in zip(angle, many.W[:, j], many.V[:, j], strict=False):
+            groups = reference.sign_groups(W, V)
+            assert shown[1] == pytest.approx(reference.angle_to_target(*groups, a).max(), abs=1e-9)
         align, growth = many.replicas["T_align"][j], many.replicas["T_growth"][j]
         assert (angle[angle[:, 0] < align, 1] > math.pi / 20).all()
         assert angle[angle[:, 0] >= align][0, 1] <= math.pi / 20
-        if growth > align:
-            assert (v[(align <= v[:, 0]) & (v[:, 0] < growth), 1] < 0.25).all()
-        if np.isfinite(growth):
-            assert v[v[:, 0] >= growth][0, 1] >= 0.25
+        assert (v[(align <= v[:, 0]) & (v[:, 0] < growth), 1] < 0.25).all()
+        assert v[v[:, 0] >= growth][0, 1] >= 0.25
+
+
+def test_a_phase_that_never_ended_is_not_shaded(many: Run) -> None:
+    cells = {**many.replicas.cells, "T_growth": [""] * 40}
+    names = []
+    for run in (many, replace(many, replicas=package.Table(cells))):
+        axes = figures.plot_phases(run).axes[0]
+        names.append([text.get_text() for text in axes.texts])
+    assert names == [["alignment", "growth", "refinement"], ["alignment"]]
 
 
 def test_two_neurons_are_shown_as_in_the_paper(pair: Run) -> None:

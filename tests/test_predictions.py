@@ -116,6 +116,14 @@ def test_directions_across_have_the_angles_of_the_weights() -> None:
     assert directions_across(drawn("theorem", range(4), 2, 7, 1, 1.0), teacher.A) is None
 
 
+def test_the_smallest_step_sizes_move_nothing() -> None:
+    """1e-46 and the smallest number of all are no zeros; single precision would make them so."""
+    teacher, student = axis_teacher(1, 5), drawn("theorem", range(2), 2, 5, 1, 1e-3)
+    for lr in (1e-46, 5e-324):
+        said = predict(student, teacher.A, lr, 1e-4, 10)
+        assert said.T_growth.tolist() == said.T_converged.tolist() == [-1, -1]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("k", [2, 3, 4, 6])
 def test_the_basin_rule_at_small_scale(k: int) -> None:

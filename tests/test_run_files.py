@@ -30,7 +30,7 @@ COLUMNS_OF_CSV = [
 ]  # fmt: skip
 KEYS_OF_SUMMARY = {
     "version", "experiment", "device", "precision", "wall_seconds", "steps", "replicas",
-    "stopped_because", "success_fraction", "median",
+    "stopped_because", "success_fraction", "median", "defined",
 }  # fmt: skip
 KEYS_OF_MEDIAN = {
     "T_align", "T_growth", "T_converged", "loss", "loss_linear", "loss_rectification",

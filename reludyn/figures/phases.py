@@ -64,29 +64,20 @@ def plot_phases(run: Run, replica: int = 0) -> Figure:
 def _by_groups(run: Run, replica: int) -> tuple[Run, bool]:
     """The run with the effective neurons of the sign groups of this replica in place of its
     neurons, and without their predictions, where they decide and its weights were kept."""
-    import torch
-
-    from reludyn import order_parameters
-    from reludyn.student import ReLUStudent
+    from reludyn.order_parameters import in_groups  # imports torch
+    from reludyn.phases import groups_path
 
     kept = run.arrays["W"].shape[1] if "W" in run.arrays else 0
     shape = len(run.arrays["A"]), run.arrays["w_norm"].shape[2]
-    if replica >= kept or not order_parameters.in_groups(*shape):
+    if replica >= kept or not in_groups(*shape):
         return run, False
-    weights = (torch.from_numpy(layer[:, replica]) for layer in (run.W, run.V))
-    groups = order_parameters.sign_groups(ReLUStudent(*weights))
-    nobody = groups.V[:, 0] == 0
-    w, v = order_parameters.hidden_norms(groups), order_parameters.output_norms(groups)
-    theta = order_parameters.angle_to_target(groups, run.A)
-    deciding = {
-        "w_norm": w.masked_fill(nobody, math.inf).amin(1),
-        "v_norm": v.masked_fill(nobody, math.inf).amin(1),
-        "angle_to_target": theta.masked_fill(nobody, 0.0).amax(1),
-    }
+    W, V = run.W[:, replica], run.V[:, replica]
+    deciding = groups_path(W, V, run.arrays["A"])
     predicted = ("predicted_w_norm", "predicted_v_norm")
     arrays = {name: x for name, x in run.arrays.items() if name not in predicted}
-    for name, x in deciding.items():
-        arrays[name] = x.view(-1, 1, 1).expand(-1, replica + 1, 1).numpy()
+    names = ("w_norm", "v_norm", "angle_to_target")
+    for name, x in zip(names, deciding, strict=True):
+        arrays[name] = np.broadcast_to(x[:, None, None], (len(x), replica + 1, 1))
     return replace(run, arrays=arrays), True
 
 

@@ -137,11 +137,13 @@ def _how_to_read(config: Config, read: Read | None) -> Iterator[str]:
     if k > SINGLY:
         yield (
             f"- More than {SINGLY} neurons: cards show the slowest, the smallest length and the "
-            "largest angle, which decide when phases end."
+            "largest angle."
         )
     yield (
         "- *Alignment* ends when every angle to a target is at most pi/20, *growth* when every "
-        "|v_i| is a quarter of the root of A's smallest singular value (with one output, of |a|)."
+        "|v_i| is a quarter of the root of A's smallest singular value (with one output, of |a|). "
+        "With one output and more than two neurons the effective neurons of the two sign groups "
+        "decide."
     )
     if has_theory(config):
         yield (

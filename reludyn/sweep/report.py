@@ -47,17 +47,17 @@ def print_sweep(
 
 
 def cells(group: Combination) -> list[str]:
-    """Return its values, then what HEADER names."""
+    """Its values, then what HEADER names."""
     said = group.statistics
+    success = f"{said['success']:.3f} [{said['success_low']:.2f}, {said['success_high']:.2f}]"
+    medians = [_median(said, name) for name in ("T_converged", "loss")]
     count = f"{said['replicas']:,}"
     if said["repeated"]:
         count += f" ({said['repeated']:,} repeated)"
-    success = f"{said['success']:.3f} [{said['success_low']:.2f}, {said['success_high']:.2f}]"
-    medians = [_median(said, name) for name in ("T_converged", "loss")]
     return [*group.values.values(), count, success, *medians]
 
 
 def _median(said: Statistics, name: str) -> str:
-    """Return a median, with how many of the replicas have one where some have none."""
+    """With how many of the replicas have one, where some have none."""
     count, of = said[f"{name}_defined"], said["replicas"]
     return number(said[f"{name}_median"]) + (f" ({count:,} of {of:,})" if 0 < count < of else "")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from reludyn.errors import why
 from reludyn.files import csv_file
 from reludyn.recording.columns import COLUMNS
 from reludyn.recording.report import PLAIN
+from reludyn.statistics import as_numbers
 from reludyn.sweep.combination import Combination
 from reludyn.sweep.report import print_sweep
 from reludyn.sweep.tally import STATISTICS, Tally
@@ -94,8 +95,7 @@ def _write_replicas(path: Path, sweep: Path, parts: Sequence[Part]) -> list[Comb
     with csv_file(path, ["job", *shown, *COLUMNS]) as add:
         for part in parts:
             begin = [os.path.relpath(part.folder, sweep), *(part.values[key] for key in shown)]
-            settings = (value for key, value in part.values.items() if key != "seed")
-            tally = Tally(settings, jobs=1)
+            tally = Tally(1, _meaning(part.values))
             for row in _replicas(part.folder / "replicas.csv"):
                 add(begin + row)
                 tally.add(row)
@@ -107,11 +107,18 @@ def _joined(
     jobs: Sequence[Combination], values_of: Callable[[Values], Values]
 ) -> list[Combination]:
     """Those of the same values as one, in the order of their first jobs."""
-    groups: dict[tuple[str, ...], Combination] = {}
+    groups: dict[Hashable, Combination] = {}
     for job in jobs:
         values = values_of(job.values)
-        groups.setdefault(tuple(values.values()), Combination(values)).join(job)
+        groups.setdefault(_meaning(values), Combination(values)).join(job)
     return [*groups.values()]
+
+
+def _meaning(values: Values) -> Hashable:
+    """The same for the same settings, apart from the seed, however they were typed."""
+    texts = [text for key, text in values.items() if key != "seed"]
+    numbers = (as_numbers([text]) for text in texts)
+    return tuple(text if x is None else x[0] for text, x in zip(texts, numbers, strict=True))
 
 
 def _all(values: Iterable[str]) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from array import array
 from collections import Counter
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Sequence
+from sys import intern
 from typing import Any
 
 import numpy as np
@@ -21,45 +23,43 @@ STATISTICS = (
 _OUTCOME = COLUMNS.index("outcome")
 _SEED, _SCALE = COLUMNS.index("seed"), COLUMNS.index("init_scale")
 _PLACES = [COLUMNS.index(name) for name in QUANTITIES]
-Replica = tuple[Any, ...]  # its outcome, then QUANTITIES, None where one is not defined
 Statistics = dict[str, Any]  # numbers, None where nothing is defined
 
 
 class Tally:
-    """The replicas of some jobs, and of each the numbers whose quantiles are asked for. Replicas
-    with the same settings, seed and scale are one and the same: only the first of them counts."""
+    """Takes rows of replicas.csv, keeps the numbers whose quantiles are asked for. Replicas with
+    the same settings, seed and scale are one and the same: only the first of them counts."""
 
-    def __init__(self, settings: Iterable[str] = (), jobs: int = 0) -> None:
-        """settings: the values of what is swept, but for the seed, of the rows that are added, and
-        of how many jobs these are."""
-        self.settings = tuple(settings)
-        self.jobs = jobs
+    def __init__(self, jobs: int = 0, settings: Hashable = None) -> None:
+        """Of so many jobs, whose settings tell their replicas from those of others; those that are
+        joined are added."""
+        self.jobs, self.settings = jobs, settings
         self.repeated = 0  # rows that do not count
-        self.replicas: dict[Hashable, Replica] = {}
+        self.replicas: dict[Hashable, tuple[str, array[float]]] = {}  # outcome, NaN: not defined
 
     def add(self, row: Sequence[str]) -> None:
-        """Add a replica: its cells in the order of COLUMNS."""
-        numbers = (float(row[place]) if row[place] else None for place in _PLACES)
-        own = (row[_SEED], row[_SCALE]) if row[_SEED] else len(self.replicas)
-        self._count((self.settings, own), (row[_OUTCOME], *numbers))
+        """A replica: its cells in the order of COLUMNS."""
+        seed = row[_SEED] or object()  # of a version that did not write it
+        values = array("d", (float(row[place] or "nan") for place in _PLACES))
+        self._count((self.settings, seed, row[_SCALE]), (intern(row[_OUTCOME]), values))
 
     def join(self, other: Tally) -> None:
         """Add all its replicas."""
         self.jobs += other.jobs
         self.repeated += other.repeated
-        for key, replica in other.replicas.items():
-            self._count(key, replica)
+        for which, found in other.replicas.items():
+            self._count(which, found)
 
-    def _count(self, key: Hashable, replica: Replica) -> None:
-        self.repeated += key in self.replicas
-        self.replicas.setdefault(key, replica)
+    def _count(self, which: Hashable, found: tuple[str, array[float]]) -> None:
+        self.repeated += which in self.replicas
+        self.replicas.setdefault(which, found)
 
     def statistics(self) -> Statistics:
-        """Return STATISTICS. success is the fraction at a global minimum, with its 95% Wilson
-        interval; quantiles are over the replicas where a quantity is defined, None where there is
-        none. `replicas` are those that count. Needs one replica."""
-        outcomes, *columns = zip(*self.replicas.values(), strict=True)
-        count, replicas = Counter(outcomes), len(outcomes)
+        """STATISTICS. success is the fraction at a global minimum, with its 95% Wilson interval;
+        quantiles are over the replicas where a quantity is defined, None where there is none.
+        `replicas` are those that count. Needs one replica."""
+        count = Counter(outcome for outcome, _ in self.replicas.values())
+        replicas = count.total()
         values: list[Any] = [
             self.jobs,
             replicas,
@@ -67,9 +67,10 @@ class Tally:
             count["non_strict_saddle"] / replicas,
             count["diverged"] / replicas,
         ]
-        samples = [[x for x in column if x is not None] for column in columns]
+        table = np.array([found for _, found in self.replicas.values()])
+        samples = [column[~np.isnan(column)] for column in table.T]
         for sample in samples:
-            if sample:
+            if len(sample):
                 values += np.quantile(sample, [*QUANTILES.values()]).tolist()
             else:
                 values += [None] * len(QUANTILES)

@@ -62,7 +62,7 @@ def predict(
     weights of other shapes, and for step sizes that are not positive.
     """
     check_layers(student, A)
-    if not bool((torch.as_tensor(lr) > 0).all()):
+    if not bool((torch.as_tensor(lr, dtype=torch.float64) > 0).all()):
         raise ValueError(f"lr={lr}: must be > 0")
     if A.shape[-2] > 1:
         align, direction = LinearPhase(student, A, lr, activation).times(steps)
@@ -97,7 +97,7 @@ def _predict_rays(
     tolerances = against(tolerance, t).expand_as(t)
     reached = torch.maximum(tolerances, against(MINIMUM * theory.target_norm**2 / 2, t))
     horizon = (HORIZON / against(theory.mu, t)).ceil().expand_as(t)
-    for iteration in range(min(steps, int(horizon.max())) + 1):
+    for iteration in range(int(min(steps, float(horizon.max()))) + 1):
         due = iteration <= horizon[left]
         if iteration % EVERY == 0 and not bool(due.all()):
             rays, t, left = Rays(*(x[due] for x in rays)), t[due], left[due]
