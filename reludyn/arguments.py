@@ -13,7 +13,7 @@ from hydra._internal.utils import get_args_parser
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from reludyn.commands import override
+from reludyn.commands import override, relative
 from reludyn.differences import flat
 from reludyn.errors import ConfigError
 from reludyn.messages import overrides_of
@@ -84,7 +84,7 @@ def resumed(arguments: Sequence[str]) -> list[str]:
             return [*arguments]
         run, origin = run_of(file), load_checkpoint(file).origin
         earlier = _with_paths(origin["overrides"], origin["config"])
-        goes_on = [override("resume", str(file))]
+        goes_on = [override("resume", relative(file))]
     kept = [
         str(o.input_line) for o in overrides_of(earlier)
         if o.key_or_group not in (*given, "resume") and not o.is_hydra_override()
