@@ -72,6 +72,32 @@ def test_the_saddles_of_theorem_1(c: float) -> None:
     assert int(found.spectrum.negative()[0]) == 0
 
 
+@pytest.mark.parametrize("off", [1e-3, 1e-5])
+@pytest.mark.parametrize("balance", [0.3, 1.0, 3.0])
+def test_a_search_that_ended_near_a_saddle_has_found_it(off: float, balance: float) -> None:
+    """w_2 turned away, so that the gradient is no more than 1e-7: no isolated minimum, however the
+    neurons are scaled, and a lower point with a margin; its loss on the way is that of the risk."""
+    point = ray((1.0, 1.4), (-1.0, 0.4))
+    turn = math.cos(off / 10), math.sin(off / 10)
+    point.W[0, 1, :2] = 0.4 * torch.tensor(turn, dtype=torch.float64)
+    point.W[0, 0, 1] = point.W[0, 1, 1]  # the linear part is as it was
+    point = ReLUStudent(point.W * balance, point.V / balance)
+    found = identify(risk(), point)
+    assert found.kind == ["non_strict_saddle"]
+    assert float(found.lower) < -1e-6
+    t = torch.zeros(2, D, dtype=torch.float64)
+    t[:, 2] = 0.1
+    straight = loss_on_line(
+        risk(),
+        Gradient(*ray((1.0, 1.4), (-1.0, 0.4)).map(lambda x: x[0])),
+        Gradient(t, torch.zeros(1, 2).double()),
+        torch.tensor([1.0]).double(),
+    )
+    # to third order in 0.1: (1/6 pi) t^3 / (c (c + 1))^2 below 1/4
+    expected = 0.1**3 / (6 * math.pi * (0.4 * 1.4) ** 2)
+    assert 0.25 - float(straight) == pytest.approx(expected, rel=0.2)
+
+
 def test_signs_that_agree_leave_no_way_down() -> None:
     """v_1, v_2 > 0: f(x) + f(-x) >= |f(x) - f(-x)|, hence L >= 1/4: nothing lower in 10,000 random
     neighbours, though the Hessian has d + 2 zero eigenvalues as at the saddles."""

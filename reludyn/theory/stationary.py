@@ -34,9 +34,11 @@ STATIONARY = 1e-7  # the largest gradient, in units of s^(3/2), with s = |a|
 SETTLED = 1e-12  # the gradient, in these units, at which a search ends: beyond, rounding leads it
 DEAD = 1e-4  # in units of sqrt(s) a layer, in units of s what it adds, of a neuron that is dead
 ZERO = 1e-5  # the largest eigenvalue, in units of the largest of all, that counts as zero
-FLAT = 1e-3  # the same where the gradient is only nearly zero, near points without such a one
+FLAT = 1e-3  # the same for a minimum that is isolated up to symmetries, and
+MARGIN = 1e3  # how much larger the square of an eigenvalue must be than the gradient
+CERTAIN = 1e-9  # the largest gradient there, far below FLAT^2: no degenerate point is as near
 LOWER = 1e-9  # a decrease of the loss, in units of |A|^2 / 2, that is no rounding
-PROBES = 32  # directions in which a lower point is looked for
+PROBES = 32  # directions of each kind in which a lower point is looked for
 DISTANCE = 0.1  # how far away they start, in units of sqrt(s)
 DESCENT = 300  # iterations that they descend
 
@@ -79,16 +81,19 @@ def identify(
     - strict_saddle, where w_i = v_i = 0 for a neuron: along w = u, v = -g(u)/|g(u)| for the better
       of u and -u, u the first singular direction of M, the loss falls to second order by at least
       odd |M| > 0;
-    - strict_saddle: an eigenvalue is below zero. Otherwise zero eigenvalues prove nothing:
-      rescaling a neuron makes one, so do rotations;
+    - strict_saddle: an eigenvalue is below zero, by more than the Hessian may differ from that of
+      the stationary point nearby: -sqrt(1000 sqrt(s) |grad L|) where |w_i| = |v_i| for each neuron,
+      to which they are scaled. Otherwise zero eigenvalues prove nothing: rescaling a neuron makes
+      one, so do rotations;
     - non_strict_saddle, where v_i = 0 for a neuron with w_i not zero, d >= 3: w_i turns freely, and
       arbitrarily near are directions with g(w) not zero (g is analytic between the rays of the
       w_j, so it would vanish everywhere), from where v_i = -e g(w) lowers the loss;
     - local_minimum, where r = 1 and all v_i have one sign: f = odd h + even g with |g| >= |h|, so
       L >= (|a|^2/2) even^2/(odd^2 + even^2), its value there, as long as the signs last;
     - local_minimum, where H has no more zero eigenvalues than symmetries (`symmetries`);
-    - non_strict_saddle, where descent from one of 32 points 0.1 sqrt(s) away, in random directions
-      of the null space, comes below the loss of the point;
+    - non_strict_saddle, where descent from one of 64 points 0.1 sqrt(s) away comes below the loss
+      of the point: in random directions of the null space, and in random directions of W that leave
+      the linear part V W as it is, along which Theorem 1's saddles fall to third order;
     - undecided, where it does not.
 
     (These verdicts are not in the paper, which counts points with signs that agree as saddles.)
@@ -112,7 +117,10 @@ def identify(
     dead = (no_w & no_v).any(-1) & (gain > ZERO * scale)
     hessian = risk.hessian(point)
     found = spectrum(hessian, inputs)
-    strict = found.negative(ZERO) > 0
+    balanced = _balanced(point)
+    values = spectrum(risk.hessian(balanced)).values
+    off = (MARGIN * math.sqrt(scale) * norm(flatten(risk.evaluate(balanced).gradient))).sqrt()
+    strict = values[:, 0] < -torch.maximum(off, ZERO * values.abs().amax(-1))
     free = (no_v & ~no_w).any(-1) & (A.shape[1] >= 3)
     one_sign = torch.zeros_like(stationary)
     if len(A) == 1:
@@ -123,7 +131,8 @@ def identify(
     open_ = stationary & ~(minimum | dead | strict | free | one_sign) & exists
     isolated, lower = torch.zeros_like(stationary), torch.full_like(loss, math.nan)
     if open_.any():
-        isolated[open_], lower[open_] = _nearby(risk, point.map(lambda x: x[open_]), scale)
+        isolated[open_], lower[open_] = _nearby(risk, balanced.map(lambda x: x[open_]), scale)
+        isolated &= gradient <= CERTAIN * scale**1.5
         lower -= loss
 
     kinds: list[Kind] = []
@@ -262,7 +271,6 @@ def _nearby(risk: PopulationRisk, student: ReLUStudent, scale: float) -> tuple[T
     """Whether all zero eigenvalues come from symmetries, and the lowest loss that descent finds
     from points a little away in the null space: (R,) each."""
     k, d = student.W.shape[1:]
-    student = _balanced(student)
     values, vectors = torch.linalg.eigh(risk.hessian(student).matrix())
     flat = values.abs() <= FLAT * values.abs().amax(-1, keepdim=True)
     sizes = torch.linalg.svdvals(symmetries(risk, student))
@@ -271,15 +279,19 @@ def _nearby(risk: PopulationRisk, student: ReLUStudent, scale: float) -> tuple[T
     amounts = torch.from_numpy(rng.standard_normal((PROBES, 1, values.shape[-1]))).to(values)
     # projected: which basis of the null space `eigh` takes is a matter of rounding
     inside = (vectors.mT @ amounts.unsqueeze(-1)).squeeze(-1) * flat
-    directions = (vectors @ inside.unsqueeze(-1)).squeeze(-1)
-    directions = directions / norm(directions).unsqueeze(-1)
-    z = flatten(student) + DISTANCE * math.sqrt(scale) * directions  # (PROBES, R, N)
-    lr = (0.5 / values.abs().amax(-1)).expand(PROBES, -1).reshape(-1, 1, 1)
+    flattest = (vectors @ inside.unsqueeze(-1)).squeeze(-1)
+    turns = unflatten(amounts, k, d).W
+    same = turns - torch.linalg.pinv(student.V, rtol=ZERO) @ (student.V @ turns)
+    turned = flatten(Gradient(same, torch.zeros_like(student.V).expand(PROBES, -1, -1, -1)))
+    directions = torch.cat([flattest, turned.where(norm(turned).unsqueeze(-1) > ZERO, 0.0)])
+    directions = unit(directions)
+    z = flatten(student) + DISTANCE * math.sqrt(scale) * directions  # (2 PROBES, R, N)
+    lr = (0.5 / values.abs().amax(-1)).expand(2 * PROBES, -1).reshape(-1, 1, 1)
     probe = ReLUStudent(*unflatten(z.flatten(0, 1), k, d))
     for _ in range(DESCENT):
         gradient = risk.evaluate(probe).gradient
         probe = ReLUStudent(probe.W - lr * gradient.W, probe.V - lr * gradient.V)
-    lowest = risk.loss(probe).total.view(PROBES, -1).amin(0)
+    lowest = risk.loss(probe).total.view(2 * PROBES, -1).amin(0)
     return flat.sum(-1) <= dimension, lowest
 
 
