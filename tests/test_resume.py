@@ -90,14 +90,16 @@ def test_a_command_that_is_repeated_goes_on_by_itself(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("words", [(), ("resume=auto",)])
 def test_a_command_that_is_repeated_begins_anew_where_nothing_was_saved(
-    reludyn: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    reludyn: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, words: tuple[str, ...]
 ) -> None:
+    """All files are those of a run that was never killed, its events too."""
     crashed(reludyn, monkeypatch, "one", "resume=auto", call=3)
     assert (tmp_path / "one" / "tensorboard").exists()
-    words = (*SHORT, "trainer.checkpoint_steps=12", "hydra.run.dir=one")
-    assert "it has tensorboard" in complaint(reludyn(*words))
-    assert reludyn(*words, "resume=auto").code == 0
+    again = reludyn(*SHORT, "trainer.checkpoint_steps=12", "hydra.run.dir=one", *words)
+    assert again.code == 0
+    assert "had saved nothing when it ended: it begins anew" in again.out
     same(whole_run(reludyn), tmp_path / "one")
 
 
