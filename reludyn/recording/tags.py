@@ -52,6 +52,7 @@ _MEASURED: dict[str, str] = {
 TAGS = _MEASURED | {
     f"predicted/{tag}": f"Predicted from the initial weights alone: {_MEASURED[tag]}"
     for tag in PREDICTED
+    if tag in _MEASURED  # under `python -OO` there are no docstrings
 }
 
 
