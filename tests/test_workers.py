@@ -191,7 +191,8 @@ def test_a_signal_while_workers_import_torch(
     start: Callable[..., Sweep], tmp_path: Path, to: str
 ) -> None:
     """It would be a traceback, and a library may swallow the exception."""
-    (tmp_path / "torch.py").write_text(
+    (tmp_path / "path").mkdir()  # in the working folder such a file is refused
+    (tmp_path / "path" / "torch.py").write_text(
         "import os, time\n"
         "open(f'{os.getpid()}.imports', 'w')\n"
         "try: time.sleep(3)\n"
@@ -199,7 +200,7 @@ def test_a_signal_while_workers_import_torch(
         "raise ImportError\n"
     )
     others = os.environ.get("PYTHONPATH", "")
-    sweep = start(PYTHONPATH=f"{tmp_path}{os.pathsep}{others}")
+    sweep = start(PYTHONPATH=f"{tmp_path / 'path'}{os.pathsep}{others}")
     sweep.wait(lambda: len([*tmp_path.glob("*.imports")]) == 2)
     sweep.signal("SIGINT", to)
     sweep.wait(lambda: SAID in sweep.out)
