@@ -163,7 +163,7 @@ def begin(config: Config, folder: Path) -> Begin | None:
     if config.resume is None or (file := locate(config.resume, folder)) is None:
         return None
     checkpoint = load_checkpoint(file)
-    if "jobs" in checkpoint.origin or not checkpoint.seen:
+    if _is_of_a_batch(checkpoint):
         allowed = "is of jobs of a sweep that ran as one batch: none of them resumes alone"
         remedy = "The command of the sweep runs those that are not complete"
         raise ConfigError("resume", file, allowed, remedy)
@@ -183,6 +183,21 @@ def begin(config: Config, folder: Path) -> Begin | None:
             "To go on longer add trainer.steps=N resume_allow=[trainer.steps]",
         )  # fmt: skip
     return Begin(checkpoint, run_of(file) if file.parent.name == LAST.parts[0] else None, changes)
+
+
+def resumes_alone(folder: Path) -> bool:
+    """Whether a job that is not complete has left a checkpoint from which it resumes: the last one
+    of a job that ran in a batch does not hold its looks. A damaged one is refused later."""
+    if not (folder / LAST).exists():
+        return False
+    try:
+        return not _is_of_a_batch(load_checkpoint(folder / LAST))
+    except ConfigError:
+        return True
+
+
+def _is_of_a_batch(checkpoint: Checkpoint) -> bool:
+    return "jobs" in checkpoint.origin or not checkpoint.seen
 
 
 def load_batch(file: Path) -> Checkpoint:

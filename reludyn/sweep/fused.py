@@ -29,9 +29,9 @@ from reludyn.files import atomic
 from reludyn.memory import replicas_that_fit
 from reludyn.messages import FOR_THE_USER, explain
 from reludyn.objective import make_target
-from reludyn.recording.run_folder import LAST, clear
+from reludyn.recording.run_folder import clear
 from reludyn.recording.stages import Stages
-from reludyn.resume import Origin, begin_batch, load_batch, refused_batch
+from reludyn.resume import Origin, begin_batch, load_batch, refused_batch, resumes_alone
 from reludyn.settings import Config
 from reludyn.signals import exit_code
 from reludyn.sweep.jobs import BATCHES, SweepJob, with_values
@@ -107,7 +107,7 @@ class Fused:
         """Return what runs as it was begun, batches and jobs alone, and the others as batches."""
         waiting = {job.number: job for job in jobs}
         batches = []
-        alone = [[job] for job in jobs if (job.folder / LAST).exists()]
+        alone = [[job] for job in jobs if resumes_alone(job.folder)]
         for batch in [*begun, *alone]:
             here = [job.number for job in batch if job.number in waiting]
             if here:
@@ -177,7 +177,7 @@ class Fused:
     def _alone(self, job: SweepJob) -> JobReturn:
         """Run a job as if there were no others, from its own checkpoint on if there is one."""
         try:
-            if not (job.folder / LAST).exists():
+            if not resumes_alone(job.folder):
                 clear(job.folder)
             _write_hydra(job)
             self._log_to(job)

@@ -110,10 +110,9 @@ def _run(
     interrupted it says how to go on."""
     complete = {job.number for job in jobs if _is_complete(job)}
     fused = hasattr(launcher, "launch_prepared")
-    if not fused:  # it sees to that itself
-        for job in jobs:
-            if job.number not in complete and not (job.folder / LAST).exists():
-                clear(job.folder)
+    for job in () if fused else jobs:  # fused sees to that itself
+        if job.number not in complete and not _resumes(job):
+            clear(job.folder)
     if complete:
         rest = ", the others run now" if len(complete) < len(jobs) else ""
         print(f"{len(complete):,} of {len(jobs):,} jobs are complete{rest}")
@@ -149,6 +148,14 @@ def _run(
                 ends[job.number] = JobReturn(status=JobStatus.FAILED, _return_value=job.config)
         return returns, ends, died
     return returns, ends, None
+
+
+def _resumes(job: SweepJob) -> bool:
+    if not (job.folder / LAST).exists():
+        return False
+    from reludyn.resume import resumes_alone  # imports torch
+
+    return resumes_alone(job.folder)
 
 
 def _say_how_to_go_on(folder: Path, jobs: Sequence[SweepJob]) -> None:
