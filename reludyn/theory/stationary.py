@@ -68,7 +68,7 @@ def identify(
     singular value of A, each of w_i and v_i that is at most 1e-4 sqrt(s) long. No verdict depends
     on the direction of what rounding leaves of it. With the residual f - A x
     and g(u) = E[(f - A x) phi(u.x)], a neuron that starts at zero changes the loss by v.g(w) to the
-    lowest order. At a stationary point v_i.g(w_i) = 0 for all neurons, so that <M, A> = -2 L for
+    lowest order. At a stationary point v_i.g(w_i) = 0 for all neurons, so that tr(M^T A) = -2 L for
     M = odd V W - A, and g(u) - g(-u) = 2 odd M u: g vanishes for all u only where L does.
 
     In this order,
