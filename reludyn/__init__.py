@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from reludyn import figures as figures
-    from reludyn.activation import LeakyReLU as LeakyReLU
     from reludyn.api import train as train
+    from reludyn.network.activation import LeakyReLU as LeakyReLU
+    from reludyn.network.student import ReLUStudent as ReLUStudent
     from reludyn.pairing import pair_neurons as pair_neurons
     from reludyn.risk import PopulationRisk as PopulationRisk
     from reludyn.runs import Run as Run
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from reludyn.runs import latest as latest
     from reludyn.runs import load_run as load_run
     from reludyn.runs import load_sweep as load_sweep
-    from reludyn.student import ReLUStudent as ReLUStudent
     from reludyn.theory.landscape import loss_on_line as loss_on_line
     from reludyn.theory.landscape import loss_on_plane as loss_on_plane
     from reludyn.theory.predictions import effective_sign as effective_sign

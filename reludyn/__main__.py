@@ -6,7 +6,7 @@ What they need is imported late: a Ctrl-C meanwhile has its answer as well.
 import os
 import sys
 
-from reludyn.start import open_streams, refuse_shadows
+from reludyn.system.start import open_streams, refuse_shadows
 
 # pictures are files: a notebook leaves the name of its own backend, which may not be installed here
 os.environ["MPLBACKEND"] = "agg"
@@ -15,7 +15,7 @@ os.environ["MPLBACKEND"] = "agg"
 def main() -> None:
     """`reludyn OVERRIDES`."""
     open_streams()
-    from reludyn.signals import answered
+    from reludyn.system.signals import answered
 
     with answered("reludyn"):
         from reludyn.cli import main
@@ -26,13 +26,13 @@ def main() -> None:
 def figures() -> None:
     """`reludyn-figures RUN_DIR ... [--picture NAME] [--replica J]`."""
     open_streams()
-    from reludyn.signals import answered, heed
+    from reludyn.system.signals import answered, heed
 
     with answered("reludyn-figures"):
         try:
             from reludyn.redraw import main  # imports matplotlib
         except (OSError, ValueError) as error:  # no folder for its cache, a broken matplotlibrc
-            from reludyn.errors import why
+            from reludyn.system.errors import why
 
             sys.exit(f"reludyn-figures: error: {why(error)}")
         heed()

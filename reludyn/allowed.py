@@ -33,10 +33,10 @@ from omegaconf.errors import OmegaConfBaseException
 
 from reludyn.combinations import check_name
 from reludyn.config_files import Files
-from reludyn.errors import ConfigError
 from reludyn.messages import overrides_of
 from reludyn.recording.run_folder import OUTPUTS
 from reludyn.settings import PATHS
+from reludyn.system.errors import ConfigError
 
 # exact names: `reludyn.` as a prefix would let in reludyn.cli.os.system
 TARGETS = (

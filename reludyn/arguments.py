@@ -13,11 +13,11 @@ from hydra._internal.utils import get_args_parser
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from reludyn.commands import override, relative
 from reludyn.differences import flat
-from reludyn.errors import ConfigError
 from reludyn.messages import overrides_of
 from reludyn.settings import PATHS
+from reludyn.system.commands import override, relative
+from reludyn.system.errors import ConfigError
 
 FOLDER = "hydra.run.dir"
 HELP = "reludyn --hydra-help lists Hydra's options"

@@ -16,10 +16,11 @@ from torch import Tensor
 
 from reludyn.combinations import stays_in_subspace
 from reludyn.cost import check_time, compiles, stretch
-from reludyn.errors import ConfigError
-from reludyn.initialization import draw_students
 from reludyn.memory import DENSE, check_memory, hessian_size, keep_freed_memory
-from reludyn.notation import Own
+from reludyn.network.initialization import draw_students
+from reludyn.network.notation import Own
+from reludyn.network.student import InvariantSubspace, ReLUStudent, stacked
+from reludyn.network.teacher import LinearTeacher
 from reludyn.objective import Objective, Target, make_objective, make_target
 from reludyn.optim import StepSizes, UpdateRule
 from reludyn.optim.gradient_descent import BEGINNING, GradientDescent
@@ -35,8 +36,7 @@ from reludyn.settings import (
     MomentumOptimizer,
     Optimizer,
 )
-from reludyn.student import InvariantSubspace, ReLUStudent, stacked
-from reludyn.teacher import LinearTeacher
+from reludyn.system.errors import ConfigError
 from reludyn.training.compiled import CompiledEngine
 from reludyn.training.distributed import ranks
 from reludyn.training.engine import Engine

@@ -26,7 +26,6 @@ from omegaconf import DictConfig, OmegaConf
 from reludyn.allowed import guarded
 from reludyn.arguments import only_shows, options_first, resumed
 from reludyn.combinations import check_shared
-from reludyn.commands import relative
 from reludyn.config import (
     conf_directory,
     config_hash,
@@ -34,13 +33,14 @@ from reludyn.config import (
     prepare_hydra,
     without_hydra,
 )
-from reludyn.errors import BAD_INPUT, DIVERGED, ConfigError
-from reludyn.files import atomic, lock
 from reludyn.help import help_text
-from reludyn.launch import from_torchrun, launched
 from reludyn.launchers import prepare, refuse_alone
 from reludyn.messages import FOR_THE_USER, check_overrides, explain, is_for_the_user, trace
-from reludyn.signals import exit_code, heed
+from reludyn.system.commands import relative
+from reludyn.system.errors import BAD_INPUT, DIVERGED, ConfigError
+from reludyn.system.files import atomic, lock
+from reludyn.system.launch import from_torchrun, launched
+from reludyn.system.signals import exit_code, heed
 
 log = logging.getLogger(__name__)
 _holding = ExitStack()  # the folder of the run, while the command goes on

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 
-from reludyn.errors import ConfigError
 from reludyn.settings import (
     AdamOptimizer,
     Config,
@@ -16,6 +15,7 @@ from reludyn.settings import (
     SGDOptimizer,
     StreamData,
 )
+from reludyn.system.errors import ConfigError
 
 WIDEST = 256  # the width up to which descent on the population risk is compiled
 PATHS = ("neurons", "sums", "pairs", "polar", "portrait", "animation")  # drawn of the weights

@@ -21,7 +21,6 @@ from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
 from reludyn.combinations import RESUME, check_combinations
-from reludyn.errors import ConfigError
 from reludyn.settings import (
     AdamOptimizer,
     Config,
@@ -44,6 +43,7 @@ from reludyn.settings import (
     Theory,
     Trainer,
 )
+from reludyn.system.errors import ConfigError
 
 OPTIONS: dict[str, dict[str, type]] = {
     "data": {

@@ -12,7 +12,7 @@ from hydra.core.object_type import ObjectType
 from hydra.plugins.config_source import ConfigResult
 
 from reludyn.config import conf_directory
-from reludyn.errors import ConfigError
+from reludyn.system.errors import ConfigError
 
 LARGEST = 2**20  # bytes of a config file
 MOST = 20_000  # values in it, those behind aliases counted wherever they stand

@@ -7,10 +7,9 @@ import os
 
 import torch
 
-from reludyn.activation import RELU
 from reludyn.combinations import RESIDENT, no_program, stays_in_subspace
-from reludyn.errors import ConfigError
 from reludyn.memory import largest
+from reludyn.network.activation import RELU
 from reludyn.settings import (
     AdamOptimizer,
     Config,
@@ -21,6 +20,7 @@ from reludyn.settings import (
     SGDOptimizer,
     StreamData,
 )
+from reludyn.system.errors import ConfigError
 from reludyn.training.programs import form_of
 
 WORTH = 5  # times the time to compile: from there on a run is compiled

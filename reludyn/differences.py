@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from reludyn.errors import show
+from reludyn.system.errors import show
 
 ABSENT = object()
 

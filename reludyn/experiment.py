@@ -19,10 +19,9 @@ from reludyn import __version__, stability, survey
 from reludyn.assembly import Experiment, build, own
 from reludyn.combinations import has_theory
 from reludyn.desk import Desk, Instrument, Looks, events_folder, steps_of
-from reludyn.errors import why
-from reludyn.files import provide_scratch
 from reludyn.memory import explained
-from reludyn.notation import of_replicas
+from reludyn.network.notation import of_replicas
+from reludyn.network.student import ReLUStudent
 from reludyn.optim.gradient_descent import BEGINNING
 from reludyn.record import Record, measure
 from reludyn.recording import bounds, interruption, results, run_files
@@ -31,7 +30,6 @@ from reludyn.recording.progress import ProgressReport
 from reludyn.recording.report import PLAIN, print_report
 from reludyn.recording.run_folder import LAST, claim
 from reludyn.recording.stages import Say, Stages, silent
-from reludyn.recording.system import describe
 from reludyn.recording.theory import Checked, TheoryObserver
 from reludyn.resume import (
     Begin,
@@ -44,8 +42,10 @@ from reludyn.resume import (
     shared,
 )
 from reludyn.settings import Config
-from reludyn.signals import check, held
-from reludyn.student import ReLUStudent
+from reludyn.system.environment import describe
+from reludyn.system.errors import why
+from reludyn.system.files import provide_scratch
+from reludyn.system.signals import check, held
 from reludyn.theory.predictions import Prediction, forecast, predict
 from reludyn.training.checkpoint import Checkpoint, Checkpoints, save_checkpoint
 from reludyn.training.distributed import ranks

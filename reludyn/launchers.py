@@ -11,8 +11,8 @@ import sys
 from hydra.core.plugins import Plugins
 from omegaconf import DictConfig
 
-from reludyn.errors import ConfigError
-from reludyn.start import shadows
+from reludyn.system.errors import ConfigError
+from reludyn.system.start import shadows
 
 EXTRAS = ("joblib", "submitit", "ray")
 

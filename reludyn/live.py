@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from reludyn.errors import why
 from reludyn.recording.look import Array, Look
 from reludyn.runs import Run, Table
 from reludyn.settings import Config
+from reludyn.system.errors import why
 
 log = logging.getLogger(__name__)
 FIRST = 60.0  # seconds until the first one; each takes as long again: few, however long the run

@@ -10,8 +10,6 @@ from functools import cache
 from pathlib import Path
 
 from reludyn.combinations import stays_in_subspace
-from reludyn.errors import ConfigError
-from reludyn.launch import Launch, physical_memory
 from reludyn.settings import (
     Config,
     DigitsData,
@@ -20,6 +18,8 @@ from reludyn.settings import (
     GivenData,
     SGDOptimizer,
 )
+from reludyn.system.errors import ConfigError
+from reludyn.system.launch import Launch, physical_memory
 
 COPIES = 10  # temporaries of a step that live at once
 CHUNK = 2**22  # numbers that a chunk of samples and what is made of it hold at once

@@ -33,8 +33,8 @@ from omegaconf.errors import (
 from yaml import MarkedYAMLError
 
 from reludyn.config import OPTIONS, needed, unknown_key
-from reludyn.errors import ConfigError, one_line, show, why
 from reludyn.settings import Config
+from reludyn.system.errors import ConfigError, one_line, show, why
 
 # errors that are explained in one line; others are faults of the program
 FOR_THE_USER = (ConfigError, HydraException, OmegaConfBaseException, MarkedYAMLError, OSError)

@@ -9,8 +9,6 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from reludyn.activation import LeakyReLU
-from reludyn.arrays import read_matrix
 from reludyn.combinations import is_fresh
 from reludyn.cost import compiles
 from reludyn.data.covariance import Covariance, covariance_from_file, power_law
@@ -19,8 +17,14 @@ from reludyn.data.files import Read, read_samples
 from reludyn.data.held import Held, Layout, Resident
 from reludyn.data.inputs import InputLaw
 from reludyn.data.samples import BLOCK, Samples, Source, Streamed
-from reludyn.errors import ConfigError
 from reludyn.memory import TEST_SAMPLES
+from reludyn.network.activation import LeakyReLU
+from reludyn.network.teacher import (
+    LinearTeacher,
+    axis_teacher,
+    least_squares_teacher,
+    random_teacher,
+)
 from reludyn.risk import (
     AnisotropicRisk,
     Batches,
@@ -42,7 +46,8 @@ from reludyn.settings import (
     SGDOptimizer,
     StreamData,
 )
-from reludyn.teacher import LinearTeacher, axis_teacher, least_squares_teacher, random_teacher
+from reludyn.system.arrays import read_matrix
+from reludyn.system.errors import ConfigError
 from reludyn.training.distributed import ranks
 
 SMALLEST, LARGEST = 1e-100, 1e100  # as data.target_norm

@@ -9,9 +9,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from reludyn.activation import RELU, LeakyReLU
-from reludyn.kernels import angle, norm, unit
-from reludyn.student import ReLUStudent
+from reludyn.network.activation import RELU, LeakyReLU
+from reludyn.network.student import ReLUStudent
+from reludyn.numerics.kernels import angle, norm, unit
 
 
 def hidden_norms(student: ReLUStudent) -> Tensor:

@@ -7,9 +7,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from reludyn.kernels import unit
-from reludyn.student import ReLUStudent
-from reludyn.surroundings import undisturbed
+from reludyn.network.student import ReLUStudent
+from reludyn.numerics.kernels import unit
+from reludyn.numerics.surroundings import undisturbed
 
 PAIRED = 128  # the largest width whose neurons are paired in the results of a run
 

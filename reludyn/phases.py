@@ -20,9 +20,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from reludyn.activation import RELU, LeakyReLU
-from reludyn.kernels import angle, norm
-from reludyn.notation import Evaluation, Loss, Own, of_replicas
+from reludyn.network.activation import RELU, LeakyReLU
+from reludyn.network.notation import Evaluation, Loss, Own, of_replicas
+from reludyn.network.student import ReLUStudent
+from reludyn.network.teacher import LinearTeacher
+from reludyn.numerics.kernels import angle, norm
 from reludyn.order_parameters import (
     angle_to_target,
     hidden_norms,
@@ -31,8 +33,6 @@ from reludyn.order_parameters import (
     sign_groups,
     targets,
 )
-from reludyn.student import ReLUStudent
-from reludyn.teacher import LinearTeacher
 from reludyn.theory.rays import ALIGNED, GROWN, Outcome, first_of, into_ray
 
 PHASES = ("alignment", "growth", "refinement")

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from reludyn import __version__
 from reludyn.assembly import Experiment
 from reludyn.desk import Desk
-from reludyn.initialization import replica_scales
-from reludyn.notation import Loss
+from reludyn.network.initialization import replica_scales
+from reludyn.network.notation import Loss
 from reludyn.pairing import PAIRED, Pairs, pair_neurons
 from reludyn.phases import classify, contraction_rate
 from reludyn.recording import bounds, events, results

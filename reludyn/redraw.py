@@ -7,8 +7,6 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from reludyn.commands import command, relative
-from reludyn.errors import ConfigError, why
 from reludyn.figures import (
     ALL,
     CHOICES,
@@ -21,6 +19,8 @@ from reludyn.figures import (
 )
 from reludyn.recording.run_folder import check_plain
 from reludyn.runs import config_of, latest
+from reludyn.system.commands import command, relative
+from reludyn.system.errors import ConfigError, why
 
 
 def redraw(

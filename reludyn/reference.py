@@ -12,10 +12,10 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from reludyn.config import OPTIONS, comment_of, conf_directory, prepare_hydra
-from reludyn.errors import show
 from reludyn.recording.observables import FULL
 from reludyn.recording.tags import TAGS
 from reludyn.settings import MISSING, Config
+from reludyn.system.errors import show
 
 _HEAD = """\
 # Reference of all keys

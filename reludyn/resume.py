@@ -18,10 +18,10 @@ from reludyn import __version__
 from reludyn.assembly import Experiment
 from reludyn.combinations import RESUME, is_constant_descent
 from reludyn.differences import differences, flat, named
-from reludyn.errors import ConfigError
 from reludyn.optim.gradient_descent import BEGINNING
 from reludyn.recording.run_folder import CONFIG, FILES, LAST, OUTPUTS, is_begun, is_of_a_sweep
 from reludyn.settings import PATHS, Config
+from reludyn.system.errors import ConfigError
 from reludyn.training.checkpoint import Checkpoint, Unreadable, dumped, load_checkpoint, loaded
 from reludyn.training.distributed import ranks
 from reludyn.training.engine import State

@@ -18,13 +18,13 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
-from reludyn.arrays import read_npz
+from reludyn.system.arrays import read_npz
 
 if TYPE_CHECKING:
     import pandas as pd
     from torch import Tensor
 
-    from reludyn.student import ReLUStudent
+    from reludyn.network.student import ReLUStudent
 
 Array = NDArray[Any]
 Layers = tuple[Array, Array]  # W (R, k, d), V (R, r, k)
@@ -189,7 +189,7 @@ class Run:
     def _student(self, look: int) -> ReLUStudent:
         import torch
 
-        from reludyn.student import ReLUStudent
+        from reludyn.network.student import ReLUStudent
 
         if self.ends is None and self.arrays["W"].shape[1] == 0:
             raise ValueError(f"{self!r} has no weights: trainer.keep_weights was 0")

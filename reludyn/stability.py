@@ -11,9 +11,9 @@ from torch import Tensor
 
 from reludyn.assembly import Experiment
 from reludyn.memory import DENSE, hessian_size
+from reludyn.network.student import ReLUStudent
 from reludyn.recording.results import numbers
 from reludyn.recording.stages import Say, silent
-from reludyn.student import ReLUStudent
 from reludyn.theory.spectrum import spectrum
 from reludyn.training.engine import State
 

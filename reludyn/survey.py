@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from reludyn.assembly import Experiment
 from reludyn.memory import CHUNK, hessian_size
+from reludyn.network.student import InvariantSubspace, ReLUStudent
 from reludyn.recording.results import numbers, sign_patterns
 from reludyn.risk import EmpiricalRisk, PopulationRisk
-from reludyn.student import InvariantSubspace, ReLUStudent
 from reludyn.theory.bounds import lemma_8_margin, lemma_13_margin
 from reludyn.theory.landscape import (
     Plane,

@@ -27,10 +27,10 @@ from rich.console import Console
 from torch.distributed import DistError
 
 from reludyn.config import parse
-from reludyn.errors import BAD_INPUT, FAILED, ConfigError
 from reludyn.experiment import experiment
-from reludyn.launch import Launch
 from reludyn.messages import explain
+from reludyn.system.errors import BAD_INPUT, FAILED, ConfigError
+from reludyn.system.launch import Launch
 from reludyn.training.distributed import LostRankError, Ranks, joined
 
 GRACE = 10.0  # seconds that a rank has to end by itself once torchrun tells it to

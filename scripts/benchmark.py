@@ -11,7 +11,7 @@ from typing import NoReturn
 from reludyn.benchmark.cases import FORMS, QUICK, STANDARD, Case, parse_case
 from reludyn.benchmark.machine import measure_ceilings
 from reludyn.benchmark.run import Disagreement, benchmark
-from reludyn.errors import ConfigError
+from reludyn.system.errors import ConfigError
 
 
 class Parser(argparse.ArgumentParser):

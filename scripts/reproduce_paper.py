@@ -15,9 +15,9 @@ os.environ["MPLBACKEND"] = "agg"  # not what a notebook has left there
 
 from reludyn.allowed import guarded
 from reludyn.config import conf_directory
-from reludyn.errors import ConfigError
 from reludyn.messages import explain, is_for_the_user
 from reludyn.paper.reproduce import reproduce
+from reludyn.system.errors import ConfigError
 
 
 def report(composed: DictConfig) -> NoReturn:

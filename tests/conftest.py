@@ -35,17 +35,17 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # one worker a core: no threads beside 
     torch.set_num_threads(1)
 
 from reludyn.__main__ import main
-from reludyn.activation import RELU, LeakyReLU
 from reludyn.allowed import guarded
 from reludyn.config import OPTIONS, conf_directory, prepare_hydra
 from reludyn.data.held import Resident
 from reludyn.data.inputs import InputLaw
 from reludyn.data.samples import Source
-from reludyn.initialization import draw_students
+from reludyn.network.activation import RELU, LeakyReLU
+from reludyn.network.initialization import draw_students
+from reludyn.network.student import ReLUStudent
+from reludyn.network.teacher import LinearTeacher, axis_teacher
 from reludyn.risk import EmpiricalRisk
 from reludyn.settings import Init
-from reludyn.student import ReLUStudent
-from reludyn.teacher import LinearTeacher, axis_teacher
 
 settings.register_profile("patient", deadline=None)  # time belongs in benchmarks
 settings.load_profile("patient")

@@ -26,10 +26,10 @@ from typing import Any
 
 import torch
 
-from reludyn import desk, experiment, files  # noqa: F401  # loaded before the first fork
 from reludyn.cli import main
 from reludyn.recording import dashboard, event_file, tensorboard  # noqa: F401
 from reludyn.sweep import fused  # noqa: F401
+from reludyn.system import files  # noqa: F401  # loaded before the first fork
 from reludyn.training import checkpoint
 
 MORE = 10**6  # than any number of iterations here

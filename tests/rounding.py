@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from reludyn.student import ReLUStudent
+from reludyn.network.student import ReLUStudent
 
 
 def shaken(student: ReLUStudent, seed: int) -> ReLUStudent:

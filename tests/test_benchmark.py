@@ -28,7 +28,7 @@ from reludyn.benchmark.contenders import contenders
 from reludyn.benchmark.machine import Ceilings, describe
 from reludyn.benchmark.pytorch import Autograd
 from reludyn.benchmark.table import Row
-from reludyn.compiler import Compiled
+from reludyn.system.compiler import Compiled
 
 SCRIPT = str(Path(__file__).parents[1] / "scripts" / "benchmark.py")
 CEILINGS = Ceilings(100.0, 20.0)

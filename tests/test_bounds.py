@@ -12,7 +12,9 @@ import torch
 from conftest import QUICK, Command, drawn, empirical_risk, reludyn_in, sampled
 from scipy.optimize import minimize
 
-from reludyn.notation import Gradient
+from reludyn.network.notation import Gradient
+from reludyn.network.student import ReLUStudent
+from reludyn.network.teacher import LinearTeacher, axis_teacher, random_teacher
 from reludyn.optim import StepSizes
 from reludyn.optim.gradient_descent import GradientDescent
 from reludyn.phases import PhaseRule
@@ -20,8 +22,6 @@ from reludyn.recording.bounds import BoundsTable
 from reludyn.recording.look import Observer, kept_replicas, shares_of
 from reludyn.recording.theory import Checked, TheoryObserver
 from reludyn.risk import PopulationRisk
-from reludyn.student import ReLUStudent
-from reludyn.teacher import LinearTeacher, axis_teacher, random_teacher
 from reludyn.theory.bounds import STATEMENTS, Point, Sides, lemma_8_margin, lemma_13_margin
 from reludyn.training.engine import Engine, State
 

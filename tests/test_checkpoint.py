@@ -17,7 +17,7 @@ import torch
 from conftest import Command, refused, run_command
 from resuming import FEW, KINDS, SHORT, short_stretches  # noqa: F401
 
-from reludyn.errors import ConfigError
+from reludyn.system.errors import ConfigError
 from reludyn.training import checkpoint as checkpoint_file
 from reludyn.training.checkpoint import (
     Checkpoint,

@@ -18,7 +18,7 @@ from tensorboard.program import TensorBoard
 from test_interruption import interrupt
 
 from reludyn import redraw
-from reludyn.commands import command, override, relative
+from reludyn.system.commands import command, override, relative
 from reludyn.training.engine import Engine
 
 EVIL = [

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reludyn.compensated import sum_of_products, two_product, two_sum
+from reludyn.numerics.compensated import sum_of_products, two_product, two_sum
 
 numbers = st.floats(-1e100, 1e100, allow_subnormal=False).filter(
     lambda x: x == 0 or abs(x) > 1e-100

@@ -12,20 +12,20 @@ import torch
 from conftest import Composer, drawn, empirical_risk, sampled
 from descents import follow
 
-from reludyn.activation import RELU, LeakyReLU
 from reludyn.assembly import pick_device
-from reludyn.compiler import CannotCompile, Compiled
 from reludyn.config import parse
 from reludyn.cost import compiles
 from reludyn.data.held import Layout, Resident
-from reludyn.errors import ConfigError
+from reludyn.network.activation import RELU, LeakyReLU
+from reludyn.network.student import InvariantSubspace, ReLUStudent
+from reludyn.network.teacher import LinearTeacher, axis_teacher, random_teacher
 from reludyn.optim import StepSizes
 from reludyn.optim.gradient_descent import GradientDescent
 from reludyn.phases import PhaseRule
 from reludyn.risk import EmpiricalRisk, PopulationRisk, empirical, tiles
 from reludyn.risk.unrolled import evaluate
-from reludyn.student import InvariantSubspace, ReLUStudent
-from reludyn.teacher import LinearTeacher, axis_teacher, random_teacher
+from reludyn.system.compiler import CannotCompile, Compiled
+from reludyn.system.errors import ConfigError
 from reludyn.training import compiled as module
 from reludyn.training.compiled import CompiledEngine
 from reludyn.training.engine import Engine, State

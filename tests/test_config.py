@@ -12,8 +12,8 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
 from reludyn.config import OPTIONS, conf_directory, config_hash, parse
-from reludyn.errors import ConfigError
 from reludyn.settings import Config
+from reludyn.system.errors import ConfigError
 
 CONF = conf_directory()
 EXPERIMENTS = sorted(path.stem for path in CONF.glob("experiment/*.yaml"))

@@ -8,13 +8,13 @@ import pytest
 import torch
 from conftest import Finished, drawn, sampled
 
-from reludyn.activation import LeakyReLU
 from reludyn.data.covariance import Covariance, covariance_from_file, power_law
 from reludyn.data.inputs import LAWS, InputLaw
-from reludyn.errors import ConfigError
-from reludyn.randomness import stream
+from reludyn.network.activation import LeakyReLU
+from reludyn.network.teacher import axis_teacher, random_teacher
+from reludyn.numerics.random import stream
 from reludyn.risk import AnisotropicRisk, PopulationRisk
-from reludyn.teacher import axis_teacher, random_teacher
+from reludyn.system.errors import ConfigError
 
 ROOT = np.random.default_rng(0).standard_normal((5, 5))
 SIGMA = ROOT @ ROOT.T + 0.5 * np.eye(5)

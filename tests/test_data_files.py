@@ -16,10 +16,10 @@ from conftest import Command, refused
 from pyarrow import parquet
 from safetensors.numpy import save_file
 
-from reludyn.arrays import read_matrix
 from reludyn.data.files import Read, read_samples
-from reludyn.errors import ConfigError
 from reludyn.settings import FileData
+from reludyn.system.arrays import read_matrix
+from reludyn.system.errors import ConfigError
 
 RNG = np.random.default_rng(0)
 X, A = RNG.standard_normal((12, 4)), RNG.standard_normal((2, 4))
@@ -313,7 +313,7 @@ def test_a_run_on_a_file_equals_the_run_on_the_samples(reludyn: Command, tmp_pat
     """data=gaussian and a file with the same rows: the same trajectory."""
     from conftest import sampled
 
-    from reludyn.teacher import axis_teacher
+    from reludyn.network.teacher import axis_teacher
 
     inputs, labels = sampled(axis_teacher(1, 5), 40, [0], noise=0.2)
     np.savez(tmp_path / "samples.npz", X=inputs[0], Y=labels[0], A=np.eye(1, 5))

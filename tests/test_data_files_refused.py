@@ -26,7 +26,7 @@ from safetensors.torch import save_file as save_torch
 from test_data_files import NAMED, TABLES, A, X, Y, refusal, source
 
 from reludyn.data.files import read_samples
-from reludyn.errors import ConfigError
+from reludyn.system.errors import ConfigError
 
 
 def with_hole(value: float) -> np.ndarray:
@@ -224,9 +224,9 @@ def test_a_file_that_memory_does_not_hold_is_not_read(
         NAMED[suffix](path, X=np.zeros((1000, 1000)), Y=np.zeros((1000, 1)))
     else:
         TABLES[suffix](path, np.zeros((1000, 500)), [f"x{i}" for i in range(500)])
-    monkeypatch.setattr("reludyn.arrays.physical_memory", lambda: 10**6)
+    monkeypatch.setattr("reludyn.system.arrays.physical_memory", lambda: 10**6)
     assert "cannot be read: it holds 0.0 GiB, for a machine of 0.0" in refusal(path)
-    monkeypatch.setattr("reludyn.arrays.physical_memory", lambda: 10**9)
+    monkeypatch.setattr("reludyn.system.arrays.physical_memory", lambda: 10**9)
     assert len(read_samples(source(path, None if suffix in NAMED else 1)).X) == 1000
 
 

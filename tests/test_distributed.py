@@ -23,17 +23,17 @@ from hypothesis import strategies as st
 
 import reludyn as package
 from reludyn import cli, torchrun
-from reludyn.activation import LeakyReLU
 from reludyn.api import configure
 from reludyn.data.held import Resident
 from reludyn.data.inputs import InputLaw
 from reludyn.data.samples import BLOCK, Source, Streamed
 from reludyn.data.shares import share
-from reludyn.launch import Launch, launched
 from reludyn.memory import estimate
+from reludyn.network.activation import LeakyReLU
+from reludyn.network.teacher import axis_teacher, random_teacher
 from reludyn.risk import EmpiricalRisk
 from reludyn.risk.sharded import ShardedRisk
-from reludyn.teacher import axis_teacher, random_teacher
+from reludyn.system.launch import Launch, launched
 from reludyn.training import distributed
 
 TORCHRUN = str(Path(sys.executable).with_name("torchrun"))

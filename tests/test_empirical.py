@@ -6,8 +6,8 @@ import reference
 import torch
 from conftest import drawn, empirical_risk, sampled
 
+from reludyn.network.teacher import LinearTeacher, random_teacher
 from reludyn.risk import PopulationRisk
-from reludyn.teacher import LinearTeacher, random_teacher
 
 SIZES = [(1, 1, 2), (2, 1, 5), (4, 2, 6), (7, 3, 4)]
 

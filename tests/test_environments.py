@@ -17,8 +17,8 @@ from matplotlib.figure import Figure
 
 from reludyn import figures
 from reludyn.figures.style import new_figure
-from reludyn.files import provide_scratch
 from reludyn.messages import explain
+from reludyn.system.files import provide_scratch
 
 # --- Folders that cannot be written -----------------------------------------------------------
 

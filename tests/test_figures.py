@@ -13,15 +13,15 @@ from matplotlib.figure import Figure
 
 import reludyn as package
 from reludyn import figures
-from reludyn.errors import ConfigError
 from reludyn.figures import CHOICES, OF_A_REPLICA
 from reludyn.figures.scale import binned
 from reludyn.figures.sweeps import burn_in, recovered
 from reludyn.figures.timeline import NothingToDraw
+from reludyn.numerics.statistics import wilson
 from reludyn.redraw import main, redraw
 from reludyn.runs import Table
 from reludyn.settings import Config
-from reludyn.statistics import wilson
+from reludyn.system.errors import ConfigError
 
 
 def test_a_picture_has_a_name_in_the_settings() -> None:

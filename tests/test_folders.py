@@ -14,10 +14,10 @@ from resuming import SHORT, crashed, same, short_stretches, whole_run  # noqa: F
 from test_interruption import interrupt
 
 from reludyn import experiment, redraw
-from reludyn.errors import ConfigError
-from reludyn.files import atomic
 from reludyn.recording.run_folder import KEYS
 from reludyn.settings import Config
+from reludyn.system.errors import ConfigError
+from reludyn.system.files import atomic
 from reludyn.training.engine import Engine
 
 RUN = (*QUICK, "hydra.run.dir=here")

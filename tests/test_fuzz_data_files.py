@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from test_data_files import source
 from test_data_files_refused import npy
 
-from reludyn.arrays import read_matrix
 from reludyn.data.files import read_samples
-from reludyn.errors import ConfigError
+from reludyn.system.arrays import read_matrix
+from reludyn.system.errors import ConfigError
 
 pytestmark = MARKS
 

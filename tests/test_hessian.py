@@ -11,13 +11,13 @@ import torch
 from conftest import drawn
 
 import reludyn.theory.spectrum as spectra
-from reludyn.activation import LeakyReLU
 from reludyn.data.covariance import power_law
-from reludyn.notation import Gradient
+from reludyn.network.activation import LeakyReLU
+from reludyn.network.notation import Gradient
+from reludyn.network.student import InvariantSubspace, ReLUStudent
+from reludyn.network.teacher import axis_teacher
 from reludyn.risk import AnisotropicRisk, PopulationRisk
 from reludyn.risk.hessian import Hessian, flatten, unflatten
-from reludyn.student import InvariantSubspace, ReLUStudent
-from reludyn.teacher import axis_teacher
 from reludyn.theory.spectrum import spectrum
 
 

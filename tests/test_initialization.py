@@ -8,12 +8,12 @@ import pytest
 import torch
 from conftest import drawn
 
-from reludyn.errors import ConfigError
-from reludyn.initialization import INITIALIZATIONS, Draw, initialization
+from reludyn.network.initialization import INITIALIZATIONS, Draw, initialization
+from reludyn.network.teacher import random_teacher
+from reludyn.numerics.random import stream
 from reludyn.order_parameters import hidden_norms, output_norms, saddle_ratio
-from reludyn.randomness import stream
 from reludyn.risk import PopulationRisk
-from reludyn.teacher import random_teacher
+from reludyn.system.errors import ConfigError
 
 OTHERS: dict[str, dict[str, float]] = {name: {} for name in INITIALIZATIONS}
 OTHERS["dominated"] = {"ratio": 3.0}
@@ -84,7 +84,7 @@ def test_an_unknown_name_is_refused() -> None:
 
 
 def test_a_new_initialisation_takes_five_lines(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("reludyn.initialization.INITIALIZATIONS", dict(INITIALIZATIONS))
+    monkeypatch.setattr("reludyn.network.initialization.INITIALIZATIONS", dict(INITIALIZATIONS))
 
     @initialization("constant")
     def constant(draw: Draw) -> tuple[np.ndarray, np.ndarray]:

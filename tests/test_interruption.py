@@ -15,11 +15,12 @@ import torch
 from conftest import COMMAND, QUICK, Command, contents, process, reludyn_in
 from numpy.typing import NDArray
 
-from reludyn import redraw, signals
-from reludyn.files import atomic
+from reludyn import redraw
 from reludyn.recording import interruption, progress, run_files
 from reludyn.recording.look import Observer
 from reludyn.recording.trajectory import Trajectory
+from reludyn.system import signals
+from reludyn.system.files import atomic
 from reludyn.training import checkpoint
 from reludyn.training.engine import Engine
 

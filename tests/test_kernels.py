@@ -9,7 +9,7 @@ import pytest
 import torch
 from reference import abs_kernel_mp, relu_kernel_mp
 
-from reludyn.kernels import abs_kernel, angle, bend, pairwise_angle, relu_kernel, unit
+from reludyn.numerics.kernels import abs_kernel, angle, bend, pairwise_angle, relu_kernel, unit
 
 SMALL_ANGLES = [0.0, 1e-300, 1e-16, 1e-12, 1e-8, 1e-4, 1e-2, 0.3, 0.49999, 0.5, 0.50001, 1.0, 1.57]
 

@@ -25,8 +25,8 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.plugins import Plugins
 
-from reludyn.errors import ConfigError, StuckError
 from reludyn.launchers import cores, prepare
+from reludyn.system.errors import ConfigError, StuckError
 
 # Seeds 0 to 199 by jobs of so many replicas, after one with a seed that is impossible.
 SEEDS = {"joblib": "-1,0,50,100,150", "submitit_local": "-1,0,100", "submitit_slurm": "-1,0,100",

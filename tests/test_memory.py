@@ -11,9 +11,9 @@ from hydra import compose, initialize_config_dir
 
 from reludyn.assembly import build
 from reludyn.config import conf_directory, parse, prepare_hydra
-from reludyn.errors import ConfigError
 from reludyn.memory import check_memory, estimate
 from reludyn.settings import Config
+from reludyn.system.errors import ConfigError
 
 
 def config(*overrides: str) -> Config:

@@ -12,14 +12,14 @@ import torch
 from conftest import Command, drawn, reludyn_in
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from reludyn.activation import LeakyReLU
 from reludyn.data.covariance import power_law
 from reludyn.data.inputs import InputLaw
 from reludyn.data.samples import Source
+from reludyn.network.activation import LeakyReLU
+from reludyn.network.student import ReLUStudent
+from reludyn.network.teacher import axis_teacher
 from reludyn.recording.observables import FULL
 from reludyn.risk import AnisotropicRisk, EmpiricalRisk, PopulationRisk
-from reludyn.student import ReLUStudent
-from reludyn.teacher import axis_teacher
 
 FULL_RUN = ["trainer.observables=full", "data.dim=6", "init.scale=0.5", "trainer.keep_weights=9"]
 # the public contract, written out here so that a change of it is seen

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 
 from reludyn.config import conf_directory
-from reludyn.errors import ConfigError
 from reludyn.paper.checks import CLAIMS
 from reludyn.paper.claims import Finding, contraction, crossing, line
 from reludyn.paper.reproduce import reproduce
 from reludyn.paper.rows import ROWS
+from reludyn.system.errors import ConfigError
 
 ROOT = Path(__file__).parents[1]
 

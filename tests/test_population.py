@@ -10,9 +10,9 @@ from conftest import drawn
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from reludyn.network.student import ReLUStudent
+from reludyn.network.teacher import axis_teacher, random_teacher
 from reludyn.risk import PopulationRisk
-from reludyn.student import ReLUStudent
-from reludyn.teacher import axis_teacher, random_teacher
 
 SIZES = [(1, 1, 1), (2, 1, 3), (2, 1, 20), (3, 1, 5), (4, 2, 6), (6, 3, 7), (5, 4, 4), (8, 2, 3)]
 
@@ -250,7 +250,7 @@ def test_blocks_of_neurons_do_not_change_value_and_gradient(
     teacher, students = random_teacher(2, 5), drawn("theorem", range(2), 150, 5, 2, 0.5)
     risk, found = PopulationRisk(teacher.A), []
     for block in (10**9, 1):
-        monkeypatch.setattr("reludyn.kernels.BLOCK", block)
+        monkeypatch.setattr("reludyn.numerics.kernels.BLOCK", block)
         found.append((risk.evaluate(students), torch.stack(risk.loss(students))))
     (whole, loss), (blocks, loss_of_blocks) = found
     torch.testing.assert_close(blocks.loss, whole.loss, rtol=1e-12, atol=0)

@@ -11,14 +11,14 @@ import reference
 import torch
 from conftest import Command, Finished, drawn, reludyn_in
 
-from reludyn.activation import RELU, LeakyReLU
+from reludyn.network.activation import RELU, LeakyReLU
+from reludyn.network.student import InvariantSubspace, ReLUStudent
+from reludyn.network.teacher import LinearTeacher, axis_teacher, random_teacher
 from reludyn.optim import StepSizes
 from reludyn.optim.gradient_descent import GradientDescent
 from reludyn.order_parameters import learned
 from reludyn.phases import PhaseRule
 from reludyn.risk import PopulationRisk
-from reludyn.student import InvariantSubspace, ReLUStudent
-from reludyn.teacher import LinearTeacher, axis_teacher, random_teacher
 from reludyn.theory.linear_phase import LinearPhase
 from reludyn.theory.predictions import effective_sign, forecast, predict
 from reludyn.theory.reduced import Rays, Theory, directions_across

@@ -145,7 +145,7 @@ def test_the_overrides_of_the_readme_are_in_the_reference() -> None:
 def test_the_initialisation_of_contributing_works(monkeypatch: pytest.MonkeyPatch) -> None:
     import numpy as np
 
-    from reludyn import initialization
+    from reludyn.network import initialization
 
     known = dict(initialization.INITIALIZATIONS)
     monkeypatch.setattr(initialization, "INITIALIZATIONS", known)

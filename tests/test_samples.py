@@ -11,12 +11,12 @@ import pytest
 import torch
 from conftest import Command, drawn, reludyn_in
 
-from reludyn.activation import RELU, LeakyReLU
 from reludyn.data.held import Layout, Resident
 from reludyn.data.inputs import LAWS, InputLaw
 from reludyn.data.samples import BLOCK, Source, Streamed
+from reludyn.network.activation import RELU, LeakyReLU
+from reludyn.network.teacher import axis_teacher, random_teacher
 from reludyn.risk import EmpiricalRisk, FreshSamples, MiniBatches, empirical
-from reludyn.teacher import axis_teacher, random_teacher
 
 CPU64 = torch.device("cpu"), torch.float64
 
@@ -104,10 +104,10 @@ PEAK = """
 import sys, torch
 from reludyn.data.inputs import InputLaw
 from reludyn.data.samples import Source, Streamed
-from reludyn.initialization import draw_students
+from reludyn.network.initialization import draw_students
 from reludyn.risk import EmpiricalRisk
 from reludyn.settings import Init
-from reludyn.teacher import axis_teacher
+from reludyn.network.teacher import axis_teacher
 kind, n = sys.argv[1], int(sys.argv[2])
 teacher = axis_teacher(1, 50)
 students = draw_students(Init("theorem", 1.0, None, None, "random"), [0], 2, teacher)

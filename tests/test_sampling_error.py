@@ -9,9 +9,11 @@ import pytest
 import torch
 from conftest import Finished, drawn
 
-from reludyn.activation import RELU
 from reludyn.data.inputs import InputLaw
 from reludyn.data.samples import Source, Streamed
+from reludyn.network.activation import RELU
+from reludyn.network.student import ReLUStudent
+from reludyn.network.teacher import axis_teacher
 from reludyn.optim import StepSizes
 from reludyn.optim.gradient_descent import GradientDescent
 from reludyn.phases import PhaseRule
@@ -23,8 +25,6 @@ from reludyn.risk import (
     PopulationRisk,
     Risk,
 )
-from reludyn.student import ReLUStudent
-from reludyn.teacher import axis_teacher
 from reludyn.training.engine import Engine, State
 
 TEACHER, REPLICAS, STEPS = axis_teacher(1, 5), 40, 100

@@ -11,12 +11,12 @@ import torch
 from conftest import Finished, drawn, refused, reludyn_in
 from torch import Tensor
 
-from reludyn.activation import LeakyReLU
-from reludyn.kernels import norm
-from reludyn.notation import Gradient
+from reludyn.network.activation import LeakyReLU
+from reludyn.network.notation import Gradient
+from reludyn.network.student import InvariantSubspace, ReLUStudent
+from reludyn.network.teacher import axis_teacher
+from reludyn.numerics.kernels import norm
 from reludyn.risk import PopulationRisk
-from reludyn.student import InvariantSubspace, ReLUStudent
-from reludyn.teacher import axis_teacher
 from reludyn.theory.landscape import Plane, loss_on_line, loss_on_plane, target_plane
 from reludyn.theory.spectrum import spectrum
 from reludyn.theory.stationary import find_stationary, identify, symmetries

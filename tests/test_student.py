@@ -4,10 +4,10 @@ import pytest
 import torch
 from conftest import drawn
 
-from reludyn.errors import ConfigError
+from reludyn.network.student import InvariantSubspace, ReLUStudent
+from reludyn.network.teacher import LinearTeacher, axis_teacher, random_teacher
 from reludyn.risk import PopulationRisk
-from reludyn.student import InvariantSubspace, ReLUStudent
-from reludyn.teacher import LinearTeacher, axis_teacher, random_teacher
+from reludyn.system.errors import ConfigError
 
 
 def close(a: torch.Tensor, b: torch.Tensor, atol: float = 1e-14) -> None:

@@ -23,7 +23,7 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
 import reludyn as package
-from reludyn.notation import Gradient
+from reludyn.network.notation import Gradient
 from reludyn.theory.landscape import Plane
 
 RUNS = (

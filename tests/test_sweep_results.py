@@ -18,8 +18,8 @@ from conftest import QUICK, Finished
 from rich.console import Console
 from sweeps import BROKEN, FOUND, STUCK, Cells, Jobs, finished, write_jobs
 
+from reludyn.numerics.statistics import wilson
 from reludyn.recording.columns import COLUMNS
-from reludyn.statistics import wilson
 from reludyn.sweep.results import Part, finish
 
 

@@ -17,7 +17,7 @@ from clusters import lacking
 from conftest import QUICK, Command, contents, refused
 from test_interruption import interrupt
 
-from reludyn.files import lock
+from reludyn.system.files import lock
 from reludyn.training.engine import Engine
 
 SWEEP = ("-m", *QUICK[:2], "hydra.sweep.dir=s", "seed=range(4)")  # with the default logger

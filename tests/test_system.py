@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from reludyn.recording import system
-from reludyn.recording.system import commit_of, environment
+from reludyn.system.environment import commit_of, environment
 
 pytestmark = pytest.mark.skipif(not shutil.which("git"), reason="git is not installed")
 
@@ -78,7 +77,7 @@ def test_a_git_that_fails_stops_nothing(
     fake.write_text(f"#!/bin/sh\nexec {script}\n")
     fake.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
-    monkeypatch.setattr(system, "PATIENCE", 0.2)
+    monkeypatch.setattr("reludyn.system.environment.PATIENCE", 0.2)
     assert commit_of(checkout) == said
 
 

@@ -17,16 +17,16 @@ from reludyn.api import configure
 from reludyn.combinations import own_keys
 from reludyn.config import check
 from reludyn.experiment import experiment, train_together
-from reludyn.notation import Own
+from reludyn.network.notation import Own
+from reludyn.network.student import InvariantSubspace, stacked
+from reludyn.network.teacher import axis_teacher
 from reludyn.optim import StepSizes
 from reludyn.optim.gradient_descent import GradientDescent
 from reludyn.phases import PhaseRule
 from reludyn.record import Record
 from reludyn.risk import PopulationRisk
 from reludyn.settings import Config
-from reludyn.student import InvariantSubspace, stacked
 from reludyn.sweep.jobs import with_values
-from reludyn.teacher import axis_teacher
 from reludyn.theory.predictions import forecast, predict
 from reludyn.training.compiled import CompiledEngine
 from reludyn.training.engine import Engine

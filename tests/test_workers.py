@@ -19,9 +19,9 @@ import pytest
 from clusters import lacking
 from conftest import COMMAND, Composer
 
-from reludyn import signals
 from reludyn.launchers import has_workers, works_here
 from reludyn.sweep.workers import SAID, Until
+from reludyn.system import signals
 from reludyn.training.checkpoint import load_checkpoint
 
 pytestmark = pytest.mark.skipif(bool(lacking("joblib")), reason=lacking("joblib"))

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from reludyn.api import configure
 from reludyn.assembly import build
 from reludyn.benchmark.cases import Case
-from reludyn.initialization import draw_students
+from reludyn.network.initialization import draw_students
 from reludyn.risk import EmpiricalRisk
 
 Array = NDArray[Any]

@@ -14,8 +14,8 @@ import numpy as np
 import torch
 
 from reludyn.benchmark.contender import Array, Problem, Unavailable
-from reludyn.student import InvariantSubspace, ReLUStudent
-from reludyn.teacher import LinearTeacher
+from reludyn.network.student import InvariantSubspace, ReLUStudent
+from reludyn.network.teacher import LinearTeacher
 
 try:
     import jax

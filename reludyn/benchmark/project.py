@@ -7,8 +7,8 @@ from functools import partial
 from reludyn.api import configure
 from reludyn.assembly import build
 from reludyn.benchmark.contender import Array, Prepare, Problem, Unavailable
-from reludyn.compiler import Compiled
-from reludyn.errors import ConfigError
+from reludyn.system.compiler import Compiled
+from reludyn.system.errors import ConfigError
 
 ENGINES = ("eager", "compiled")
 

@@ -12,8 +12,8 @@ from reludyn.benchmark.contenders import contenders
 from reludyn.benchmark.machine import Ceilings, describe
 from reludyn.benchmark.table import Row, blank, measured, write_csv, write_page
 from reludyn.benchmark.timing import LR, interleave
-from reludyn.errors import why
-from reludyn.files import atomic
+from reludyn.system.errors import why
+from reludyn.system.files import atomic
 
 AGREED = 20  # steps after which all weights must agree
 HEAVY = 10**9  # operations of a step of the batch from which two steps must do

@@ -11,7 +11,7 @@ from pathlib import Path
 from reludyn.benchmark.cases import Case
 from reludyn.benchmark.machine import Ceilings
 from reludyn.benchmark.timing import Times
-from reludyn.files import atomic
+from reludyn.system.files import atomic
 
 NOTES = """\
 - **ns**: nanoseconds of a step of one run, the median of the repeats (time of the batch divided by

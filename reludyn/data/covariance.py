@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from reludyn.arrays import Array, read_matrix
-from reludyn.errors import ConfigError
+from reludyn.system.arrays import Array, read_matrix
+from reludyn.system.errors import ConfigError
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from reludyn.arrays import Array
 from reludyn.data.covariance import Covariance
-from reludyn.errors import ConfigError
 from reludyn.settings import DigitsData
+from reludyn.system.arrays import Array
+from reludyn.system.errors import ConfigError
 
 SIDE = 8  # pixels
 

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from reludyn.arrays import TABLE, Array, Arrays, Content, finite_matrix, listed, read_arrays
-from reludyn.errors import ConfigError, one_line
 from reludyn.settings import FileData
+from reludyn.system.arrays import TABLE, Array, Arrays, Content, finite_matrix, listed, read_arrays
+from reludyn.system.errors import ConfigError, one_line
 
 KEY = "data.path"
 NAMES = ("X", "Y", "A")

@@ -16,8 +16,8 @@ from torch import Tensor
 from reludyn.data.held import Held, Layout, Resident, room
 from reludyn.data.inputs import InputLaw
 from reludyn.memory import CHUNK
-from reludyn.randomness import Purpose, stream
-from reludyn.teacher import LinearTeacher
+from reludyn.network.teacher import LinearTeacher
+from reludyn.numerics.random import Purpose, stream
 
 BLOCK = 4096  # rows that share a generator: part of what a seed means
 

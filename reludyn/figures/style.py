@@ -12,7 +12,7 @@ from matplotlib.animation import Animation
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from reludyn.files import atomic
+from reludyn.system.files import atomic
 
 # Okabe and Ito (2008)
 BLACK, ORANGE, SKY, GREEN = "#000000", "#E69F00", "#56B4E9", "#009E73"

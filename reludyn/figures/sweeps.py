@@ -7,8 +7,8 @@ from matplotlib.figure import Figure
 
 from reludyn.figures.style import BLACK, BLUE, CYCLE, GREEN, RED, new_figure, styled
 from reludyn.figures.timeline import NothingToDraw
+from reludyn.numerics.statistics import wilson
 from reludyn.runs import Array, Job, Sweep, Table
-from reludyn.statistics import wilson
 
 SUCCESS = 1e-6  # error of the effective weights below which A is recovered
 

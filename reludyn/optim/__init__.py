@@ -8,8 +8,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from reludyn.notation import Gradient, Own, of_replicas
-from reludyn.student import ReLUStudent
+from reludyn.network.notation import Gradient, Own, of_replicas
+from reludyn.network.student import ReLUStudent
 
 Memory = dict[str, Any] | None  # what later steps depend on besides weights and gradient
 

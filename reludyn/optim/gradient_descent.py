@@ -8,9 +8,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from reludyn.notation import Gradient, Own, against
+from reludyn.network.notation import Gradient, Own, against
+from reludyn.network.student import ReLUStudent
 from reludyn.optim import Memory, StepSizes
-from reludyn.student import ReLUStudent
 
 BEGINNING: tuple[int, Own] = (0, 0.0)  # iteration and time
 

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 from torchdiffeq import odeint
 
-from reludyn.errors import StuckError
-from reludyn.notation import Gradient, Own
+from reludyn.network.notation import Gradient, Own
+from reludyn.network.student import ReLUStudent
 from reludyn.optim import Memory, StepSizes
 from reludyn.risk import Risk
-from reludyn.student import ReLUStudent
+from reludyn.system.errors import StuckError
 
 MOST_STEPS = 1000  # of the integrator within one iteration
 

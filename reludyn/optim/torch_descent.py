@@ -11,9 +11,9 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, LRScheduler, SequentialLR
 
-from reludyn.notation import Gradient, Own
+from reludyn.network.notation import Gradient, Own
+from reludyn.network.student import ReLUStudent
 from reludyn.optim import Memory, StepSizes
-from reludyn.student import ReLUStudent
 
 Make = Callable[[list[dict[str, Any]]], Optimizer]  # from two groups of parameters, W and V
 Plan = Callable[[Optimizer], LRScheduler]

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from jinja2 import Environment, PackageLoader
 
-from reludyn.files import atomic
 from reludyn.paper.claims import Claim, Finding
 from reludyn.paper.rows import Done
+from reludyn.system.files import atomic
 
 
 def write_report(

@@ -16,12 +16,12 @@ from pathlib import Path
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from reludyn import __version__
-from reludyn.commands import command
-from reludyn.errors import ConfigError
 from reludyn.paper.checks import CLAIMS
 from reludyn.paper.claims import Claim, Finding
 from reludyn.paper.report import write_report
 from reludyn.paper.rows import ROWS, Done, Row
+from reludyn.system.commands import command
+from reludyn.system.errors import ConfigError
 
 
 def reproduce(

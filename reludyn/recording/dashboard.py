@@ -16,10 +16,10 @@ from reludyn.combinations import has_theory
 from reludyn.data.files import Read
 from reludyn.recording.charts import BANDS, SMOOTHING, bands, chart, pages
 from reludyn.recording.observables import WIDEST
-from reludyn.recording.system import environment
 from reludyn.recording.tags import SINGLY
 from reludyn.recording.tensorboard import singly
 from reludyn.settings import Config
+from reludyn.system.environment import environment
 
 DUMPER: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)  # in C: ten times as fast
 LINES = {  # of one replica: title of a chart, its tags; of some also what is predicted

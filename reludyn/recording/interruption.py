@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from reludyn.commands import command, override, relative
 from reludyn.recording.run_folder import LAST
+from reludyn.system.commands import command, override, relative
 
 SAVED = (str(LAST), "trajectory.npz", "replicas.csv", "summary.json")
 

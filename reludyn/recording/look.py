@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from reludyn import order_parameters
-from reludyn.kernels import pairwise_angle
+from reludyn.network.student import ReLUStudent
+from reludyn.numerics.kernels import pairwise_angle
 from reludyn.recording.observables import FULL, WIDEST, Moment
 from reludyn.recording.theory import Beside, TheoryObserver
 from reludyn.risk import PopulationRisk, Risk
-from reludyn.student import ReLUStudent
 from reludyn.training.engine import State
 
 Array = NDArray[Any]

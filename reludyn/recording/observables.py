@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 
 from reludyn import order_parameters
-from reludyn.kernels import norm
+from reludyn.network.student import ReLUStudent
+from reludyn.numerics.kernels import norm
 from reludyn.risk import Risk
-from reludyn.student import ReLUStudent
 from reludyn.training.engine import State
 
 WIDEST = 16  # the width up to which what belongs to pairs of neurons is kept

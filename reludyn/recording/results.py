@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from reludyn import order_parameters
-from reludyn.activation import LeakyReLU
-from reludyn.notation import Loss
+from reludyn.network.activation import LeakyReLU
+from reludyn.network.notation import Loss
+from reludyn.network.student import ReLUStudent
 from reludyn.pairing import Pairs
 from reludyn.phases import Clocks
 from reludyn.recording.columns import COLUMNS as COLUMNS
 from reludyn.recording.observables import WIDEST
-from reludyn.student import ReLUStudent
 from reludyn.theory.predictions import Prediction, effective_sign, stuck_by_signs
 from reludyn.theory.rays import Outcome
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from reludyn.files import atomic, csv_file
+from reludyn.system.files import atomic, csv_file
 
 Array = NDArray[Any]
 

@@ -16,10 +16,10 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from reludyn.combinations import RESUME
-from reludyn.commands import override, relative
 from reludyn.differences import differences, named
-from reludyn.errors import ConfigError
-from reludyn.files import atomic
+from reludyn.system.commands import override, relative
+from reludyn.system.errors import ConfigError
+from reludyn.system.files import atomic
 
 LAST = Path("checkpoints", "last.pt")
 OUTPUTS = Path("outputs")  # where runs lie, unless they are told otherwise

@@ -22,7 +22,6 @@ import numpy as np
 from numpy.typing import NDArray
 from tensorboard.compat.proto.summary_pb2 import Summary
 
-from reludyn.errors import ConfigError
 from reludyn.recording import hparams
 from reludyn.recording.bands import log10, quantiles, quantities
 from reludyn.recording.event_file import NAME, EventFile, events_of
@@ -31,6 +30,7 @@ from reludyn.recording.observables import FULL, WIDEST
 from reludyn.recording.tags import PAIRS, SINGLY, SPECTRUM, describe
 from reludyn.recording.trajectory import parts_of
 from reludyn.settings import Config, Trainer
+from reludyn.system.errors import ConfigError
 from reludyn.training.schedule import look_steps
 
 Earlier = tuple[Mapping[str, Sequence[Any]], Path]  # what `saved` said, and where they are

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from reludyn.network.student import ReLUStudent
 from reludyn.risk import PopulationRisk
-from reludyn.student import ReLUStudent
 from reludyn.theory.bounds import STATEMENTS, Point, Sides
 from reludyn.theory.predictions import Forecast
 from reludyn.theory.spectrum import spectrum

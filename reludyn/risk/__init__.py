@@ -6,12 +6,12 @@ from typing import Protocol
 
 from torch import Tensor
 
-from reludyn.activation import LeakyReLU
-from reludyn.notation import Evaluation, Loss
+from reludyn.network.activation import LeakyReLU
+from reludyn.network.notation import Evaluation, Loss
+from reludyn.network.student import ReLUStudent
 from reludyn.risk.empirical import EmpiricalRisk
 from reludyn.risk.population import AnisotropicRisk, PopulationRisk
 from reludyn.risk.stochastic import FreshSamples, MiniBatches
-from reludyn.student import ReLUStudent
 
 
 class Risk(Protocol):

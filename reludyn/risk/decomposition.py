@@ -26,11 +26,11 @@ import math
 import torch
 from torch import Tensor
 
-from reludyn.activation import LeakyReLU
-from reludyn.compensated import sum_of_products, two_product, two_sum
-from reludyn.kernels import angles, bend, norm, rows_at_once
-from reludyn.notation import Loss
-from reludyn.student import ReLUStudent
+from reludyn.network.activation import LeakyReLU
+from reludyn.network.notation import Loss
+from reludyn.network.student import ReLUStudent
+from reludyn.numerics.compensated import sum_of_products, two_product, two_sum
+from reludyn.numerics.kernels import angles, bend, norm, rows_at_once
 
 _BLOCK = 2**23  # numbers held at once
 

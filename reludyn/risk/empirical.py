@@ -9,14 +9,14 @@ from functools import cache, cached_property, partial, reduce
 import torch
 from torch import Tensor
 
-from reludyn.activation import RELU, LeakyReLU
-from reludyn.compiler import CannotCompile, Compiled, varying
 from reludyn.data.held import Held, Tiled
 from reludyn.data.samples import Samples
 from reludyn.memory import CHUNK, numbers_a_row
-from reludyn.notation import Evaluation, Gradient, Loss
+from reludyn.network.activation import RELU, LeakyReLU
+from reludyn.network.notation import Evaluation, Gradient, Loss
+from reludyn.network.student import ReLUStudent
 from reludyn.risk import tiles
-from reludyn.student import ReLUStudent
+from reludyn.system.compiler import CannotCompile, Compiled, varying
 
 INPUTS, HIDDEN = 2**21, 2**18  # numbers of X, and of preactivations, that a cache holds
 FEWEST = 256  # rows that are worth a call

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from reludyn.activation import RELU, LeakyReLU
-from reludyn.kernels import norm, pairwise_angle, unit
-from reludyn.notation import Gradient
-from reludyn.student import ReLUStudent
+from reludyn.network.activation import RELU, LeakyReLU
+from reludyn.network.notation import Gradient
+from reludyn.network.student import ReLUStudent
+from reludyn.numerics.kernels import norm, pairwise_angle, unit
 
 
 def _unchanged(rows: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from reludyn.activation import LeakyReLU
+from reludyn.network.activation import LeakyReLU
 
 TOGETHER = 5  # rows of the gradient that are summed side by side, and read each neuron once
 

@@ -11,12 +11,12 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from reludyn.activation import RELU, LeakyReLU
-from reludyn.kernels import angle, norm, rows_at_once
-from reludyn.notation import Evaluation, Gradient, Loss
+from reludyn.network.activation import RELU, LeakyReLU
+from reludyn.network.notation import Evaluation, Gradient, Loss
+from reludyn.network.student import ReLUStudent, check_layers
+from reludyn.numerics.kernels import angle, norm, rows_at_once
 from reludyn.risk import decomposition
 from reludyn.risk.hessian import Hessian
-from reludyn.student import ReLUStudent, check_layers
 
 
 class PopulationRisk:

@@ -8,8 +8,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from reludyn.activation import RELU, LeakyReLU
 from reludyn.data.samples import Samples
+from reludyn.network.activation import RELU, LeakyReLU
 from reludyn.risk.empirical import EmpiricalRisk
 
 

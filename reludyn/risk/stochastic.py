@@ -10,13 +10,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from reludyn.activation import LeakyReLU
 from reludyn.data.held import Resident
 from reludyn.data.samples import Selected, Streamed
-from reludyn.notation import Evaluation
-from reludyn.randomness import stream
+from reludyn.network.activation import LeakyReLU
+from reludyn.network.notation import Evaluation
+from reludyn.network.student import ReLUStudent
+from reludyn.numerics.random import stream
 from reludyn.risk.empirical import EmpiricalRisk
-from reludyn.student import ReLUStudent
 
 
 @dataclass

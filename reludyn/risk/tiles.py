@@ -11,9 +11,9 @@ from functools import cache, partial
 import torch
 from torch import Tensor
 
-from reludyn.activation import LeakyReLU
-from reludyn.compiler import Compiled, varying
 from reludyn.data.held import MULTIPLE, TILE, Tiled
+from reludyn.network.activation import LeakyReLU
+from reludyn.system.compiler import Compiled, varying
 
 NARROW = 8  # the width up to which this is faster than products of matrices
 PARTS = 4  # of the coordinates, summed side by side

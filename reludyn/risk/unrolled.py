@@ -14,7 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from reludyn.activation import LeakyReLU
+from reludyn.network.activation import LeakyReLU
 
 Vectors = list[list[Tensor]]
 MOST = 900  # products of a step up to which it is written out: about a minute to compile

@@ -9,7 +9,7 @@ from unittest.mock import patch
 
 from hydra.core.utils import JobReturn, JobStatus
 
-from reludyn.errors import ConfigError
+from reludyn.system.errors import ConfigError
 
 # of the packages that start the processes, by name, since they may not be installed
 _ERRORS = {

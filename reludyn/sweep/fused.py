@@ -21,11 +21,8 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from reludyn.combinations import OWN, own_keys
-from reludyn.commands import relative
 from reludyn.config import digest_of
-from reludyn.errors import ConfigError, show
 from reludyn.experiment import Together, leave, run, train_together
-from reludyn.files import atomic
 from reludyn.memory import replicas_that_fit
 from reludyn.messages import FOR_THE_USER, explain
 from reludyn.objective import make_target
@@ -33,8 +30,11 @@ from reludyn.recording.run_folder import clear
 from reludyn.recording.stages import Stages
 from reludyn.resume import Origin, begin_batch, load_batch, refused_batch, resumes_alone
 from reludyn.settings import Config
-from reludyn.signals import exit_code
 from reludyn.sweep.jobs import BATCHES, SweepJob, with_values
+from reludyn.system.commands import relative
+from reludyn.system.errors import ConfigError, show
+from reludyn.system.files import atomic
+from reludyn.system.signals import exit_code
 
 log = logging.getLogger(__name__)
 

@@ -24,8 +24,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from reludyn.combinations import OWN
 from reludyn.config import EXPERIMENT, check, digest_of, hashed_text, resolve, typed, without_hydra
-from reludyn.errors import ConfigError
 from reludyn.settings import Config
+from reludyn.system.errors import ConfigError
 
 SUBDIR = "hydra.sweep.subdir"
 VALUES = (*OWN, SUBDIR)

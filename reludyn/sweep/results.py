@@ -14,14 +14,14 @@ from pathlib import Path
 
 from rich.console import Console
 
-from reludyn.errors import why
-from reludyn.files import csv_file
+from reludyn.numerics.statistics import as_numbers
 from reludyn.recording.columns import COLUMNS
 from reludyn.recording.report import PLAIN
-from reludyn.statistics import as_numbers
 from reludyn.sweep.combination import Combination
 from reludyn.sweep.report import print_sweep
 from reludyn.sweep.tally import STATISTICS, Tally
+from reludyn.system.errors import why
+from reludyn.system.files import csv_file
 
 RUNS = 20  # combinations of which TensorBoard shows each as a run: of more than 40 it shows none
 Values = Mapping[str, str]

@@ -16,9 +16,6 @@ from hydra.plugins.launcher import Launcher
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
-from reludyn.commands import command, override, relative
-from reludyn.errors import FAILED, ConfigError
-from reludyn.files import atomic, lock, provide_scratch
 from reludyn.launchers import chosen, has_workers, works_here
 from reludyn.messages import explain, trace
 from reludyn.recording.run_folder import (
@@ -31,11 +28,14 @@ from reludyn.recording.run_folder import (
     unlike,
 )
 from reludyn.settings import Config
-from reludyn.signals import heed
 from reludyn.sweep.deaths import Died, Submitted, death
 from reludyn.sweep.jobs import BATCHES, SUBDIR, SweepJob, prepare
 from reludyn.sweep.results import Part, finish
 from reludyn.sweep.workers import Workers
+from reludyn.system.commands import command, override, relative
+from reludyn.system.errors import FAILED, ConfigError
+from reludyn.system.files import atomic, lock, provide_scratch
+from reludyn.system.signals import heed
 
 Launching: TypeAlias = Launcher | Workers | Submitted
 

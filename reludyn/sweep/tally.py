@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from reludyn.numerics.statistics import wilson
 from reludyn.recording.columns import COLUMNS
-from reludyn.statistics import wilson
 
 QUANTITIES = ("T_align", "T_growth", "T_converged", "loss", "rate_measured")
 QUANTILES = {"median": 0.5, "p10": 0.1, "p90": 0.9}

@@ -18,8 +18,8 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobReturn
 from omegaconf import DictConfig
 
-from reludyn.commands import relative
-from reludyn.signals import attend, block, delegated, heeding, interrupted
+from reludyn.system.commands import relative
+from reludyn.system.signals import attend, block, delegated, heeding, interrupted
 
 INTERRUPTED = "interrupted"
 SAID = "reludyn: interrupted: waiting for the jobs in progress to save (Ctrl-C again: end them now)"

@@ -21,8 +21,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from reludyn.kernels import angle, norm
-from reludyn.notation import Gradient
+from reludyn.network.notation import Gradient
+from reludyn.network.student import ReLUStudent
+from reludyn.numerics.kernels import angle, norm
 from reludyn.order_parameters import (
     along_and_across,
     angle_to_target,
@@ -30,7 +31,6 @@ from reludyn.order_parameters import (
     imbalance,
 )
 from reludyn.risk import PopulationRisk
-from reludyn.student import ReLUStudent
 from reludyn.theory.rays import ALIGNED, GROWN
 
 PL = 0.05  # Lemma 8

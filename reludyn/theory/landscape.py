@@ -8,13 +8,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from reludyn.kernels import norm
-from reludyn.notation import Gradient
-from reludyn.randomness import stream
+from reludyn.network.notation import Gradient
+from reludyn.network.student import ReLUStudent
+from reludyn.numerics.kernels import norm
+from reludyn.numerics.random import stream
+from reludyn.numerics.surroundings import undisturbed
 from reludyn.risk import PopulationRisk
 from reludyn.risk.hessian import flatten, unflatten
-from reludyn.student import ReLUStudent
-from reludyn.surroundings import undisturbed
 
 NUMBERS = 2**22  # weights that the points have whose loss is evaluated at once
 

@@ -17,10 +17,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from reludyn.activation import RELU, LeakyReLU
-from reludyn.kernels import angle, norm
-from reludyn.notation import Own, against
-from reludyn.student import ReLUStudent
+from reludyn.network.activation import RELU, LeakyReLU
+from reludyn.network.notation import Own, against
+from reludyn.network.student import ReLUStudent
+from reludyn.numerics.kernels import angle, norm
 from reludyn.theory.rays import ALIGNED, first_time
 
 SMALL = 0.1  # the size of weights, in units of sqrt(s_1), up to which they count as small

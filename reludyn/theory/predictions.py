@@ -14,12 +14,12 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from reludyn.activation import RELU, LeakyReLU
-from reludyn.kernels import norm
-from reludyn.notation import Own, against
+from reludyn.network.activation import RELU, LeakyReLU
+from reludyn.network.notation import Own, against
+from reludyn.network.student import ReLUStudent, check_layers
+from reludyn.numerics.kernels import norm
+from reludyn.numerics.surroundings import undisturbed
 from reludyn.order_parameters import along_and_across
-from reludyn.student import ReLUStudent, check_layers
-from reludyn.surroundings import undisturbed
 from reludyn.theory.linear_phase import SMALL, LinearPhase
 from reludyn.theory.rays import ALIGNED, GROWN, MINIMUM, Outcome, first_time
 from reludyn.theory.reduced import Rays, Theory, directions_across

@@ -12,10 +12,10 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from reludyn.memory import DENSE
-from reludyn.notation import Gradient
+from reludyn.network.notation import Gradient
+from reludyn.network.student import ReLUStudent
+from reludyn.numerics.surroundings import undisturbed
 from reludyn.risk.hessian import Hessian, flatten, unflatten
-from reludyn.student import ReLUStudent
-from reludyn.surroundings import undisturbed
 
 ZERO = 1e-6  # eigenvalues that count as zero, in units of the largest one
 BASIS = 80  # vectors that Lanczos iterations keep

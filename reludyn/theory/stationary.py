@@ -16,14 +16,14 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from reludyn.activation import LeakyReLU
-from reludyn.kernels import abs_kernel, norm, unit
-from reludyn.notation import Gradient
+from reludyn.network.activation import LeakyReLU
+from reludyn.network.notation import Gradient
+from reludyn.network.student import ReLUStudent
+from reludyn.numerics.kernels import abs_kernel, norm, unit
+from reludyn.numerics.surroundings import undisturbed
 from reludyn.order_parameters import hidden_norms, output_norms, saddle_ratio
 from reludyn.risk import PopulationRisk
 from reludyn.risk.hessian import flatten, unflatten
-from reludyn.student import ReLUStudent
-from reludyn.surroundings import undisturbed
 from reludyn.theory.spectrum import Spectrum, spectrum
 
 Kind = Literal[

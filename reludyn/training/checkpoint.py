@@ -16,12 +16,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from reludyn.errors import ConfigError
-from reludyn.files import atomic
-from reludyn.launch import physical_memory
-from reludyn.notation import Evaluation, Gradient
+from reludyn.network.notation import Evaluation, Gradient
+from reludyn.network.student import ReLUStudent
 from reludyn.phases import Clocks
-from reludyn.student import ReLUStudent
+from reludyn.system.errors import ConfigError
+from reludyn.system.files import atomic
+from reludyn.system.launch import physical_memory
 from reludyn.training.engine import State
 
 VERSION = 2

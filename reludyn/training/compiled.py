@@ -16,10 +16,10 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from reludyn.compiler import CannotCompile, varying
 from reludyn.optim.gradient_descent import GradientDescent
 from reludyn.phases import Clocks
 from reludyn.risk import PopulationRisk
+from reludyn.system.compiler import CannotCompile, varying
 from reludyn.training.engine import Engine, State
 from reludyn.training.programs import Form, compiled, form_of
 

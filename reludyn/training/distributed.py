@@ -31,9 +31,9 @@ from torch.distributed.distributed_c10d import PrefixStore
 from torch.distributed.rendezvous import rendezvous
 
 from reludyn.data.shares import share
-from reludyn.errors import ConfigError
-from reludyn.launch import ALONE as TO_RUN_ALONE
-from reludyn.launch import Launch
+from reludyn.system.errors import ConfigError
+from reludyn.system.launch import ALONE as TO_RUN_ALONE
+from reludyn.system.launch import Launch
 from reludyn.training.checkpoint import Checkpoints
 from reludyn.training.engine import State
 

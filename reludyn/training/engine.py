@@ -10,12 +10,12 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from reludyn.notation import Evaluation, Gradient, Own, of_replicas
+from reludyn.network.notation import Evaluation, Gradient, Own, of_replicas
+from reludyn.network.student import ReLUStudent
 from reludyn.optim import Memory, UpdateRule
 from reludyn.optim.gradient_descent import GradientDescent
 from reludyn.phases import Clocks, PhaseRule
 from reludyn.risk import Batches, Risk
-from reludyn.student import ReLUStudent
 from reludyn.training.graphs import Repeated
 
 DIVERGED = 1e6  # times the initial loss or |A|^2 / 2, whichever is larger

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Literal
 
-from reludyn.errors import StuckError
+from reludyn.system.errors import StuckError
 from reludyn.training.distributed import ALONE, Ranks
 from reludyn.training.engine import Engine, State
 from reludyn.training.schedule import stretch_ends

@@ -9,8 +9,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from reludyn.activation import RELU, LeakyReLU
-from reludyn.teacher import LinearTeacher
+from reludyn.network.activation import RELU, LeakyReLU
+from reludyn.network.teacher import LinearTeacher
 
 
 class ReLUStudent(NamedTuple):

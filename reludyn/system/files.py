@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
-from reludyn.errors import ConfigError
+from reludyn.system.errors import ConfigError
 
 # of disks that have no locks: Lustre mounted without them, some NFS
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)

@@ -14,12 +14,12 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from reludyn.arrays import Array, read_arrays
-from reludyn.errors import ConfigError
-from reludyn.randomness import stream
+from reludyn.network.student import ReLUStudent
+from reludyn.network.teacher import LinearTeacher
+from reludyn.numerics.random import stream
 from reludyn.settings import DominatedInit, ExplicitInit, Init, NearSaddleInit
-from reludyn.student import ReLUStudent
-from reludyn.teacher import LinearTeacher
+from reludyn.system.arrays import Array, read_arrays
+from reludyn.system.errors import ConfigError
 
 GIVEN = ("explicit", "near_saddle")  # their signs are what they are
 

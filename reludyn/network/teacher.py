@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from reludyn.errors import ConfigError
-from reludyn.randomness import stream
+from reludyn.numerics.random import stream
+from reludyn.system.errors import ConfigError
 
 
 @dataclass(frozen=True)

@@ -20,8 +20,8 @@ from zipfile import ZipFile
 import numpy as np
 from numpy.typing import NDArray
 
-from reludyn.errors import ConfigError
-from reludyn.launch import physical_memory
+from reludyn.system.errors import ConfigError
+from reludyn.system.launch import physical_memory
 
 Array = NDArray[np.float64]
 Arrays = dict[str, NDArray[Any]]

@@ -1,0 +1,1 @@
+"""Teacher and student, and how a student's first weights are drawn."""

@@ -1,0 +1,1 @@
+"""What the process, its files and its machine are; nothing here knows of networks."""
