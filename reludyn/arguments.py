@@ -13,9 +13,9 @@ from hydra._internal.utils import get_args_parser
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from reludyn.differences import flat
-from reludyn.messages import overrides_of
-from reludyn.settings import PATHS
+from reludyn.config.differences import flat
+from reludyn.config.explain import overrides_of
+from reludyn.config.schema import PATHS
 from reludyn.system.commands import override, relative
 from reludyn.system.errors import ConfigError
 

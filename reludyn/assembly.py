@@ -14,7 +14,15 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from reludyn.combinations import stays_in_subspace
+from reludyn.config.rules import stays_in_subspace
+from reludyn.config.schema import (
+    AdamOptimizer,
+    Config,
+    FlowOptimizer,
+    GivenData,
+    MomentumOptimizer,
+    Optimizer,
+)
 from reludyn.cost import check_time, compiles, stretch
 from reludyn.memory import DENSE, check_memory, hessian_size, keep_freed_memory
 from reludyn.network.initialization import draw_students
@@ -28,14 +36,6 @@ from reludyn.optim.torch_descent import Make, TorchDescent, schedule
 from reludyn.phases import PhaseRule
 from reludyn.recording.look import Share, shares_of
 from reludyn.risk import EmpiricalRisk, Risk
-from reludyn.settings import (
-    AdamOptimizer,
-    Config,
-    FlowOptimizer,
-    GivenData,
-    MomentumOptimizer,
-    Optimizer,
-)
 from reludyn.system.errors import ConfigError
 from reludyn.training.compiled import CompiledEngine
 from reludyn.training.distributed import ranks
@@ -103,7 +103,7 @@ class Experiment:
 def build(*configs: Config, since: tuple[int, Own] = BEGINNING) -> Experiment:
     """The parts that configs name, of one batch; raises ConfigError where they cannot be made.
 
-    Several configs may differ in the keys of `reludyn.combinations.own_keys` alone. since: the
+    Several configs may differ in the keys of `reludyn.config.rules.own_keys` alone. since: the
     iteration from which on gradient descent has this step size, and its time.
     """
     config = replace(configs[0], replicas=sum(config.replicas for config in configs))

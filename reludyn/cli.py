@@ -23,19 +23,13 @@ from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from reludyn.allowed import guarded
 from reludyn.arguments import only_shows, options_first, resumed
-from reludyn.combinations import check_shared
-from reludyn.config import (
-    conf_directory,
-    config_hash,
-    parse,
-    prepare_hydra,
-    without_hydra,
-)
-from reludyn.help import help_text
-from reludyn.launchers import prepare, refuse_alone
-from reludyn.messages import FOR_THE_USER, check_overrides, explain, is_for_the_user, trace
+from reludyn.config.explain import FOR_THE_USER, check_overrides, explain, is_for_the_user, trace
+from reludyn.config.help import help_text
+from reludyn.config.launchers import prepare, refuse_alone
+from reludyn.config.parse import conf_directory, config_hash, parse, prepare_hydra, without_hydra
+from reludyn.config.rules import check_shared
+from reludyn.config.security import guarded
 from reludyn.system.commands import relative
 from reludyn.system.errors import BAD_INPUT, DIVERGED, ConfigError
 from reludyn.system.files import atomic, lock

@@ -7,10 +7,8 @@ import os
 
 import torch
 
-from reludyn.combinations import RESIDENT, no_program, stays_in_subspace
-from reludyn.memory import largest
-from reludyn.network.activation import RELU
-from reludyn.settings import (
+from reludyn.config.rules import RESIDENT, no_program, stays_in_subspace
+from reludyn.config.schema import (
     AdamOptimizer,
     Config,
     FlowOptimizer,
@@ -20,6 +18,8 @@ from reludyn.settings import (
     SGDOptimizer,
     StreamData,
 )
+from reludyn.memory import largest
+from reludyn.network.activation import RELU
 from reludyn.system.errors import ConfigError
 from reludyn.training.programs import form_of
 

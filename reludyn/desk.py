@@ -11,12 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reludyn.assembly import Experiment
+from reludyn.config.schema import Config, Trainer
 from reludyn.live import LivePicture
 from reludyn.recording import bounds
 from reludyn.recording.look import Look, Share
 from reludyn.recording.trajectory import Parts, Rows, Trajectory, parts_of
 from reludyn.resume import Begin
-from reludyn.settings import Config, Trainer
 from reludyn.system.errors import ConfigError
 from reludyn.training.checkpoint import is_count
 from reludyn.training.schedule import look_steps

@@ -17,7 +17,8 @@ from rich.console import Console
 
 from reludyn import __version__, stability, survey
 from reludyn.assembly import Experiment, build, own
-from reludyn.combinations import has_theory
+from reludyn.config.rules import has_theory
+from reludyn.config.schema import Config
 from reludyn.desk import Desk, Instrument, Looks, events_folder, steps_of
 from reludyn.memory import explained
 from reludyn.network.notation import of_replicas
@@ -41,7 +42,6 @@ from reludyn.resume import (
     goes_on_in,
     shared,
 )
-from reludyn.settings import Config
 from reludyn.system.environment import describe
 from reludyn.system.errors import why
 from reludyn.system.files import provide_scratch

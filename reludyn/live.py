@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from reludyn.config.schema import Config
 from reludyn.recording.look import Array, Look
 from reludyn.runs import Run, Table
-from reludyn.settings import Config
 from reludyn.system.errors import why
 
 log = logging.getLogger(__name__)

@@ -9,8 +9,8 @@ from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
-from reludyn.combinations import stays_in_subspace
-from reludyn.settings import (
+from reludyn.config.rules import stays_in_subspace
+from reludyn.config.schema import (
     Config,
     DigitsData,
     FileData,

@@ -9,7 +9,17 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from reludyn.combinations import is_fresh
+from reludyn.config.rules import is_fresh
+from reludyn.config.schema import (
+    Config,
+    DigitsData,
+    FileData,
+    GaussianData,
+    GivenData,
+    PopulationData,
+    SGDOptimizer,
+    StreamData,
+)
 from reludyn.cost import compiles
 from reludyn.data.covariance import Covariance, covariance_from_file, power_law
 from reludyn.data.digits import read_digits, sample_covariance
@@ -36,16 +46,6 @@ from reludyn.risk import (
 )
 from reludyn.risk.sharded import ShardedRisk
 from reludyn.risk.tiles import NARROW
-from reludyn.settings import (
-    Config,
-    DigitsData,
-    FileData,
-    GaussianData,
-    GivenData,
-    PopulationData,
-    SGDOptimizer,
-    StreamData,
-)
 from reludyn.system.arrays import read_matrix
 from reludyn.system.errors import ConfigError
 from reludyn.training.distributed import ranks

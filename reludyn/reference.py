@@ -11,10 +11,10 @@ from typing import Any, get_args, get_type_hints
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from reludyn.config import OPTIONS, comment_of, conf_directory, prepare_hydra
+from reludyn.config.parse import OPTIONS, comment_of, conf_directory, prepare_hydra
+from reludyn.config.schema import MISSING, Config
 from reludyn.recording.observables import FULL
 from reludyn.recording.tags import TAGS
-from reludyn.settings import MISSING, Config
 from reludyn.system.errors import show
 
 _HEAD = """\

@@ -26,9 +26,9 @@ from omegaconf import OmegaConf
 from rich.console import Console
 from torch.distributed import DistError
 
-from reludyn.config import parse
+from reludyn.config.explain import explain
+from reludyn.config.parse import parse
 from reludyn.experiment import experiment
-from reludyn.messages import explain
 from reludyn.system.errors import BAD_INPUT, FAILED, ConfigError
 from reludyn.system.launch import Launch
 from reludyn.training.distributed import LostRankError, Ranks, joined

@@ -13,9 +13,9 @@ from omegaconf import DictConfig, OmegaConf
 
 os.environ["MPLBACKEND"] = "agg"  # not what a notebook has left there
 
-from reludyn.allowed import guarded
-from reludyn.config import conf_directory
-from reludyn.messages import explain, is_for_the_user
+from reludyn.config.explain import explain, is_for_the_user
+from reludyn.config.parse import conf_directory
+from reludyn.config.security import guarded
 from reludyn.paper.reproduce import reproduce
 from reludyn.system.errors import ConfigError
 

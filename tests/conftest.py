@@ -35,8 +35,9 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # one worker a core: no threads beside 
     torch.set_num_threads(1)
 
 from reludyn.__main__ import main
-from reludyn.allowed import guarded
-from reludyn.config import OPTIONS, conf_directory, prepare_hydra
+from reludyn.config.parse import OPTIONS, conf_directory, prepare_hydra
+from reludyn.config.schema import Init
+from reludyn.config.security import guarded
 from reludyn.data.held import Resident
 from reludyn.data.inputs import InputLaw
 from reludyn.data.samples import Source
@@ -45,7 +46,6 @@ from reludyn.network.initialization import draw_students
 from reludyn.network.student import ReLUStudent
 from reludyn.network.teacher import LinearTeacher, axis_teacher
 from reludyn.risk import EmpiricalRisk
-from reludyn.settings import Init
 
 settings.register_profile("patient", deadline=None)  # time belongs in benchmarks
 settings.load_profile("patient")

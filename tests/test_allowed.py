@@ -11,7 +11,7 @@ from conftest import COMMAND, QUICK, Command, Finished, process, refused
 from omegaconf import OmegaConf
 
 import reludyn as package
-from reludyn.allowed import LOGGING, TARGETS
+from reludyn.config.security import LOGGING, TARGETS
 
 GLOBAL = "# @package _global_\n"
 MORE = ("trainer.steps=7", "resume_allow=[trainer.steps]")
@@ -181,7 +181,7 @@ def test_overrides_of_hydra_in_a_checkpoint_are_left_out(reludyn: Command, tmp_p
 
 def test_what_the_config_files_name_is_allowed() -> None:
     """Every target of conf/ is in the list, and every one of the list's own files is there."""
-    from reludyn.config import conf_directory
+    from reludyn.config.parse import conf_directory
 
     text = "\n".join(path.read_text() for path in conf_directory().rglob("*.yaml"))
     for line in text.splitlines():

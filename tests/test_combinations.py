@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from conftest import Finished, refused, run_command
 
-from reludyn.config import OPTIONS
+from reludyn.config.parse import OPTIONS
 from reludyn.data.inputs import LAWS
 
 Row = Sequence[str]

@@ -13,7 +13,7 @@ from conftest import Composer, drawn, empirical_risk, sampled
 from descents import follow
 
 from reludyn.assembly import pick_device
-from reludyn.config import parse
+from reludyn.config.parse import parse
 from reludyn.cost import compiles
 from reludyn.data.held import Layout, Resident
 from reludyn.network.activation import RELU, LeakyReLU

@@ -11,8 +11,8 @@ from conftest import Composer
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
-from reludyn.config import OPTIONS, conf_directory, config_hash, parse
-from reludyn.settings import Config
+from reludyn.config.parse import OPTIONS, conf_directory, config_hash, parse
+from reludyn.config.schema import Config
 from reludyn.system.errors import ConfigError
 
 CONF = conf_directory()

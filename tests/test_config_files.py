@@ -10,16 +10,17 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from reludyn import api, config_files
-from reludyn.allowed import guarded
-from reludyn.config import conf_directory, prepare_hydra
+from reludyn import api
+from reludyn.config import yaml_files
+from reludyn.config.parse import conf_directory, prepare_hydra
+from reludyn.config.security import guarded
 
 
 @pytest.fixture
 def ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of conf/ in the place of conf/."""
     copied = shutil.copytree(conf_directory(), tmp_path / "conf")
-    for module in (api, config_files):
+    for module in (api, yaml_files):
         monkeypatch.setattr(module, "conf_directory", lambda: copied)
     return copied
 

@@ -16,8 +16,8 @@ from conftest import Command, refused
 from pyarrow import parquet
 from safetensors.numpy import save_file
 
+from reludyn.config.schema import FileData
 from reludyn.data.files import Read, read_samples
-from reludyn.settings import FileData
 from reludyn.system.arrays import read_matrix
 from reludyn.system.errors import ConfigError
 

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from reludyn.config import OPTIONS
+from reludyn.config.parse import OPTIONS
 
 TESTS = Path(__file__).parent
 pytestmark = pytest.mark.slow

@@ -9,8 +9,8 @@ import pytest
 from conftest import Command, refused, reludyn_in
 from sklearn.datasets import load_digits
 
+from reludyn.config.schema import DigitsData
 from reludyn.data.digits import blur_matrix, read_digits, sample_covariance, whitened
-from reludyn.settings import DigitsData
 
 RUN = ["data=digits", "model.width=4", "init.signs=random", "trainer.steps=3"]
 

@@ -16,8 +16,8 @@ from conftest import COMMAND, QUICK, Command, reludyn_in
 from matplotlib.figure import Figure
 
 from reludyn import figures
+from reludyn.config.explain import explain
 from reludyn.figures.style import new_figure
-from reludyn.messages import explain
 from reludyn.system.files import provide_scratch
 
 # --- Folders that cannot be written -----------------------------------------------------------

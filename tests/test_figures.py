@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 
 import reludyn as package
 from reludyn import figures
+from reludyn.config.schema import Config
 from reludyn.figures import CHOICES, OF_A_REPLICA
 from reludyn.figures.scale import binned
 from reludyn.figures.sweeps import burn_in, recovered
@@ -20,7 +21,6 @@ from reludyn.figures.timeline import NothingToDraw
 from reludyn.numerics.statistics import wilson
 from reludyn.redraw import main, redraw
 from reludyn.runs import Table
-from reludyn.settings import Config
 from reludyn.system.errors import ConfigError
 
 

@@ -14,8 +14,8 @@ from resuming import SHORT, crashed, same, short_stretches, whole_run  # noqa: F
 from test_interruption import interrupt
 
 from reludyn import experiment, redraw
+from reludyn.config.schema import Config
 from reludyn.recording.run_folder import KEYS
-from reludyn.settings import Config
 from reludyn.system.errors import ConfigError
 from reludyn.system.files import atomic
 from reludyn.training.engine import Engine

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 
 import reludyn.experiment
 from reludyn.api import configure
-from reludyn.config import OPTIONS, conf_directory
-from reludyn.settings import Config
+from reludyn.config.parse import OPTIONS, conf_directory
+from reludyn.config.schema import Config
 
 EXPERIMENTS = sorted(path.stem for path in conf_directory().glob("experiment/*.yaml"))
 pytestmark = MARKS

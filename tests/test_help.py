@@ -12,8 +12,8 @@ from conftest import COMMAND, QUICK, Command, process, run_command
 from omegaconf import OmegaConf
 
 from reludyn import __version__
-from reludyn.config import OPTIONS, conf_directory
-from reludyn.settings import Config
+from reludyn.config.parse import OPTIONS, conf_directory
+from reludyn.config.schema import Config
 
 
 def help_words(text: str) -> dict[str, set[str]]:

@@ -25,7 +25,7 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.plugins import Plugins
 
-from reludyn.launchers import cores, prepare
+from reludyn.config.launchers import cores, prepare
 from reludyn.system.errors import ConfigError, StuckError
 
 # Seeds 0 to 199 by jobs of so many replicas, after one with a seed that is impossible.

@@ -10,9 +10,9 @@ import pytest
 from hydra import compose, initialize_config_dir
 
 from reludyn.assembly import build
-from reludyn.config import conf_directory, parse, prepare_hydra
+from reludyn.config.parse import conf_directory, parse, prepare_hydra
+from reludyn.config.schema import Config
 from reludyn.memory import check_memory, estimate
-from reludyn.settings import Config
 from reludyn.system.errors import ConfigError
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from reludyn.config import conf_directory
+from reludyn.config.parse import conf_directory
 from reludyn.paper.checks import CLAIMS
 from reludyn.paper.claims import Finding, contraction, crossing, line
 from reludyn.paper.reproduce import reproduce

@@ -13,8 +13,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from resuming import crashed, short_stretches  # noqa: F401
 
 from reludyn import train
-from reludyn.config import OPTIONS
-from reludyn.settings import PATHS
+from reludyn.config.parse import OPTIONS
+from reludyn.config.schema import PATHS
 
 RUN = ("data=file", "init.signs=random", "data.dim=null", "data.outputs=null")
 

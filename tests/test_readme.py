@@ -116,9 +116,9 @@ def test_the_tags_of_the_glossary_are_current() -> None:
 def test_the_reference_names_every_key() -> None:
     from dataclasses import fields
 
-    from reludyn.config import OPTIONS
+    from reludyn.config.parse import OPTIONS
+    from reludyn.config.schema import Config
     from reludyn.recording.observables import FULL
-    from reludyn.settings import Config
 
     rows = [
         line for line in (ROOT / "docs" / "reference.md").read_text().splitlines() if "|" in line

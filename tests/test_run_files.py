@@ -14,7 +14,7 @@ from conftest import QUICK, Command, Finished, contents, reludyn_in
 from omegaconf import OmegaConf
 
 from reludyn import __version__
-from reludyn.config import config_hash
+from reludyn.config.parse import config_hash
 from reludyn.recording.results import COLUMNS
 from reludyn.recording.run_files import write_csv, write_json
 

@@ -106,7 +106,7 @@ from reludyn.data.inputs import InputLaw
 from reludyn.data.samples import Source, Streamed
 from reludyn.network.initialization import draw_students
 from reludyn.risk import EmpiricalRisk
-from reludyn.settings import Init
+from reludyn.config.schema import Init
 from reludyn.network.teacher import axis_teacher
 kind, n = sys.argv[1], int(sys.argv[2])
 teacher = axis_teacher(1, 50)

@@ -11,9 +11,9 @@ import pytest
 from conftest import COMMAND, QUICK, Command, complaint, process, refused, reludyn_in
 from hydra.core.config_loader import ConfigLoader
 
-from reludyn.allowed import Loader
 from reludyn.api import configure
 from reludyn.cli import Folders
+from reludyn.config.security import Loader
 from reludyn.runs import load_run
 
 FILE = "# @package _global_\nseed: ${oc.env:SEED}\noptimizer: {lr: '${oc.env:LR}'}\n"

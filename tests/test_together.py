@@ -14,8 +14,9 @@ from conftest import drawn
 from rich.console import Console
 
 from reludyn.api import configure
-from reludyn.combinations import own_keys
-from reludyn.config import check
+from reludyn.config.parse import check
+from reludyn.config.rules import own_keys
+from reludyn.config.schema import Config
 from reludyn.experiment import experiment, train_together
 from reludyn.network.notation import Own
 from reludyn.network.student import InvariantSubspace, stacked
@@ -25,7 +26,6 @@ from reludyn.optim.gradient_descent import GradientDescent
 from reludyn.phases import PhaseRule
 from reludyn.record import Record
 from reludyn.risk import PopulationRisk
-from reludyn.settings import Config
 from reludyn.sweep.jobs import with_values
 from reludyn.theory.predictions import forecast, predict
 from reludyn.training.compiled import CompiledEngine

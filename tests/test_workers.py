@@ -19,7 +19,7 @@ import pytest
 from clusters import lacking
 from conftest import COMMAND, Composer
 
-from reludyn.launchers import has_workers, works_here
+from reludyn.config.launchers import has_workers, works_here
 from reludyn.sweep.workers import SAID, Until
 from reludyn.system import signals
 from reludyn.training.checkpoint import load_checkpoint

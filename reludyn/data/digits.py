@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from reludyn.config.schema import DigitsData
 from reludyn.data.covariance import Covariance
-from reludyn.settings import DigitsData
 from reludyn.system.arrays import Array
 from reludyn.system.errors import ConfigError
 

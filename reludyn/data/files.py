@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from reludyn.settings import FileData
+from reludyn.config.schema import FileData
 from reludyn.system.arrays import TABLE, Array, Arrays, Content, finite_matrix, listed, read_arrays
 from reludyn.system.errors import ConfigError, one_line
 

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from reludyn.config.schema import DominatedInit, ExplicitInit, Init, NearSaddleInit
 from reludyn.network.student import ReLUStudent
 from reludyn.network.teacher import LinearTeacher
 from reludyn.numerics.random import stream
-from reludyn.settings import DominatedInit, ExplicitInit, Init, NearSaddleInit
 from reludyn.system.arrays import Array, read_arrays
 from reludyn.system.errors import ConfigError
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from reludyn.config import comment_of
+from reludyn.config.parse import comment_of
 
 
 @dataclass(frozen=True)

@@ -12,13 +12,13 @@ import yaml
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.plugins.custom_scalar.layout_pb2 import Category, Layout
 
-from reludyn.combinations import has_theory
+from reludyn.config.rules import has_theory
+from reludyn.config.schema import Config
 from reludyn.data.files import Read
 from reludyn.recording.charts import BANDS, SMOOTHING, bands, chart, pages
 from reludyn.recording.observables import WIDEST
 from reludyn.recording.tags import SINGLY
 from reludyn.recording.tensorboard import singly
-from reludyn.settings import Config
 from reludyn.system.environment import environment
 
 DUMPER: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)  # in C: ten times as fast

@@ -20,7 +20,7 @@ from tensorboard.plugins.hparams.plugin_data_pb2 import (
     SessionStartInfo,
 )
 
-from reludyn.settings import Config
+from reludyn.config.schema import Config
 
 SHOWN = ("experiment", "init.scale", "model.width", "optimizer.lr", "seed")  # without a click
 RESULTS = {

@@ -15,8 +15,8 @@ import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from reludyn.combinations import RESUME
-from reludyn.differences import differences, named
+from reludyn.config.differences import differences, named
+from reludyn.config.rules import RESUME
 from reludyn.system.commands import override, relative
 from reludyn.system.errors import ConfigError
 from reludyn.system.files import atomic

@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tensorboard.compat.proto.summary_pb2 import Summary
 
+from reludyn.config.schema import Config, Trainer
 from reludyn.recording import hparams
 from reludyn.recording.bands import log10, quantiles, quantities
 from reludyn.recording.event_file import NAME, EventFile, events_of
@@ -29,7 +30,6 @@ from reludyn.recording.look import Look
 from reludyn.recording.observables import FULL, WIDEST
 from reludyn.recording.tags import PAIRS, SINGLY, SPECTRUM, describe
 from reludyn.recording.trajectory import parts_of
-from reludyn.settings import Config, Trainer
 from reludyn.system.errors import ConfigError
 from reludyn.training.schedule import look_steps
 

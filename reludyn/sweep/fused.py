@@ -20,16 +20,16 @@ from hydra.core.utils import JobReturn, JobStatus, configure_log, env_override
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
-from reludyn.combinations import OWN, own_keys
-from reludyn.config import digest_of
+from reludyn.config.explain import FOR_THE_USER, explain
+from reludyn.config.parse import digest_of
+from reludyn.config.rules import OWN, own_keys
+from reludyn.config.schema import Config
 from reludyn.experiment import Together, leave, run, train_together
 from reludyn.memory import replicas_that_fit
-from reludyn.messages import FOR_THE_USER, explain
 from reludyn.objective import make_target
 from reludyn.recording.run_folder import clear
 from reludyn.recording.stages import Stages
 from reludyn.resume import Origin, begin_batch, load_batch, refused_batch, resumes_alone
-from reludyn.settings import Config
 from reludyn.sweep.jobs import BATCHES, SweepJob, with_values
 from reludyn.system.commands import relative
 from reludyn.system.errors import ConfigError, show

@@ -22,9 +22,17 @@ from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
-from reludyn.combinations import OWN
-from reludyn.config import EXPERIMENT, check, digest_of, hashed_text, resolve, typed, without_hydra
-from reludyn.settings import Config
+from reludyn.config.parse import (
+    EXPERIMENT,
+    check,
+    digest_of,
+    hashed_text,
+    resolve,
+    typed,
+    without_hydra,
+)
+from reludyn.config.rules import OWN
+from reludyn.config.schema import Config
 from reludyn.system.errors import ConfigError
 
 SUBDIR = "hydra.sweep.subdir"

@@ -16,8 +16,9 @@ from hydra.plugins.launcher import Launcher
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
-from reludyn.launchers import chosen, has_workers, works_here
-from reludyn.messages import explain, trace
+from reludyn.config.explain import explain, trace
+from reludyn.config.launchers import chosen, has_workers, works_here
+from reludyn.config.schema import Config
 from reludyn.recording.run_folder import (
     LAST,
     LEAVES,
@@ -27,7 +28,6 @@ from reludyn.recording.run_folder import (
     clear,
     unlike,
 )
-from reludyn.settings import Config
 from reludyn.sweep.deaths import Died, Submitted, death
 from reludyn.sweep.jobs import BATCHES, SUBDIR, SweepJob, prepare
 from reludyn.sweep.results import Part, finish

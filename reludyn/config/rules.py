@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from reludyn.settings import (
+from reludyn.config.schema import (
     AdamOptimizer,
     Config,
     FlowOptimizer,

@@ -11,7 +11,7 @@ from hydra._internal.config_repository import ConfigRepository
 from hydra.core.object_type import ObjectType
 from hydra.plugins.config_source import ConfigResult
 
-from reludyn.config import conf_directory
+from reludyn.config.parse import conf_directory
 from reludyn.system.errors import ConfigError
 
 LARGEST = 2**20  # bytes of a config file

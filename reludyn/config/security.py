@@ -31,11 +31,11 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
-from reludyn.combinations import check_name
-from reludyn.config_files import Files
-from reludyn.messages import overrides_of
+from reludyn.config.explain import overrides_of
+from reludyn.config.rules import check_name
+from reludyn.config.schema import PATHS
+from reludyn.config.yaml_files import Files
 from reludyn.recording.run_folder import OUTPUTS
-from reludyn.settings import PATHS
 from reludyn.system.errors import ConfigError
 
 # exact names: `reludyn.` as a prefix would let in reludyn.cli.os.system
@@ -305,7 +305,7 @@ def _check_names(composed: DictConfig, values: Mapping[str, Any]) -> None:
     verbose = values.get("hydra.verbose")
     words = verbose if isinstance(verbose, list) else [verbose]
     if not (isinstance(verbose, bool) or all(map(_is_logger, words))):
-        allowed = "must be true, false, or names of loggers, such as reludyn.experiment"
+        allowed = "must be true, false, or names of loggers, such as reludyn.training"
         raise ConfigError("hydra.verbose", verbose, allowed)
 
 
@@ -316,9 +316,9 @@ def _is_logger(name: object) -> bool:
     if name == "HYDRA" or name in logging.root.manager.loggerDict:
         return True
     root, *inner = name.split(".")
-    if root != __package__:
+    if root != "reludyn":
         return root.isidentifier() and find_spec(root) is not None
-    place = Path(__file__).parent.joinpath(*inner)
+    place = Path(__file__).parents[1].joinpath(*inner)
     return place.is_dir() or place.with_suffix(".py").is_file()
 
 

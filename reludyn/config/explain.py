@@ -32,8 +32,8 @@ from omegaconf.errors import (
 )
 from yaml import MarkedYAMLError
 
-from reludyn.config import OPTIONS, needed, unknown_key
-from reludyn.settings import Config
+from reludyn.config.parse import OPTIONS, needed, unknown_key
+from reludyn.config.schema import Config
 from reludyn.system.errors import ConfigError, one_line, show, why
 
 # errors that are explained in one line; others are faults of the program

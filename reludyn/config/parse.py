@@ -20,8 +20,8 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
-from reludyn.combinations import RESUME, check_combinations
-from reludyn.settings import (
+from reludyn.config.rules import RESUME, check_combinations
+from reludyn.config.schema import (
     AdamOptimizer,
     Config,
     DigitsData,
@@ -108,7 +108,7 @@ def without_hydra(composed: DictConfig) -> DictConfig:
 @cache
 def conf_directory() -> Path:
     """conf/ inside the installed package, or beside the package in a checkout."""
-    package = Path(__file__).resolve().parent
+    package = Path(__file__).resolve().parents[1]
     for directory in (package / "conf", package.parent / "conf"):
         if (directory / "config.yaml").is_file():
             return directory

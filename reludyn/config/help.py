@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import fields
 
-from reludyn.config import OPTIONS, conf_directory
-from reludyn.settings import Config
+from reludyn.config.parse import OPTIONS, conf_directory
+from reludyn.config.schema import Config
 
 _TEXT = """\
 reludyn: training dynamics of ReLU networks whose two layers learn a linear model jointly.
