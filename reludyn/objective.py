@@ -24,8 +24,8 @@ from reludyn.cost import compiles
 from reludyn.data.covariance import Covariance, covariance_from_file, power_law
 from reludyn.data.digits import read_digits, sample_covariance
 from reludyn.data.files import Read, read_samples
-from reludyn.data.held import Held, Layout, Resident
-from reludyn.data.inputs import InputLaw
+from reludyn.data.laws import InputLaw
+from reludyn.data.layouts import Held, Layout, Resident
 from reludyn.data.samples import BLOCK, Samples, Source, Streamed
 from reludyn.memory import TEST_SAMPLES
 from reludyn.network.activation import LeakyReLU

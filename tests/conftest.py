@@ -38,8 +38,8 @@ from reludyn.__main__ import main
 from reludyn.config.parse import OPTIONS, conf_directory, prepare_hydra
 from reludyn.config.schema import Init
 from reludyn.config.security import guarded
-from reludyn.data.held import Resident
-from reludyn.data.inputs import InputLaw
+from reludyn.data.laws import InputLaw
+from reludyn.data.layouts import Resident
 from reludyn.data.samples import Source
 from reludyn.network.activation import RELU, LeakyReLU
 from reludyn.network.initialization import draw_students

@@ -11,7 +11,7 @@ import pytest
 from conftest import Finished, refused, run_command
 
 from reludyn.config.parse import OPTIONS
-from reludyn.data.inputs import LAWS
+from reludyn.data.laws import LAWS
 
 Row = Sequence[str]
 FRESH = "data=stream data.fresh=true"

@@ -15,7 +15,7 @@ from descents import follow
 from reludyn.assembly import pick_device
 from reludyn.config.parse import parse
 from reludyn.cost import compiles
-from reludyn.data.held import Layout, Resident
+from reludyn.data.layouts import Layout, Resident
 from reludyn.network.activation import RELU, LeakyReLU
 from reludyn.network.student import InvariantSubspace, ReLUStudent
 from reludyn.network.teacher import LinearTeacher, axis_teacher, random_teacher

@@ -9,7 +9,7 @@ import torch
 from conftest import Finished, drawn, sampled
 
 from reludyn.data.covariance import Covariance, covariance_from_file, power_law
-from reludyn.data.inputs import LAWS, InputLaw
+from reludyn.data.laws import LAWS, InputLaw
 from reludyn.network.activation import LeakyReLU
 from reludyn.network.teacher import axis_teacher, random_teacher
 from reludyn.numerics.random import stream

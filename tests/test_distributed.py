@@ -24,8 +24,8 @@ from hypothesis import strategies as st
 import reludyn as package
 from reludyn import cli, torchrun
 from reludyn.api import configure
-from reludyn.data.held import Resident
-from reludyn.data.inputs import InputLaw
+from reludyn.data.laws import InputLaw
+from reludyn.data.layouts import Resident
 from reludyn.data.samples import BLOCK, Source, Streamed
 from reludyn.data.shares import share
 from reludyn.memory import estimate

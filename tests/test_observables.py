@@ -13,7 +13,7 @@ from conftest import Command, drawn, reludyn_in
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from reludyn.data.covariance import power_law
-from reludyn.data.inputs import InputLaw
+from reludyn.data.laws import InputLaw
 from reludyn.data.samples import Source
 from reludyn.network.activation import LeakyReLU
 from reludyn.network.student import ReLUStudent

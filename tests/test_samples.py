@@ -11,8 +11,8 @@ import pytest
 import torch
 from conftest import Command, drawn, reludyn_in
 
-from reludyn.data.held import Layout, Resident
-from reludyn.data.inputs import LAWS, InputLaw
+from reludyn.data.laws import LAWS, InputLaw
+from reludyn.data.layouts import Layout, Resident
 from reludyn.data.samples import BLOCK, Source, Streamed
 from reludyn.network.activation import RELU, LeakyReLU
 from reludyn.network.teacher import axis_teacher, random_teacher
@@ -102,7 +102,7 @@ def test_a_streamed_run_equals_a_resident_one(reludyn: Command) -> None:
 
 PEAK = """
 import sys, torch
-from reludyn.data.inputs import InputLaw
+from reludyn.data.laws import InputLaw
 from reludyn.data.samples import Source, Streamed
 from reludyn.network.initialization import draw_students
 from reludyn.risk import EmpiricalRisk

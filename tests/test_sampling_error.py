@@ -9,7 +9,7 @@ import pytest
 import torch
 from conftest import Finished, drawn
 
-from reludyn.data.inputs import InputLaw
+from reludyn.data.laws import InputLaw
 from reludyn.data.samples import Source, Streamed
 from reludyn.network.activation import RELU
 from reludyn.network.student import ReLUStudent

@@ -12,7 +12,7 @@ from conftest import drawn, empirical_risk, sampled
 from descents import follow, make_engine
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from reludyn.data.held import Resident
+from reludyn.data.layouts import Resident
 from reludyn.network.student import InvariantSubspace, ReLUStudent
 from reludyn.network.teacher import axis_teacher, random_teacher
 from reludyn.optim import StepSizes

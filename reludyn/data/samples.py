@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from reludyn.data.held import Held, Layout, Resident, room
-from reludyn.data.inputs import InputLaw
+from reludyn.data.laws import InputLaw
+from reludyn.data.layouts import Held, Layout, Resident, room
 from reludyn.memory import CHUNK
 from reludyn.network.teacher import LinearTeacher
 from reludyn.numerics.random import Purpose, stream

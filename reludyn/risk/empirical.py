@@ -9,7 +9,7 @@ from functools import cache, cached_property, partial, reduce
 import torch
 from torch import Tensor
 
-from reludyn.data.held import Held, Tiled
+from reludyn.data.layouts import Held, Tiled
 from reludyn.data.samples import Samples
 from reludyn.memory import CHUNK, numbers_a_row
 from reludyn.network.activation import RELU, LeakyReLU

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from reludyn.data.held import Resident
+from reludyn.data.layouts import Resident
 from reludyn.data.samples import Selected, Streamed
 from reludyn.network.activation import LeakyReLU
 from reludyn.network.notation import Evaluation

@@ -11,7 +11,7 @@ from functools import cache, partial
 import torch
 from torch import Tensor
 
-from reludyn.data.held import MULTIPLE, TILE, Tiled
+from reludyn.data.layouts import MULTIPLE, TILE, Tiled
 from reludyn.network.activation import LeakyReLU
 from reludyn.system.compiler import Compiled, varying
 
