@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from reludyn import figures as figures
     from reludyn.api import train as train
+    from reludyn.dynamics.pairing import pair_neurons as pair_neurons
     from reludyn.network.activation import LeakyReLU as LeakyReLU
     from reludyn.network.student import ReLUStudent as ReLUStudent
-    from reludyn.pairing import pair_neurons as pair_neurons
     from reludyn.risk import PopulationRisk as PopulationRisk
     from reludyn.runs import Run as Run
     from reludyn.runs import Sweep as Sweep

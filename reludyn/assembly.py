@@ -24,6 +24,7 @@ from reludyn.config.schema import (
     Optimizer,
 )
 from reludyn.cost import check_time, compiles, stretch
+from reludyn.dynamics.phases import PhaseRule
 from reludyn.memory import DENSE, check_memory, hessian_size, keep_freed_memory
 from reludyn.network.initialization import draw_students
 from reludyn.network.notation import Own
@@ -33,7 +34,6 @@ from reludyn.objective import Objective, Target, make_objective, make_target
 from reludyn.optim import StepSizes, UpdateRule
 from reludyn.optim.gradient_descent import BEGINNING, GradientDescent
 from reludyn.optim.torch_descent import Make, TorchDescent, schedule
-from reludyn.phases import PhaseRule
 from reludyn.recording.look import Share, shares_of
 from reludyn.risk import EmpiricalRisk, Risk
 from reludyn.system.errors import ConfigError

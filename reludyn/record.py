@@ -15,14 +15,14 @@ from numpy.typing import NDArray
 from reludyn import __version__
 from reludyn.assembly import Experiment
 from reludyn.desk import Desk
+from reludyn.dynamics.pairing import PAIRED, Pairs, pair_neurons
+from reludyn.dynamics.phases import classify, contraction_rate
+from reludyn.dynamics.rays import MINIMUM, Outcome
 from reludyn.network.initialization import replica_scales
 from reludyn.network.notation import Loss
-from reludyn.pairing import PAIRED, Pairs, pair_neurons
-from reludyn.phases import classify, contraction_rate
 from reludyn.recording import bounds, events, results
 from reludyn.risk import EmpiricalRisk
 from reludyn.theory.predictions import Prediction
-from reludyn.theory.rays import MINIMUM, Outcome
 from reludyn.training.engine import State
 from reludyn.training.trainer import StoppedBecause, stopped_because
 
@@ -124,7 +124,7 @@ def _last_finite(parts: Experiment, state: State, loss: torch.Tensor) -> torch.T
 
 
 def outcomes(parts: Experiment, state: State, loss: Loss) -> list[Outcome]:
-    """What each replica arrived at (`reludyn.phases.classify`)."""
+    """What each replica arrived at (`reludyn.dynamics.phases.classify`)."""
     objective = parts.objective
     below = max(MINIMUM * objective.zero_loss, parts.config.trainer.tolerance)
     converged = (state.clocks.converged >= 0) | (loss.total < below)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import torch
 
+from reludyn.dynamics.phases import PhaseRule
 from reludyn.network.student import ReLUStudent
 from reludyn.network.teacher import LinearTeacher
 from reludyn.optim import StepSizes
 from reludyn.optim.gradient_descent import GradientDescent
-from reludyn.phases import PhaseRule
 from reludyn.risk import EmpiricalRisk, PopulationRisk
 from reludyn.training.engine import Engine, State
 from reludyn.training.trainer import train

@@ -5,11 +5,11 @@ import pytest
 import torch
 from conftest import drawn, empirical_risk, sampled
 
-from reludyn import order_parameters
+from reludyn.dynamics import order_parameters
+from reludyn.dynamics.phases import classify
 from reludyn.network.activation import LeakyReLU
 from reludyn.network.student import ReLUStudent
 from reludyn.network.teacher import axis_teacher, random_teacher
-from reludyn.phases import classify
 from reludyn.risk import PopulationRisk
 
 SLOPES = [0.0, 0.01, 0.25, 0.7, 1.0]

@@ -12,12 +12,12 @@ import torch
 from conftest import QUICK, Command, drawn, empirical_risk, reludyn_in, sampled
 from scipy.optimize import minimize
 
+from reludyn.dynamics.phases import PhaseRule
 from reludyn.network.notation import Gradient
 from reludyn.network.student import ReLUStudent
 from reludyn.network.teacher import LinearTeacher, axis_teacher, random_teacher
 from reludyn.optim import StepSizes
 from reludyn.optim.gradient_descent import GradientDescent
-from reludyn.phases import PhaseRule
 from reludyn.recording.bounds import BoundsTable
 from reludyn.recording.look import Observer, kept_replicas, shares_of
 from reludyn.recording.theory import Checked, TheoryObserver

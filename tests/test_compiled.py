@@ -16,12 +16,12 @@ from reludyn.assembly import pick_device
 from reludyn.config.parse import parse
 from reludyn.cost import compiles
 from reludyn.data.layouts import Layout, Resident
+from reludyn.dynamics.phases import PhaseRule
 from reludyn.network.activation import RELU, LeakyReLU
 from reludyn.network.student import InvariantSubspace, ReLUStudent
 from reludyn.network.teacher import LinearTeacher, axis_teacher, random_teacher
 from reludyn.optim import StepSizes
 from reludyn.optim.gradient_descent import GradientDescent
-from reludyn.phases import PhaseRule
 from reludyn.risk import EmpiricalRisk, PopulationRisk, empirical, tiles
 from reludyn.risk.unrolled import evaluate
 from reludyn.system.compiler import CannotCompile, Compiled

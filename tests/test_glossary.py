@@ -15,13 +15,13 @@ from documents import ROOT
 
 import reludyn
 from reludyn import stability, survey
+from reludyn.dynamics.rays import Outcome
 from reludyn.recording import bounds
 from reludyn.recording.columns import COLUMNS
 from reludyn.recording.observables import FULL
 from reludyn.recording.run_folder import LEAVES
 from reludyn.sweep.tally import QUANTILES, QUANTITIES, STATISTICS
 from reludyn.theory.bounds import STATEMENTS
-from reludyn.theory.rays import Outcome
 from reludyn.training.trainer import StoppedBecause
 
 TEXT = (ROOT / "docs" / "glossary.md").read_text()

@@ -10,12 +10,12 @@ from conftest import drawn, empirical_risk, sampled
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from reludyn.dynamics.phases import PhaseRule
 from reludyn.network.student import ReLUStudent
 from reludyn.network.teacher import axis_teacher
 from reludyn.optim import StepSizes
 from reludyn.optim.gradient_descent import GradientDescent
 from reludyn.optim.torch_descent import TorchDescent
-from reludyn.phases import PhaseRule
 from reludyn.risk import EmpiricalRisk, PopulationRisk
 from reludyn.training import graphs
 from reludyn.training.engine import REPEATED, Engine, State

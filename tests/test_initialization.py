@@ -8,10 +8,10 @@ import pytest
 import torch
 from conftest import drawn
 
+from reludyn.dynamics.order_parameters import hidden_norms, output_norms, saddle_ratio
 from reludyn.network.initialization import INITIALIZATIONS, Draw, initialization
 from reludyn.network.teacher import random_teacher
 from reludyn.numerics.random import stream
-from reludyn.order_parameters import hidden_norms, output_norms, saddle_ratio
 from reludyn.risk import PopulationRisk
 from reludyn.system.errors import ConfigError
 

@@ -12,14 +12,14 @@ import reference_optimizers as oracle
 import torch
 from conftest import Command, drawn, empirical_risk, refused, reludyn_in, sampled
 
-from reludyn import order_parameters
+from reludyn.dynamics import order_parameters
+from reludyn.dynamics.phases import PhaseRule
 from reludyn.network.student import InvariantSubspace, ReLUStudent
 from reludyn.network.teacher import axis_teacher, random_teacher
 from reludyn.optim import StepSizes, UpdateRule
 from reludyn.optim.gradient_descent import GradientDescent
 from reludyn.optim.gradient_flow import GradientFlow
 from reludyn.optim.torch_descent import TorchDescent, schedule
-from reludyn.phases import PhaseRule
 from reludyn.risk import PopulationRisk, Risk
 from reludyn.system.errors import ConfigError
 from reludyn.training.engine import Engine, State

@@ -11,8 +11,8 @@ import torch
 from conftest import Finished, reludyn_in
 
 import reludyn as package
+from reludyn.dynamics.pairing import PAIRED, pair_neurons
 from reludyn.network.student import ReLUStudent
-from reludyn.pairing import PAIRED, pair_neurons
 
 Pairs = list[tuple[int, int]]
 

@@ -8,13 +8,13 @@ import reference
 import torch
 from conftest import drawn
 
-from reludyn import order_parameters
+from reludyn.dynamics import order_parameters
+from reludyn.dynamics.phases import Clocks, PhaseRule, classify, contraction_rate, phase_events
 from reludyn.network.notation import Loss
 from reludyn.network.student import ReLUStudent
 from reludyn.network.teacher import axis_teacher, random_teacher
 from reludyn.optim import StepSizes
 from reludyn.optim.gradient_descent import GradientDescent
-from reludyn.phases import Clocks, PhaseRule, classify, contraction_rate, phase_events
 from reludyn.risk import PopulationRisk
 from reludyn.training.engine import Engine
 from reludyn.training.trainer import train

@@ -11,13 +11,13 @@ import reference
 import torch
 from conftest import Command, Finished, drawn, reludyn_in
 
+from reludyn.dynamics.order_parameters import learned
+from reludyn.dynamics.phases import PhaseRule
 from reludyn.network.activation import RELU, LeakyReLU
 from reludyn.network.student import InvariantSubspace, ReLUStudent
 from reludyn.network.teacher import LinearTeacher, axis_teacher, random_teacher
 from reludyn.optim import StepSizes
 from reludyn.optim.gradient_descent import GradientDescent
-from reludyn.order_parameters import learned
-from reludyn.phases import PhaseRule
 from reludyn.risk import PopulationRisk
 from reludyn.theory.linear_phase import LinearPhase
 from reludyn.theory.predictions import effective_sign, forecast, predict

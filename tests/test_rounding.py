@@ -9,10 +9,10 @@ from conftest import drawn
 from rounding import shaken
 from test_predictions import trained
 
+from reludyn.dynamics.pairing import pair_neurons
+from reludyn.dynamics.phases import classify
 from reludyn.network.student import InvariantSubspace, ReLUStudent
 from reludyn.network.teacher import axis_teacher
-from reludyn.pairing import pair_neurons
-from reludyn.phases import classify
 from reludyn.risk import PopulationRisk
 from reludyn.theory.predictions import effective_sign, predict
 from reludyn.theory.stationary import find_stationary, identify

@@ -11,12 +11,12 @@ from conftest import Finished, drawn
 
 from reludyn.data.laws import InputLaw
 from reludyn.data.samples import Source, Streamed
+from reludyn.dynamics.phases import PhaseRule
 from reludyn.network.activation import RELU
 from reludyn.network.student import ReLUStudent
 from reludyn.network.teacher import axis_teacher
 from reludyn.optim import StepSizes
 from reludyn.optim.gradient_descent import GradientDescent
-from reludyn.phases import PhaseRule
 from reludyn.risk import (
     Batches,
     EmpiricalRisk,

@@ -11,12 +11,12 @@ import torch
 from conftest import drawn
 from descents import follow, make_engine
 
+from reludyn.dynamics.phases import PhaseRule
 from reludyn.network.notation import Gradient
 from reludyn.network.student import InvariantSubspace, ReLUStudent
 from reludyn.network.teacher import axis_teacher
 from reludyn.optim import StepSizes
 from reludyn.optim.gradient_descent import GradientDescent
-from reludyn.phases import PhaseRule
 from reludyn.risk import PopulationRisk
 from reludyn.system.errors import StuckError
 from reludyn.training.engine import Engine, State

@@ -17,13 +17,13 @@ from reludyn.api import configure
 from reludyn.config.parse import check
 from reludyn.config.rules import own_keys
 from reludyn.config.schema import Config
+from reludyn.dynamics.phases import PhaseRule
 from reludyn.experiment import experiment, train_together
 from reludyn.network.notation import Own
 from reludyn.network.student import InvariantSubspace, stacked
 from reludyn.network.teacher import axis_teacher
 from reludyn.optim import StepSizes
 from reludyn.optim.gradient_descent import GradientDescent
-from reludyn.phases import PhaseRule
 from reludyn.record import Record
 from reludyn.risk import PopulationRisk
 from reludyn.sweep.jobs import with_values

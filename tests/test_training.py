@@ -13,11 +13,11 @@ from descents import follow, make_engine
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from reludyn.data.layouts import Resident
+from reludyn.dynamics.phases import PhaseRule
 from reludyn.network.student import InvariantSubspace, ReLUStudent
 from reludyn.network.teacher import axis_teacher, random_teacher
 from reludyn.optim import StepSizes
 from reludyn.optim.gradient_descent import GradientDescent
-from reludyn.phases import PhaseRule
 from reludyn.risk import MiniBatches, PopulationRisk, empirical
 from reludyn.training.engine import Engine, State
 from reludyn.training.schedule import look_steps

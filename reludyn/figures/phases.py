@@ -64,8 +64,8 @@ def plot_phases(run: Run, replica: int = 0) -> Figure:
 def _by_groups(run: Run, replica: int) -> tuple[Run, bool]:
     """The run with the effective neurons of the sign groups of this replica in place of its
     neurons, and without their predictions, where they decide and its weights were kept."""
-    from reludyn.order_parameters import in_groups  # imports torch
-    from reludyn.phases import groups_path
+    from reludyn.dynamics.order_parameters import in_groups  # imports torch
+    from reludyn.dynamics.phases import groups_path
 
     kept = run.arrays["W"].shape[1] if "W" in run.arrays else 0
     shape = len(run.arrays["A"]), run.arrays["w_norm"].shape[2]

@@ -66,7 +66,7 @@ def has_diverged(run: Run, replica: int) -> bool:
 
 def mark_phases(axes: Axes, run: Run, replica: int) -> None:
     """Shade each phase that ended, and then refinement; name it where it is wide enough."""
-    from reludyn.phases import PHASES  # imports torch
+    from reludyn.dynamics.phases import PHASES  # imports torch
 
     last = end_of(run, replica)
     width = axes.get_position().width * axes.figure.bbox.width / axes.figure.dpi  # in inches

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from reludyn import order_parameters
+from reludyn.dynamics import order_parameters
 from reludyn.network.student import ReLUStudent
 from reludyn.numerics.kernels import pairwise_angle
 from reludyn.recording.observables import FULL, WIDEST, Moment
@@ -84,7 +84,7 @@ class Look:
 
     @property
     def phase(self) -> Array:
-        """Index into `reludyn.phases.PHASES`, (R,)."""
+        """Index into `reludyn.dynamics.phases.PHASES`, (R,)."""
         return (self.T_align >= 0).astype(int) + (self.T_growth >= 0)
 
     @property

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from reludyn import order_parameters
+from reludyn.dynamics import order_parameters
 from reludyn.network.student import ReLUStudent
 from reludyn.numerics.kernels import norm
 from reludyn.risk import Risk

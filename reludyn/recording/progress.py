@@ -15,7 +15,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from reludyn.phases import PHASES
+from reludyn.dynamics.phases import PHASES
 from reludyn.recording import events
 from reludyn.recording.look import Array, Look
 from reludyn.recording.pace import Pace

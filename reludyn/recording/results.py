@@ -10,16 +10,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from reludyn import order_parameters
+from reludyn.dynamics import order_parameters
+from reludyn.dynamics.pairing import Pairs
+from reludyn.dynamics.phases import Clocks
+from reludyn.dynamics.rays import Outcome
 from reludyn.network.activation import LeakyReLU
 from reludyn.network.notation import Loss
 from reludyn.network.student import ReLUStudent
-from reludyn.pairing import Pairs
-from reludyn.phases import Clocks
 from reludyn.recording.columns import COLUMNS as COLUMNS
 from reludyn.recording.observables import WIDEST
 from reludyn.theory.predictions import Prediction, effective_sign, stuck_by_signs
-from reludyn.theory.rays import Outcome
 
 MEDIANS = (
     "T_align", "T_growth", "T_converged", "loss", "loss_linear", "loss_rectification",

@@ -21,17 +21,17 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from reludyn.network.notation import Gradient
-from reludyn.network.student import ReLUStudent
-from reludyn.numerics.kernels import angle, norm
-from reludyn.order_parameters import (
+from reludyn.dynamics.order_parameters import (
     along_and_across,
     angle_to_target,
     effective_weight_error,
     imbalance,
 )
+from reludyn.dynamics.rays import ALIGNED, GROWN
+from reludyn.network.notation import Gradient
+from reludyn.network.student import ReLUStudent
+from reludyn.numerics.kernels import angle, norm
 from reludyn.risk import PopulationRisk
-from reludyn.theory.rays import ALIGNED, GROWN
 
 PL = 0.05  # Lemma 8
 H = 20.0  # Lemma 13

@@ -17,11 +17,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from reludyn.dynamics.rays import ALIGNED, first_time
 from reludyn.network.activation import RELU, LeakyReLU
 from reludyn.network.notation import Own, against
 from reludyn.network.student import ReLUStudent
 from reludyn.numerics.kernels import angle, norm
-from reludyn.theory.rays import ALIGNED, first_time
 
 SMALL = 0.1  # the size of weights, in units of sqrt(s_1), up to which they count as small
 EPS = 1e-12  # singular values, in units of the largest, that count as zero

@@ -14,14 +14,14 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
+from reludyn.dynamics.order_parameters import along_and_across
+from reludyn.dynamics.rays import ALIGNED, GROWN, MINIMUM, Outcome, first_time
 from reludyn.network.activation import RELU, LeakyReLU
 from reludyn.network.notation import Own, against
 from reludyn.network.student import ReLUStudent, check_layers
 from reludyn.numerics.kernels import norm
 from reludyn.numerics.surroundings import undisturbed
-from reludyn.order_parameters import along_and_across
 from reludyn.theory.linear_phase import SMALL, LinearPhase
-from reludyn.theory.rays import ALIGNED, GROWN, MINIMUM, Outcome, first_time
 from reludyn.theory.reduced import Rays, Theory, directions_across
 
 HORIZON = 300.0  # the time, in units of 1/|a|, after the linear part, that is looked ahead

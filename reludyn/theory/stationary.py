@@ -16,12 +16,12 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from reludyn.dynamics.order_parameters import hidden_norms, output_norms, saddle_ratio
 from reludyn.network.activation import LeakyReLU
 from reludyn.network.notation import Gradient
 from reludyn.network.student import ReLUStudent
 from reludyn.numerics.kernels import abs_kernel, norm, unit
 from reludyn.numerics.surroundings import undisturbed
-from reludyn.order_parameters import hidden_norms, output_norms, saddle_ratio
 from reludyn.risk import PopulationRisk
 from reludyn.risk.hessian import flatten, unflatten
 from reludyn.theory.spectrum import Spectrum, spectrum

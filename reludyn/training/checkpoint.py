@@ -16,9 +16,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from reludyn.dynamics.phases import Clocks
 from reludyn.network.notation import Evaluation, Gradient
 from reludyn.network.student import ReLUStudent
-from reludyn.phases import Clocks
 from reludyn.system.errors import ConfigError
 from reludyn.system.files import atomic
 from reludyn.system.launch import physical_memory

@@ -16,8 +16,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from reludyn.dynamics.phases import Clocks
 from reludyn.optim.gradient_descent import GradientDescent
-from reludyn.phases import Clocks
 from reludyn.risk import PopulationRisk
 from reludyn.system.compiler import CannotCompile, varying
 from reludyn.training.engine import Engine, State

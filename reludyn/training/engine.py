@@ -10,11 +10,11 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
+from reludyn.dynamics.phases import Clocks, PhaseRule
 from reludyn.network.notation import Evaluation, Gradient, Own, of_replicas
 from reludyn.network.student import ReLUStudent
 from reludyn.optim import Memory, UpdateRule
 from reludyn.optim.gradient_descent import GradientDescent
-from reludyn.phases import Clocks, PhaseRule
 from reludyn.risk import Batches, Risk
 from reludyn.training.graphs import Repeated
 

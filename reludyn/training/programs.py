@@ -20,15 +20,15 @@ from typing import ClassVar, Protocol
 import torch
 from torch import Tensor
 
+from reludyn.dynamics.order_parameters import in_groups
+from reludyn.dynamics.phases import phase_events
+from reludyn.dynamics.rays import ALIGNED
 from reludyn.memory import BLOCK
 from reludyn.network.activation import LeakyReLU
 from reludyn.network.student import ReLUStudent
-from reludyn.order_parameters import in_groups
-from reludyn.phases import phase_events
 from reludyn.risk import PopulationRisk, pairs
 from reludyn.risk.unrolled import MOST, Point, Vectors, dot, evaluate, products
 from reludyn.system.compiler import Compiled
-from reludyn.theory.rays import ALIGNED
 
 MOST_SUBSTEPS, SUBSTEPS = 6, 220  # products that are worth a call
 TILE = 2**19  # numbers of a tile of `Pairs`

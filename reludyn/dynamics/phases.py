@@ -20,12 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from reludyn.network.activation import RELU, LeakyReLU
-from reludyn.network.notation import Evaluation, Loss, Own, of_replicas
-from reludyn.network.student import ReLUStudent
-from reludyn.network.teacher import LinearTeacher
-from reludyn.numerics.kernels import angle, norm
-from reludyn.order_parameters import (
+from reludyn.dynamics.order_parameters import (
     angle_to_target,
     hidden_norms,
     in_groups,
@@ -33,7 +28,12 @@ from reludyn.order_parameters import (
     sign_groups,
     targets,
 )
-from reludyn.theory.rays import ALIGNED, GROWN, Outcome, first_of, into_ray
+from reludyn.dynamics.rays import ALIGNED, GROWN, Outcome, first_of, into_ray
+from reludyn.network.activation import RELU, LeakyReLU
+from reludyn.network.notation import Evaluation, Loss, Own, of_replicas
+from reludyn.network.student import ReLUStudent
+from reludyn.network.teacher import LinearTeacher
+from reludyn.numerics.kernels import angle, norm
 
 PHASES = ("alignment", "growth", "refinement")
 

@@ -1,0 +1,1 @@
+"""What describes a student on its way: order parameters, phases, pairs."""
