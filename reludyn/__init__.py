@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from reludyn.network.activation import LeakyReLU as LeakyReLU
     from reludyn.network.student import ReLUStudent as ReLUStudent
     from reludyn.risk import PopulationRisk as PopulationRisk
-    from reludyn.runs import Run as Run
-    from reludyn.runs import Sweep as Sweep
-    from reludyn.runs import Table as Table
-    from reludyn.runs import latest as latest
-    from reludyn.runs import load_run as load_run
-    from reludyn.runs import load_sweep as load_sweep
+    from reludyn.runs.load import Run as Run
+    from reludyn.runs.load import Sweep as Sweep
+    from reludyn.runs.load import Table as Table
+    from reludyn.runs.load import latest as latest
+    from reludyn.runs.load import load_run as load_run
+    from reludyn.runs.load import load_sweep as load_sweep
     from reludyn.theory.landscape import loss_on_line as loss_on_line
     from reludyn.theory.landscape import loss_on_plane as loss_on_plane
     from reludyn.theory.predictions import effective_sign as effective_sign

@@ -27,7 +27,7 @@ from reludyn.experiment import experiment
 from reludyn.network.student import ReLUStudent
 from reludyn.numerics.surroundings import undisturbed
 from reludyn.resume import begin
-from reludyn.runs import Layers, Run, Table
+from reludyn.runs.load import Layers, Run, Table
 from reludyn.system.errors import ConfigError
 
 _COMPOSING = threading.Lock()

@@ -49,8 +49,8 @@ def task(composed: DictConfig, quiet: bool = False) -> str:
         _write_resolved(composed, job)
         check_shared(config, launched().size)
         from reludyn.experiment import run  # imports torch
-        from reludyn.recording.run_folder import LAST
         from reludyn.resume import Origin
+        from reludyn.runs.folder import LAST
         from reludyn.training.distributed import ranks
 
         ranks().tell(OmegaConf.to_container(composed, resolve=True))
@@ -163,20 +163,20 @@ class Folders(Callback):
             heed()
 
     def _claim(self, config: DictConfig, text: str) -> None:
-        from reludyn.recording import run_folder
         from reludyn.resume import goes_on_in  # imports torch
+        from reludyn.runs import folder
 
         key = "hydra.run.dir"
         folder, path = Path(OmegaConf.select(config, key)), OmegaConf.select(config, "resume")
         hydra = OmegaConf.select(config, "hydra.output_subdir") or ".hydra"
-        run_folder.check_plain(folder, key, {*run_folder.FOLDERS, hydra})
+        folder.check_plain(folder, key, {*folder.FOLDERS, hydra})
         _holding.enter_context(lock(folder, key))
         if goes_on_in(None if path is None else str(path), folder):
-            run_folder.claim(folder, goes_on=True)
-        elif run_folder.claim_new(folder, key, text):
+            folder.claim(folder, goes_on=True)
+        elif folder.claim_new(folder, key, text):
             print(f"the run in {relative(folder)} had saved nothing when it ended: it begins anew")
         log_file = f"{OmegaConf.select(config, 'hydra.job.name')}.log"
-        before = run_folder.Before(folder, log_file, hydra)
+        before = folder.Before(folder, log_file, hydra)
 
         def ended(kind: type[BaseException] | None, *_: object) -> None:
             if kind in (SystemExit, KeyboardInterrupt):  # of a fault of the program all stays

@@ -25,11 +25,10 @@ from reludyn.network.notation import of_replicas
 from reludyn.network.student import ReLUStudent
 from reludyn.optim.gradient_descent import BEGINNING
 from reludyn.record import Record, measure
-from reludyn.recording import bounds, interruption, results, run_files
+from reludyn.recording import bounds, interruption, results
 from reludyn.recording.look import Observer, kept_replicas
 from reludyn.recording.progress import ProgressReport
 from reludyn.recording.report import PLAIN, print_report
-from reludyn.recording.run_folder import LAST, claim
 from reludyn.recording.stages import Say, Stages, silent
 from reludyn.recording.theory import Checked, TheoryObserver
 from reludyn.resume import (
@@ -42,6 +41,8 @@ from reludyn.resume import (
     goes_on_in,
     shared,
 )
+from reludyn.runs import write
+from reludyn.runs.folder import LAST, claim
 from reludyn.system.environment import describe
 from reludyn.system.errors import why
 from reludyn.system.files import provide_scratch
@@ -95,16 +96,16 @@ def leave(
     and its summary. A run that is alone has a row in HPARAMS; those of a sweep have it with the
     sweep's table."""
     parts = record.parts
-    run_files.write_npz(folder / "trajectory.npz", record.arrays)
-    run_files.write_csv(folder / "replicas.csv", results.COLUMNS, record.rows)
+    write.write_npz(folder / "trajectory.npz", record.arrays)
+    write.write_csv(folder / "replicas.csv", results.COLUMNS, record.rows)
     if record.bounds is not None:
-        run_files.write_csv(folder / "bounds.csv", bounds.COLUMNS, record.bounds.rows)
+        write.write_csv(folder / "bounds.csv", bounds.COLUMNS, record.bounds.rows)
     if record.reason != "interrupted":
         _survey(record, folder, say)
     summary = record.summary | {"wall_seconds": time.perf_counter() - began}
     if origin.changes:
         summary["changes"] = [_said(change) for change in origin.changes]
-    run_files.write_json(folder / "summary.json", summary)
+    write.write_json(folder / "summary.json", summary)
     pictures: list[Path] = []
     if record.reason != "interrupted" and parts.config.figures:
         say("drawing the figures")
@@ -114,7 +115,7 @@ def leave(
     if record.reason != "interrupted":
         if not (folder / LAST).exists():  # it did not train alone
             save_checkpoint(folder / LAST, _checkpoint(parts, origin, record.state))
-        run_files.write_done(folder, origin.digest)
+        write.write_done(folder, origin.digest)
     return pictures, summary
 
 
@@ -320,23 +321,23 @@ def _survey(record: Record, folder: Path, say: Say) -> None:
     if theory.stationary:
         say("searching stationary points")
         points = survey.stationary_points(record.parts, record.state)
-        run_files.write_csv(folder / "stationary_points.csv", survey.COLUMNS, points.rows)
-        run_files.write_npz(folder / "stationary_points.npz", points.arrays)
+        write.write_csv(folder / "stationary_points.csv", survey.COLUMNS, points.rows)
+        write.write_npz(folder / "stationary_points.npz", points.arrays)
     if theory.plane != "none":
         say("computing the loss on a plane")
         arrays = survey.plane(record.parts, record.state)
         if arrays:
-            run_files.write_npz(folder / "plane.npz", arrays)
+            write.write_npz(folder / "plane.npz", arrays)
         else:
             log.warning("no plane: every replica diverged")
     if record.parts.config.data.name == "digits":
         images = survey.reconstructions(record.parts, record.state)
-        run_files.write_npz(folder / "reconstructions.npz", images)
+        write.write_npz(folder / "reconstructions.npz", images)
     if theory.stability:
         rows = stability.largest_stable(record.parts, record.state, say)
-        run_files.write_csv(folder / "stability.csv", stability.COLUMNS, rows)
+        write.write_csv(folder / "stability.csv", stability.COLUMNS, rows)
     if theory.margins:
-        run_files.write_npz(folder / "margins.npz", survey.margins())
+        write.write_npz(folder / "margins.npz", survey.margins())
 
 
 def _said(change: Change) -> dict[str, object]:

@@ -14,7 +14,7 @@ import numpy as np
 
 from reludyn.config.schema import Config
 from reludyn.recording.look import Array, Look
-from reludyn.runs import Run, Table
+from reludyn.runs.load import Run, Table
 from reludyn.system.errors import why
 
 log = logging.getLogger(__name__)

@@ -17,8 +17,8 @@ from reludyn.figures import (
     draw_sweep,
     raising,
 )
-from reludyn.recording.run_folder import check_plain
-from reludyn.runs import config_of, latest
+from reludyn.runs.folder import check_plain
+from reludyn.runs.load import config_of, latest
 from reludyn.system.commands import command, relative
 from reludyn.system.errors import ConfigError, why
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from reludyn.recording.columns import COLUMNS
+from reludyn.runs.columns import COLUMNS
 from reludyn.sweep.results import Part, finish
 
 Cells = dict[str, object]

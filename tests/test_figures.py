@@ -20,7 +20,7 @@ from reludyn.figures.sweeps import burn_in, recovered
 from reludyn.figures.timeline import NothingToDraw
 from reludyn.numerics.statistics import wilson
 from reludyn.redraw import main, redraw
-from reludyn.runs import Table
+from reludyn.runs.load import Table
 from reludyn.system.errors import ConfigError
 
 

@@ -15,7 +15,7 @@ from test_interruption import interrupt
 
 from reludyn import experiment, redraw
 from reludyn.config.schema import Config
-from reludyn.recording.run_folder import KEYS
+from reludyn.runs.folder import KEYS
 from reludyn.system.errors import ConfigError
 from reludyn.system.files import atomic
 from reludyn.training.engine import Engine

@@ -17,7 +17,7 @@ from resuming import same, short_stretches  # noqa: F401
 from test_interruption import interrupt
 
 from reludyn import cost, resume
-from reludyn.recording import run_files
+from reludyn.runs import write
 from reludyn.sweep import fused
 from reludyn.training import checkpoint
 from reludyn.training.compiled import CompiledEngine
@@ -172,7 +172,7 @@ def test_files_that_were_not_written_are_written_without_training(
 ) -> None:
     """Killed before the second job is complete, when all its files are there or none."""
     with monkeypatch.context() as patch:
-        interrupt(patch, run_files, place, 2, Killed())
+        interrupt(patch, write, place, 2, Killed())
         with pytest.raises(Killed):
             reludyn(*SWEPT, SEEDS, HERE)
     sweep = tmp_path / "s"

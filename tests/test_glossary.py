@@ -17,9 +17,9 @@ import reludyn
 from reludyn import stability, survey
 from reludyn.dynamics.rays import Outcome
 from reludyn.recording import bounds
-from reludyn.recording.columns import COLUMNS
 from reludyn.recording.observables import FULL
-from reludyn.recording.run_folder import LEAVES
+from reludyn.runs.columns import COLUMNS
+from reludyn.runs.folder import LEAVES
 from reludyn.sweep.tally import QUANTILES, QUANTITIES, STATISTICS
 from reludyn.theory.bounds import STATEMENTS
 from reludyn.training.trainer import StoppedBecause

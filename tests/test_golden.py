@@ -14,7 +14,7 @@ import pytest
 from numpy.typing import NDArray
 
 from reludyn import train
-from reludyn.runs import Run
+from reludyn.runs.load import Run
 
 FOLDER = Path(__file__).parent / "golden"
 NAMES = ("fig3", "three", "two_outputs", "leaky", "frozen", "samples")

@@ -16,9 +16,10 @@ from conftest import COMMAND, QUICK, Command, contents, process, reludyn_in
 from numpy.typing import NDArray
 
 from reludyn import redraw
-from reludyn.recording import interruption, progress, run_files
+from reludyn.recording import interruption, progress
 from reludyn.recording.look import Observer
 from reludyn.recording.trajectory import Trajectory
+from reludyn.runs import write
 from reludyn.system import signals
 from reludyn.system.files import atomic
 from reludyn.training import checkpoint
@@ -112,7 +113,7 @@ def test_an_interruption_before_training_has_saved_nothing(
 def test_an_interruption_while_files_are_written_says_which_there_are(
     reludyn: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    interrupt(monkeypatch, run_files, "write_json", 1, KeyboardInterrupt())
+    interrupt(monkeypatch, write, "write_json", 1, KeyboardInterrupt())
     finished = reludyn(*QUICK)
     assert finished.code == 130
     assert not finished.claims_success()
@@ -129,7 +130,7 @@ def test_a_second_interruption_leaves_no_half_files(
 ) -> None:
     """While what had been reached is written."""
     interrupt(monkeypatch, *PLACES["in a step"], KeyboardInterrupt())
-    interrupt(monkeypatch, run_files, name, 1, KeyboardInterrupt())
+    interrupt(monkeypatch, write, name, 1, KeyboardInterrupt())
     finished = reludyn("figures=false", "logger=none")
     assert finished.code == 130
     assert not finished.claims_success()

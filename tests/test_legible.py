@@ -15,7 +15,7 @@ from reludyn import figures
 from reludyn.figures import OF_A_REPLICA
 from reludyn.figures.style import SIGNS
 from reludyn.figures.timeline import NothingToDraw
-from reludyn.runs import Run
+from reludyn.runs.load import Run
 
 RUNS = {
     "two neurons": ["trainer.tolerance=1e-10", "theory.spectrum=true"],

@@ -18,7 +18,7 @@ import reludyn as package
 from reludyn import figures
 from reludyn.figures.portrait import pair_flow
 from reludyn.figures.timeline import NothingToDraw
-from reludyn.runs import Run
+from reludyn.runs.load import Run
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ from sweeps import FOUND, STUCK, Jobs, finished
 
 import reludyn as package
 from reludyn import redraw
-from reludyn.runs import Table, config_of, latest, load_run, load_sweep
+from reludyn.runs.load import Table, config_of, latest, load_run, load_sweep
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from hydra.core.config_loader import ConfigLoader
 from reludyn.api import configure
 from reludyn.cli import Folders
 from reludyn.config.security import Loader
-from reludyn.runs import load_run
+from reludyn.runs.load import load_run
 
 FILE = "# @package _global_\nseed: ${oc.env:SEED}\noptimizer: {lr: '${oc.env:LR}'}\n"
 

@@ -19,7 +19,7 @@ from sweeps import BROKEN, FOUND, STUCK, Cells, Jobs, finished
 from reludyn import figures
 from reludyn.figures.timeline import NothingToDraw
 from reludyn.redraw import main
-from reludyn.runs import load_sweep
+from reludyn.runs.load import load_sweep
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from rich.console import Console
 from sweeps import BROKEN, FOUND, STUCK, Cells, Jobs, finished, write_jobs
 
 from reludyn.numerics.statistics import wilson
-from reludyn.recording.columns import COLUMNS
+from reludyn.runs.columns import COLUMNS
 from reludyn.sweep.results import Part, finish
 
 

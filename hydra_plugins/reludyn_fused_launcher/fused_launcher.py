@@ -37,7 +37,7 @@ class FusedLauncher(Launcher):
     def launch(
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
     ) -> Sequence[JobReturn]:
-        from reludyn.recording.run_folder import claim
+        from reludyn.runs.folder import claim
         from reludyn.sweep.jobs import prepare
 
         jobs = prepare(self.context.config_loader, self.config, job_overrides, initial_job_idx)

@@ -35,7 +35,7 @@ from reludyn.config.explain import overrides_of
 from reludyn.config.rules import check_name
 from reludyn.config.schema import PATHS
 from reludyn.config.yaml_files import Files
-from reludyn.recording.run_folder import OUTPUTS
+from reludyn.runs.folder import OUTPUTS
 from reludyn.system.errors import ConfigError
 
 # exact names: `reludyn.` as a prefix would let in reludyn.cli.os.system

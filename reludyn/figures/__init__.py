@@ -33,7 +33,7 @@ from reludyn.figures.surface import plot_surface
 from reludyn.figures.sweeps import plot_burn_in, plot_samples, plot_stuck
 from reludyn.figures.swept import plot_sweep
 from reludyn.figures.timeline import NothingToDraw
-from reludyn.runs import Run, Sweep, load_run, load_sweep
+from reludyn.runs.load import Run, Sweep, load_run, load_sweep
 
 __all__ = [
     "animate", "plot_burn_in", "plot_digits", "plot_fan", "plot_loss", "plot_margins",

@@ -12,7 +12,7 @@ from matplotlib.artist import Artist
 from reludyn.figures.polar import disc_of, draw_disc, handles_of
 from reludyn.figures.style import BLACK, RED, STYLE, new_figure
 from reludyn.figures.timeline import end_of, iterations, mark_phases, of_replica, positive
-from reludyn.runs import Run
+from reludyn.runs.load import Run
 
 FRAMES, INTERVAL = 60, 80  # milliseconds between frames
 

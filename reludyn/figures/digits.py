@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from reludyn.figures.style import BLACK, BLUE, GREEN, ORANGE, new_figure, styled
-from reludyn.runs import Array, Run
+from reludyn.runs.load import Array, Run
 
 
 @styled

@@ -13,7 +13,7 @@ from matplotlib.text import Text
 from matplotlib.transforms import Bbox, BboxBase
 
 from reludyn.figures.style import BLACK
-from reludyn.runs import Array
+from reludyn.runs.load import Array
 
 NEAR, STEP, RINGS, DIRECTIONS = 12.0, 7.0, 8, 24  # points; tried around a point
 WITH_LINE = NEAR + 1.5 * STEP  # from here on a thin line leads to the point

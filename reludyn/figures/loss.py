@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 
 from reludyn.figures.style import BLACK, BLUE, ORANGE, RED, new_figure, styled
 from reludyn.figures.timeline import iterations, mark_phases, of_replica, positive
-from reludyn.runs import Run
+from reludyn.runs.load import Run
 
 CURVES = {
     "loss": ("$L$", BLACK, "-"),

@@ -7,7 +7,7 @@ import math
 from matplotlib.figure import Figure
 
 from reludyn.figures.style import BLACK, BLUE, new_figure, styled
-from reludyn.runs import Run
+from reludyn.runs.load import Run
 
 LABELS = {
     "lemma_8": "$\\min_a\\ \\|\\nabla_{w_1}L\\|^2 + \\|\\nabla_{w_2}L\\|^2 - 0.05\\,L$",

@@ -13,7 +13,7 @@ from matplotlib.markers import CARETLEFT, CARETRIGHT
 from reludyn.figures.labels import Name, place
 from reludyn.figures.style import BLACK, GREEN, GREY, PURPLE, SIGNS, new_figure, styled
 from reludyn.figures.timeline import has_diverged, of_replica
-from reludyn.runs import Array, Run
+from reludyn.runs.load import Array, Run
 
 WIDEST = 8  # the width up to which neurons are named
 TALL = 0.9  # the height of the axes over their width

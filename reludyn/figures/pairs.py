@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from reludyn.figures.style import CYCLE, GREY, new_figure, styled
 from reludyn.figures.timeline import NothingToDraw, of_replica
-from reludyn.runs import Array, Run
+from reludyn.runs.load import Array, Run
 
 MARKERS = "osD^vP"
 

@@ -14,7 +14,7 @@ from matplotlib.patches import Patch
 from reludyn.figures.labels import Name, place
 from reludyn.figures.style import BLACK, BLUE, CYCLE, GREEN, GREY, SIGNS, STYLE, new_figure, styled
 from reludyn.figures.timeline import of_replica, positive
-from reludyn.runs import Array, Run
+from reludyn.runs.load import Array, Run
 
 WIDEST = 4  # the width up to which neurons have their names beside them, if they are apart
 COLORS = len(CYCLE)  # the width up to which neurons that are not apart have looks of their own

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from reludyn.figures.style import BLACK, GREY, SIGNS, new_figure, styled
 from reludyn.figures.timeline import NothingToDraw, has_diverged, of_replica
-from reludyn.runs import Array, Run
+from reludyn.runs.load import Array, Run
 
 GRID = 41
 FAR = 3  # a diverging path is followed this far, in units of its first point and of the minimum

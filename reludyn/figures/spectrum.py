@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from reludyn.figures.style import BLACK, BLUE, RED, new_figure, styled
 from reludyn.figures.timeline import iterations, mark_phases, of_replica
-from reludyn.runs import Run
+from reludyn.runs.load import Run
 
 
 @styled

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from reludyn.figures.style import BLACK, BLUE, RED, new_figure, styled
 from reludyn.figures.timeline import NothingToDraw
-from reludyn.runs import Run
+from reludyn.runs.load import Run
 
 
 @styled

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from reludyn.figures.style import GREEN, ORANGE, PURPLE, RED, SKY, new_figure, styled
-from reludyn.runs import Run
+from reludyn.runs.load import Run
 
 KINDS = {
     "global_minimum": GREEN,

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from reludyn.figures.style import BLACK, RED, new_figure, styled
-from reludyn.runs import Array, Run
+from reludyn.runs.load import Array, Run
 
 
 @styled

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from reludyn.figures.style import BLACK, BLUE, CYCLE, GREEN, RED, new_figure, styled
 from reludyn.figures.timeline import NothingToDraw
 from reludyn.numerics.statistics import wilson
-from reludyn.runs import Array, Job, Sweep, Table
+from reludyn.runs.load import Array, Job, Sweep, Table
 
 SUCCESS = 1e-6  # error of the effective weights below which A is recovered
 

@@ -16,7 +16,7 @@ from matplotlib.ticker import MaxNLocator
 from reludyn.figures.style import BLUE, GREEN, new_figure, styled
 from reludyn.figures.timeline import NothingToDraw
 from reludyn.numerics.statistics import as_numbers
-from reludyn.runs import Array, Sweep, Table
+from reludyn.runs.load import Array, Sweep, Table
 
 DECADES = 30  # the factor from which an axis or a colour is logarithmic
 NONE = "#d9d9d9"  # where no replica has the quantity

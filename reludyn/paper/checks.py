@@ -10,7 +10,7 @@ import numpy as np
 from reludyn.figures.sweeps import burn_in, recovered, stuck
 from reludyn.numerics.statistics import wilson
 from reludyn.paper.claims import CLAIMS, Finding, claim, contraction, crossing, line
-from reludyn.runs import Array, Job, Run, load_run, load_sweep
+from reludyn.runs.load import Array, Job, Run, load_run, load_sweep
 
 __all__ = ["CLAIMS"]
 MINIMUM, SADDLE = "global_minimum", "non_strict_saddle"

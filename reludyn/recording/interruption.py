@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from reludyn.recording.run_folder import LAST
+from reludyn.runs.folder import LAST
 from reludyn.system.commands import command, override, relative
 
 SAVED = (str(LAST), "trajectory.npz", "replicas.csv", "summary.json")

@@ -17,8 +17,8 @@ from reludyn.dynamics.rays import Outcome
 from reludyn.network.activation import LeakyReLU
 from reludyn.network.notation import Loss
 from reludyn.network.student import ReLUStudent
-from reludyn.recording.columns import COLUMNS as COLUMNS
 from reludyn.recording.observables import WIDEST
+from reludyn.runs.columns import COLUMNS as COLUMNS
 from reludyn.theory.predictions import Prediction, effective_sign, stuck_by_signs
 
 MEDIANS = (

@@ -15,8 +15,8 @@ from pathlib import Path
 from rich.console import Console
 
 from reludyn.numerics.statistics import as_numbers
-from reludyn.recording.columns import COLUMNS
 from reludyn.recording.report import PLAIN
+from reludyn.runs.columns import COLUMNS
 from reludyn.sweep.combination import Combination
 from reludyn.sweep.report import print_sweep
 from reludyn.sweep.tally import STATISTICS, Tally

@@ -19,15 +19,7 @@ from rich.console import Console
 from reludyn.config.explain import explain, trace
 from reludyn.config.launchers import chosen, has_workers, works_here
 from reludyn.config.schema import Config
-from reludyn.recording.run_folder import (
-    LAST,
-    LEAVES,
-    OF_A_SWEEP,
-    check_plain,
-    claim_sweep,
-    clear,
-    unlike,
-)
+from reludyn.runs.folder import LAST, LEAVES, OF_A_SWEEP, check_plain, claim_sweep, clear, unlike
 from reludyn.sweep.deaths import Died, Submitted, death
 from reludyn.sweep.jobs import BATCHES, SUBDIR, SweepJob, prepare
 from reludyn.sweep.results import Part, finish

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from reludyn.numerics.statistics import wilson
-from reludyn.recording.columns import COLUMNS
+from reludyn.runs.columns import COLUMNS
 
 QUANTITIES = ("T_align", "T_growth", "T_converged", "loss", "rate_measured")
 QUANTILES = {"median": 0.5, "p10": 0.1, "p90": 0.9}
