@@ -30,7 +30,7 @@ def figures() -> None:
 
     with answered("reludyn-figures"):
         try:
-            from reludyn.redraw import main  # imports matplotlib
+            from reludyn.figures.__main__ import main  # imports matplotlib
         except (OSError, ValueError) as error:  # no folder for its cache, a broken matplotlibrc
             from reludyn.system.errors import why
 

@@ -17,7 +17,7 @@ from tensorboard.plugins.core.core_plugin import CorePluginLoader
 from tensorboard.program import TensorBoard
 from test_interruption import interrupt
 
-from reludyn import redraw
+from reludyn.figures import __main__
 from reludyn.system.commands import command, override, relative
 from reludyn.training.engine import Engine
 
@@ -62,7 +62,7 @@ def test_the_commands_of_an_interrupted_run(
     monkeypatch.chdir(begun.where)
     program, *folders = printed(begun, "draw")
     assert program == "reludyn-figures"
-    redraw.main(folders)
+    __main__.main(folders)
     assert (folder / "figures" / "phases.png").exists()
     refused = reludyn("trainer.steps=20", "figures=false", override("hydra.run.dir", name))
     (again,) = re.findall(r"; (resume=.*) goes on with it", refused.errors[0])
@@ -111,6 +111,6 @@ def test_a_folder_of_runs_names_one_to_draw(
     where = reludyn(*QUICK, override("hydra.run.dir", "all/it's, one")).where
     monkeypatch.chdir(where)
     with pytest.raises(SystemExit) as refused:
-        redraw.main(["all"])
+        __main__.main(["all"])
     words = shlex.split(str(refused.value).partition(", as in ")[2])
     assert words == ["reludyn-figures", "all/it's, one"]

@@ -12,8 +12,8 @@ import torch
 from conftest import run_command
 from documents import ELSEWHERE, LAUNCHED, PAGES, ROOT, TORCHRUN, blocks_of, commands, shell
 
-from reludyn import redraw
 from reludyn.api import configure
+from reludyn.figures import __main__
 from reludyn.risk.unrolled import products
 
 SMALL = {"replicas": "8", "trainer.steps": "20", "figures": "false"}
@@ -45,7 +45,7 @@ def type_in(command: str, folder: Path) -> None:
     """What a reader does with a line of a shell."""
     program = command.split()[0]
     if program == "reludyn-figures":
-        redraw.main(shlex.split(command)[1:])
+        __main__.main(shlex.split(command)[1:])
         return
     assert program == "reludyn", f"no test runs: {command}"
     asks = {"--help", "--cfg"} & {*command.split()}

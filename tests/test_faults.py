@@ -24,7 +24,8 @@ from conftest import COMMAND, Command, Finished, complaint, reludyn_in
 from resuming import FEW, SHORT, crashed, same, short_stretches, whole_run  # noqa: F401
 from test_interruption import endless, interrupt  # noqa: F401  # a fixture
 
-from reludyn import load_run, redraw
+from reludyn import load_run
+from reludyn.figures import __main__
 from reludyn.training.checkpoint import load_checkpoint
 
 KILLS = int(os.environ.get("RELUDYN_KILLS", "6"))  # 200 are a campaign
@@ -230,7 +231,7 @@ def test_a_damaged_trajectory_is_refused(
     assert noticed == 120 - nothing > 110
     path.write_bytes(content[:-200])
     with pytest.raises(SystemExit) as ended:
-        redraw.main([str(tmp_path / "whole")])
+        __main__.main([str(tmp_path / "whole")])
     assert str(ended.value).startswith(f"reludyn-figures: error: {path} is damaged")
 
 

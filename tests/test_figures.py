@@ -15,11 +15,11 @@ import reludyn as package
 from reludyn import figures
 from reludyn.config.schema import Config
 from reludyn.figures import CHOICES, OF_A_REPLICA
+from reludyn.figures.__main__ import main, redraw
 from reludyn.figures.scale import binned
 from reludyn.figures.sweeps import burn_in, recovered
 from reludyn.figures.timeline import NothingToDraw
 from reludyn.numerics.statistics import wilson
-from reludyn.redraw import main, redraw
 from reludyn.runs.load import Table
 from reludyn.system.errors import ConfigError
 

@@ -13,8 +13,9 @@ from conftest import QUICK, Command, complaint
 from resuming import SHORT, crashed, same, short_stretches, whole_run  # noqa: F401
 from test_interruption import interrupt
 
-from reludyn import experiment, redraw
+from reludyn import experiment
 from reludyn.config.schema import Config
+from reludyn.figures import __main__
 from reludyn.runs.folder import KEYS
 from reludyn.system.errors import ConfigError
 from reludyn.system.files import atomic
@@ -254,7 +255,7 @@ def test_pictures_are_not_drawn_through_a_link(reludyn: Command, tmp_path: Path)
     write(tmp_path, "outside/file")
     (tmp_path / "here" / "figures").symlink_to(tmp_path / "outside")
     with pytest.raises(SystemExit, match="figures is none"):
-        redraw.main([str(tmp_path / "here")])
+        __main__.main([str(tmp_path / "here")])
     assert [path.name for path in (tmp_path / "outside").iterdir()] == ["file"]
 
 

@@ -15,7 +15,7 @@ import torch
 from conftest import COMMAND, QUICK, Command, contents, process, reludyn_in
 from numpy.typing import NDArray
 
-from reludyn import redraw
+from reludyn.figures import __main__
 from reludyn.recording import interruption, progress
 from reludyn.recording.look import Observer
 from reludyn.recording.trajectory import Trajectory
@@ -95,7 +95,7 @@ def test_an_interrupted_run_says_what_it_does_and_what_it_has_done(
     monkeypatch.chdir(finished.where)
     word, command, *folders = shlex.split(draw)
     assert (word, command) == ("draw", "reludyn-figures")
-    redraw.main(folders)
+    __main__.main(folders)
     assert (finished.folder / "figures" / "phases.png").exists()
     assert reludyn(*shlex.split(resume)[2:]).code == 0
     assert (finished.folder / "DONE").exists()

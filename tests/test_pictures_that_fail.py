@@ -21,9 +21,9 @@ from reludyn import figures, live
 from reludyn.api import configure
 from reludyn.benchmark import roofline, run
 from reludyn.benchmark.machine import Ceilings
+from reludyn.figures.__main__ import main
 from reludyn.figures.style import new_figure, save
 from reludyn.live import LivePicture
-from reludyn.redraw import main
 
 DRAWN = ("figures=true", "replicas=2")
 RESULTS = {"summary.json", "replicas.csv", "trajectory.npz"}

@@ -17,7 +17,7 @@ from conftest import QUICK, Command, Finished, reludyn_in
 from sweeps import FOUND, STUCK, Jobs, finished
 
 import reludyn as package
-from reludyn import redraw
+from reludyn.figures import __main__
 from reludyn.runs.load import Table, config_of, latest, load_run, load_sweep
 
 
@@ -158,7 +158,7 @@ def test_a_trajectory_that_is_none_ends_in_one_line(
     else:
         np.savez(tmp_path / "trajectory.npz", **arrays)
     with pytest.raises(SystemExit) as ended:
-        redraw.main([str(tmp_path)])
+        __main__.main([str(tmp_path)])
     path = tmp_path / "trajectory.npz"
     assert str(ended.value).startswith(f"reludyn-figures: error: {path} is damaged: ")
 

@@ -17,8 +17,8 @@ from matplotlib.transforms import Bbox
 from sweeps import BROKEN, FOUND, STUCK, Cells, Jobs, finished
 
 from reludyn import figures
+from reludyn.figures.__main__ import main
 from reludyn.figures.timeline import NothingToDraw
-from reludyn.redraw import main
 from reludyn.runs.load import load_sweep
 
 
