@@ -16,7 +16,6 @@ from reludyn.memory import CHUNK, hessian_size
 from reludyn.network.student import InvariantSubspace, ReLUStudent
 from reludyn.recording.results import numbers, sign_patterns
 from reludyn.risk import EmpiricalRisk, PopulationRisk
-from reludyn.theory.bounds import lemma_8_margin, lemma_13_margin
 from reludyn.theory.landscape import (
     Plane,
     eigenvector_plane,
@@ -24,6 +23,7 @@ from reludyn.theory.landscape import (
     random_plane,
     target_plane,
 )
+from reludyn.theory.lemmas import lemma_8_margin, lemma_13_margin
 from reludyn.theory.stationary import StationaryPoints, find_stationary, identify
 from reludyn.training.engine import State
 

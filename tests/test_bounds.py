@@ -22,7 +22,7 @@ from reludyn.recording.bounds import BoundsTable
 from reludyn.recording.look import Observer, kept_replicas, shares_of
 from reludyn.recording.theory import Checked, TheoryObserver
 from reludyn.risk import PopulationRisk
-from reludyn.theory.bounds import STATEMENTS, Point, Sides, lemma_8_margin, lemma_13_margin
+from reludyn.theory.lemmas import STATEMENTS, Point, Sides, lemma_8_margin, lemma_13_margin
 from reludyn.training.engine import Engine, State
 
 LR = 0.1

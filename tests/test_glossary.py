@@ -21,7 +21,7 @@ from reludyn.recording.observables import FULL
 from reludyn.runs.columns import COLUMNS
 from reludyn.runs.folder import LEAVES
 from reludyn.sweep.tally import QUANTILES, QUANTITIES, STATISTICS
-from reludyn.theory.bounds import STATEMENTS
+from reludyn.theory.lemmas import STATEMENTS
 from reludyn.training.trainer import StoppedBecause
 
 TEXT = (ROOT / "docs" / "glossary.md").read_text()

@@ -252,7 +252,7 @@ def _(run: Path) -> Finding:
     said = f"violated: {', '.join(violated)}" if violated else "none violated"
     return Finding(
         f"{checks:,} checks, {said}", not violated and checks > 0,
-        "constants that the paper leaves open are chosen in reludyn/theory/bounds.py",
+        "constants that the paper leaves open are chosen in reludyn/theory/lemmas.py",
     )  # fmt: skip
 
 

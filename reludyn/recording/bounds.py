@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reludyn.recording.look import Look
-from reludyn.theory.bounds import STATEMENTS
+from reludyn.theory.lemmas import STATEMENTS
 from reludyn.training.checkpoint import is_count
 
 COLUMNS = (

@@ -10,7 +10,7 @@ from inspect import getdoc
 
 from reludyn.recording.meanings import CORE, meaning
 from reludyn.recording.observables import FULL
-from reludyn.theory.bounds import STATEMENTS
+from reludyn.theory.lemmas import STATEMENTS
 
 SINGLY, PAIRS = 16, 4  # widths up to which each neuron and each pair have cards of their own
 PREDICTED = (

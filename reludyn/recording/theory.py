@@ -12,7 +12,7 @@ from torch import Tensor
 
 from reludyn.network.student import ReLUStudent
 from reludyn.risk import PopulationRisk
-from reludyn.theory.bounds import STATEMENTS, Point, Sides
+from reludyn.theory.lemmas import STATEMENTS, Point, Sides
 from reludyn.theory.predictions import Forecast
 from reludyn.theory.spectrum import spectrum
 from reludyn.training.engine import State
@@ -25,7 +25,7 @@ LISTED = 100  # the number of different eigenvalues up to which all are kept
 @dataclass(frozen=True)
 class Beside:
     """Predictions and spectra of the first replicas, (R', ...) by name, and the statements of
-    `reludyn.theory.bounds` of all replicas, by name; empty where not asked for."""
+    `reludyn.theory.lemmas` of all replicas, by name; empty where not asked for."""
 
     predicted: Mapping[str, Array] = field(default_factory=dict)
     spectrum: Mapping[str, Array] = field(default_factory=dict)
