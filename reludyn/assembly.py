@@ -37,7 +37,7 @@ from reludyn.optim.torch_descent import Make, TorchDescent, schedule
 from reludyn.recording.look import Share, shares_of
 from reludyn.risk import EmpiricalRisk, Risk
 from reludyn.system.errors import ConfigError
-from reludyn.training.compiled import CompiledEngine
+from reludyn.training.compiled_engine import CompiledEngine
 from reludyn.training.distributed import ranks
 from reludyn.training.engine import Engine
 

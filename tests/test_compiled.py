@@ -26,8 +26,8 @@ from reludyn.risk import EmpiricalRisk, PopulationRisk, empirical, tiles
 from reludyn.risk.unrolled import evaluate
 from reludyn.system.compiler import CannotCompile, Compiled
 from reludyn.system.errors import ConfigError
-from reludyn.training import compiled as module
-from reludyn.training.compiled import CompiledEngine
+from reludyn.training import compiled_engine as module
+from reludyn.training.compiled_engine import CompiledEngine
 from reludyn.training.engine import Engine, State
 from reludyn.training.programs import Form, Matrices, Pairs, Unrolled, compiled, form_of
 

@@ -20,7 +20,7 @@ from reludyn import cost, resume
 from reludyn.runs import write
 from reludyn.sweep import fused
 from reludyn.training import checkpoint
-from reludyn.training.compiled import CompiledEngine
+from reludyn.training.compiled_engine import CompiledEngine
 from reludyn.training.engine import Engine
 
 FUSED = ("-m", "hydra/launcher=fused", "figures=false", "trainer.looks=12")

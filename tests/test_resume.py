@@ -24,7 +24,7 @@ from test_distributed import STREAM, on_ranks
 from test_interruption import interrupt
 
 from reludyn import load_run, train
-from reludyn.training.compiled import CompiledEngine
+from reludyn.training.compiled_engine import CompiledEngine
 from reludyn.training.engine import Engine
 from reludyn.training.schedule import look_steps, stretch_ends
 

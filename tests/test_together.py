@@ -28,7 +28,7 @@ from reludyn.record import Record
 from reludyn.risk import PopulationRisk
 from reludyn.sweep.jobs import with_values
 from reludyn.theory.predictions import forecast, predict
-from reludyn.training.compiled import CompiledEngine
+from reludyn.training.compiled_engine import CompiledEngine
 from reludyn.training.engine import Engine
 
 QUIET = Console(quiet=True)
@@ -179,7 +179,7 @@ def test_replicas_of_their_own_are_those_of_three_engines(
     k: int, r: int, d: int, program: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Step size, target and tolerance; the programs run one operation after the other."""
-    from reludyn.training import compiled as module
+    from reludyn.training import compiled_engine as module
 
     monkeypatch.setattr(module, "compiled", lambda form: form.program)
     kind = CompiledEngine if program else Engine
