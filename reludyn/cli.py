@@ -164,19 +164,19 @@ class Folders(Callback):
 
     def _claim(self, config: DictConfig, text: str) -> None:
         from reludyn.resume import goes_on_in  # imports torch
-        from reludyn.runs import folder
+        from reludyn.runs import folder as run_folder
 
         key = "hydra.run.dir"
         folder, path = Path(OmegaConf.select(config, key)), OmegaConf.select(config, "resume")
         hydra = OmegaConf.select(config, "hydra.output_subdir") or ".hydra"
-        folder.check_plain(folder, key, {*folder.FOLDERS, hydra})
+        run_folder.check_plain(folder, key, {*run_folder.FOLDERS, hydra})
         _holding.enter_context(lock(folder, key))
         if goes_on_in(None if path is None else str(path), folder):
-            folder.claim(folder, goes_on=True)
-        elif folder.claim_new(folder, key, text):
+            run_folder.claim(folder, goes_on=True)
+        elif run_folder.claim_new(folder, key, text):
             print(f"the run in {relative(folder)} had saved nothing when it ended: it begins anew")
         log_file = f"{OmegaConf.select(config, 'hydra.job.name')}.log"
-        before = folder.Before(folder, log_file, hydra)
+        before = run_folder.Before(folder, log_file, hydra)
 
         def ended(kind: type[BaseException] | None, *_: object) -> None:
             if kind in (SystemExit, KeyboardInterrupt):  # of a fault of the program all stays

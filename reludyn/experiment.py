@@ -41,11 +41,10 @@ from reludyn.resume import (
     goes_on_in,
     shared,
 )
-from reludyn.runs import write
-from reludyn.runs.folder import LAST, claim
+from reludyn.runs.folder import LAST, claim, write_done
 from reludyn.system.environment import describe
 from reludyn.system.errors import why
-from reludyn.system.files import provide_scratch
+from reludyn.system.files import provide_scratch, write_csv, write_json, write_npz
 from reludyn.system.signals import check, held
 from reludyn.theory.predictions import Prediction, forecast, predict
 from reludyn.training.checkpoint import Checkpoint, Checkpoints, save_checkpoint
@@ -96,16 +95,16 @@ def leave(
     and its summary. A run that is alone has a row in HPARAMS; those of a sweep have it with the
     sweep's table."""
     parts = record.parts
-    write.write_npz(folder / "trajectory.npz", record.arrays)
-    write.write_csv(folder / "replicas.csv", results.COLUMNS, record.rows)
+    write_npz(folder / "trajectory.npz", record.arrays)
+    write_csv(folder / "replicas.csv", results.COLUMNS, record.rows)
     if record.bounds is not None:
-        write.write_csv(folder / "bounds.csv", bounds.COLUMNS, record.bounds.rows)
+        write_csv(folder / "bounds.csv", bounds.COLUMNS, record.bounds.rows)
     if record.reason != "interrupted":
         _survey(record, folder, say)
     summary = record.summary | {"wall_seconds": time.perf_counter() - began}
     if origin.changes:
         summary["changes"] = [_said(change) for change in origin.changes]
-    write.write_json(folder / "summary.json", summary)
+    write_json(folder / "summary.json", summary)
     pictures: list[Path] = []
     if record.reason != "interrupted" and parts.config.figures:
         say("drawing the figures")
@@ -115,7 +114,7 @@ def leave(
     if record.reason != "interrupted":
         if not (folder / LAST).exists():  # it did not train alone
             save_checkpoint(folder / LAST, _checkpoint(parts, origin, record.state))
-        write.write_done(folder, origin.digest)
+        write_done(folder, origin.digest)
     return pictures, summary
 
 
@@ -321,23 +320,23 @@ def _survey(record: Record, folder: Path, say: Say) -> None:
     if theory.stationary:
         say("searching stationary points")
         points = survey.stationary_points(record.parts, record.state)
-        write.write_csv(folder / "stationary_points.csv", survey.COLUMNS, points.rows)
-        write.write_npz(folder / "stationary_points.npz", points.arrays)
+        write_csv(folder / "stationary_points.csv", survey.COLUMNS, points.rows)
+        write_npz(folder / "stationary_points.npz", points.arrays)
     if theory.plane != "none":
         say("computing the loss on a plane")
         arrays = survey.plane(record.parts, record.state)
         if arrays:
-            write.write_npz(folder / "plane.npz", arrays)
+            write_npz(folder / "plane.npz", arrays)
         else:
             log.warning("no plane: every replica diverged")
     if record.parts.config.data.name == "digits":
         images = survey.reconstructions(record.parts, record.state)
-        write.write_npz(folder / "reconstructions.npz", images)
+        write_npz(folder / "reconstructions.npz", images)
     if theory.stability:
         rows = stability.largest_stable(record.parts, record.state, say)
-        write.write_csv(folder / "stability.csv", stability.COLUMNS, rows)
+        write_csv(folder / "stability.csv", stability.COLUMNS, rows)
     if theory.margins:
-        write.write_npz(folder / "margins.npz", survey.margins())
+        write_npz(folder / "margins.npz", survey.margins())
 
 
 def _said(change: Change) -> dict[str, object]:

@@ -183,6 +183,12 @@ def _read(path: Path) -> Any:
         return None
 
 
+def write_done(folder: Path, digest: str) -> None:
+    """DONE, last of all: the run finished, with the config of this hash."""
+    with atomic(folder / "DONE") as file:
+        file.write(f"{digest}\n".encode())
+
+
 # --- What goes --------------------------------------------------------------------------------
 
 

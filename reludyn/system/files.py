@@ -6,16 +6,20 @@ import atexit
 import csv
 import errno
 import io
+import json
 import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING, Any
 
 from reludyn.system.errors import ConfigError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 # of disks that have no locks: Lustre mounted without them, some NFS
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
@@ -52,6 +56,27 @@ def csv_file(path: Path, columns: Sequence[str]) -> Iterator[Callable[[Sequence[
         writer.writerow(columns)
         yield writer.writerow
         text.detach()
+
+
+def write_npz(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Uncompressed, complete or not there at all."""
+    import numpy as np  # `reludyn --help` needs none
+
+    with atomic(path) as file:
+        np.savez(file, **dict(arrays))  # type: ignore[arg-type]  # NumPy's stub has allow_pickle
+
+
+def write_csv(path: Path, columns: Sequence[str], rows: Sequence[Mapping[str, object]]) -> None:
+    """One row a replica; None is empty, floats in full precision."""
+    with csv_file(path, columns) as add:
+        for row in rows:
+            add([row[c] for c in columns])
+
+
+def write_json(path: Path, values: Mapping[str, object]) -> None:
+    """Indented; NaN is not JSON and must have become None."""
+    with atomic(path) as file:
+        file.write((json.dumps(values, indent=2, allow_nan=False) + "\n").encode())
 
 
 @contextmanager
