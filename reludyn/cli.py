@@ -65,7 +65,7 @@ def task(composed: DictConfig, quiet: bool = False) -> str:
     except KeyboardInterrupt:  # before training, or while files are written
         if not alone:
             raise  # the sweep says how to go on
-        from reludyn.recording import interruption  # imports rich
+        from reludyn.recording.console import interruption  # imports rich
 
         print("reludyn: interrupted", *interruption.left(folder), sep="\n", file=sys.stderr)
         sys.exit(exit_code())
@@ -195,7 +195,7 @@ def _fail(error: Exception, folder: Path | None = None) -> NoReturn:
     print(f"reludyn: error: {explain(error, sys.argv[1:])}", file=sys.stderr)
     print("Keys and options: reludyn --help. Stack trace: HYDRA_FULL_ERROR=1", file=sys.stderr)
     if isinstance(error, OSError) and folder is not None and (folder / "checkpoints").is_dir():
-        from reludyn.recording import interruption  # imports rich
+        from reludyn.recording.console import interruption  # imports rich
 
         print(*interruption.left(folder), sep="\n", file=sys.stderr)
     sys.exit(BAD_INPUT)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from reludyn.assembly import Experiment
 from reludyn.config.schema import Config, Trainer
 from reludyn.live import LivePicture
-from reludyn.recording import bounds
+from reludyn.recording import lemma_table
 from reludyn.recording.look import Look, Share
 from reludyn.recording.trajectory import Parts, Rows, Trajectory, parts_of
 from reludyn.resume import Begin
@@ -22,7 +22,7 @@ from reludyn.training.checkpoint import is_count
 from reludyn.training.schedule import look_steps
 
 if TYPE_CHECKING:
-    from reludyn.recording.tensorboard import TensorBoard
+    from reludyn.recording.tensorboard.writer import TensorBoard
 
 log = logging.getLogger(__name__)
 Array = NDArray[Any]
@@ -124,14 +124,14 @@ class Desk:
         looks = steps_of(trainer)
         self.trajectory = Trajectory(len(looks), config.data.dim)
         shown = min(trainer.keep_weights, config.replicas)
-        self.checks = bounds.BoundsTable(parts.seeds, shown) if config.theory.bounds else None
+        self.checks = lemma_table.BoundsTable(parts.seeds, shown) if config.theory.bounds else None
         self.board: TensorBoard | None = None
         self.picture: LivePicture | None = None
         if begin is not None:
             self._restore(begin)
         if events is not None:
-            from reludyn.recording.dashboard import opening
-            from reludyn.recording.tensorboard import TensorBoard
+            from reludyn.recording.tensorboard.dashboard import opening
+            from reludyn.recording.tensorboard.writer import TensorBoard
 
             earlier = None if begin is None else _events(begin)
             self.board = TensorBoard(events, config, looks, shown, earlier)

@@ -25,12 +25,13 @@ from reludyn.network.notation import of_replicas
 from reludyn.network.student import ReLUStudent
 from reludyn.optim.gradient_descent import BEGINNING
 from reludyn.record import Record, measure
-from reludyn.recording import bounds, interruption, results
+from reludyn.recording import lemma_table, replica_rows
+from reludyn.recording.console import interruption
+from reludyn.recording.console.progress import ProgressReport
+from reludyn.recording.console.report import PLAIN, print_report
+from reludyn.recording.console.stages import Say, Stages, silent
 from reludyn.recording.look import Observer, kept_replicas
-from reludyn.recording.progress import ProgressReport
-from reludyn.recording.report import PLAIN, print_report
-from reludyn.recording.stages import Say, Stages, silent
-from reludyn.recording.theory import Checked, TheoryObserver
+from reludyn.recording.theory_observer import Checked, TheoryObserver
 from reludyn.resume import (
     Begin,
     Change,
@@ -96,9 +97,9 @@ def leave(
     sweep's table."""
     parts = record.parts
     write_npz(folder / "trajectory.npz", record.arrays)
-    write_csv(folder / "replicas.csv", results.COLUMNS, record.rows)
+    write_csv(folder / "replicas.csv", replica_rows.COLUMNS, record.rows)
     if record.bounds is not None:
-        write_csv(folder / "bounds.csv", bounds.COLUMNS, record.bounds.rows)
+        write_csv(folder / "bounds.csv", lemma_table.COLUMNS, record.bounds.rows)
     if record.reason != "interrupted":
         _survey(record, folder, say)
     summary = record.summary | {"wall_seconds": time.perf_counter() - began}
@@ -301,8 +302,8 @@ def _complete_board(
     record: Record, folder: Path, pictures: Sequence[Path], summary: Mapping[str, Any], alone: bool
 ) -> None:
     """Add to TensorBoard's events what is known at the end."""
-    from reludyn.recording import hparams
-    from reludyn.recording.tensorboard import finish
+    from reludyn.recording.tensorboard import hparams
+    from reludyn.recording.tensorboard.writer import finish
 
     session = None
     if alone:
@@ -310,7 +311,7 @@ def _complete_board(
         outcomes = [str(row["outcome"]) for row in record.rows]
         results = hparams.results_of(outcomes, summary["median"])
         seconds = summary["wall_seconds"]
-        session = hparams.session(record.parts.config, results, seconds, success)
+        session = hparams.session(record.parts.config, replica_rows, seconds, success)
     finish(folder, summary["steps"], pictures, session)
 
 

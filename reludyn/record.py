@@ -20,7 +20,8 @@ from reludyn.dynamics.phases import classify, contraction_rate
 from reludyn.dynamics.rays import MINIMUM, Outcome
 from reludyn.network.initialization import replica_scales
 from reludyn.network.notation import Loss
-from reludyn.recording import bounds, events, results
+from reludyn.recording import lemma_table, replica_rows
+from reludyn.recording.console import milestones
 from reludyn.risk import EmpiricalRisk
 from reludyn.theory.predictions import Prediction
 from reludyn.training.engine import State
@@ -38,8 +39,8 @@ class Record:
     state: State
     reason: StoppedBecause
     arrays: Arrays  # trajectory.npz
-    rows: list[results.Row]  # replicas.csv
-    bounds: bounds.BoundsTable | None
+    rows: list[replica_rows.Row]  # replicas.csv
+    bounds: lemma_table.BoundsTable | None
     summary: dict[str, object]
     events: Path | None  # where TensorBoard's are
 
@@ -60,7 +61,7 @@ def measure(
         pairs = pair_neurons(state.student)
         arrays["partner"] = pairs.partner.cpu().numpy()
     rows = replica_rows(parts, state, reason, arrays, prediction, pairs)
-    for line in events.of_rows(rows):
+    for line in milestones.of_rows(rows):
         log.info(line)
     summary: dict[str, object] = {
         "version": __version__,
@@ -71,7 +72,7 @@ def measure(
         "steps": int(state.steps.max()),
         "replicas": config.replicas,
         "stopped_because": reason,
-        **results.summarise(rows),
+        **replica_rows.summarise(rows),
         "loss_resolution": parts.objective.risk.resolution,
     }
     if parts.objective.read is not None:
@@ -90,7 +91,7 @@ def measure(
 def replica_rows(
     parts: Experiment, state: State, reason: StoppedBecause, arrays: Arrays,
     prediction: Prediction | None, pairs: Pairs | None,
-) -> list[results.Row]:  # fmt: skip
+) -> list[replica_rows.Row]:  # fmt: skip
     """The rows of replicas.csv."""
     objective, config = parts.objective, parts.config
     loss = objective.risk.loss(state.student)
@@ -102,15 +103,15 @@ def replica_rows(
         "init_scale": replica_scales(config.init, config.replicas).tolist(),
         "stopped_because": stopped_because(state, reason),
         "steps": state.steps.tolist(),
-        "last_finite_loss": results.numbers(_last_finite(parts, state, loss.total)),
+        "last_finite_loss": replica_rows.numbers(_last_finite(parts, state, loss.total)),
     }
     if objective.beside is not None:
         given["loss_population"] = objective.beside.loss(state.student).total.tolist()
     if prediction is not None:
-        given |= results.predicted_columns(prediction)
+        given |= replica_rows.predicted_columns(prediction)
         if len(parts.A) == 1:
-            given |= results.rule_columns(parts.student, parts.A)
-    return results.replica_rows(
+            given |= replica_rows.rule_columns(parts.student, parts.A)
+    return replica_rows.replica_rows(
         state.student, parts.A, objective.risk.activation, loss, state.clocks,
         outcomes(parts, state, loss), rate, pairs, given,
     )  # fmt: skip

@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 from reludyn.config.parse import OPTIONS, comment_of, conf_directory, prepare_hydra
 from reludyn.config.schema import MISSING, Config
 from reludyn.recording.observables import FULL
-from reludyn.recording.tags import TAGS
+from reludyn.recording.tensorboard.tags import TAGS
 from reludyn.system.errors import show
 
 _HEAD = """\

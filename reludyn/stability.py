@@ -12,8 +12,8 @@ from torch import Tensor
 from reludyn.assembly import Experiment
 from reludyn.memory import DENSE, hessian_size
 from reludyn.network.student import ReLUStudent
-from reludyn.recording.results import numbers
-from reludyn.recording.stages import Say, silent
+from reludyn.recording.console.stages import Say, silent
+from reludyn.recording.replica_rows import numbers
 from reludyn.theory.spectrum import spectrum
 from reludyn.training.engine import State
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from reludyn.assembly import Experiment
 from reludyn.memory import CHUNK, hessian_size
 from reludyn.network.student import InvariantSubspace, ReLUStudent
-from reludyn.recording.results import numbers, sign_patterns
+from reludyn.recording.replica_rows import numbers, sign_patterns
 from reludyn.risk import EmpiricalRisk, PopulationRisk
 from reludyn.theory.landscape import (
     Plane,

@@ -27,7 +27,7 @@ from typing import Any
 import torch
 
 from reludyn.cli import main
-from reludyn.recording import dashboard, event_file, tensorboard  # noqa: F401
+from reludyn.recording.tensorboard import dashboard, event_file, writer  # noqa: F401
 from reludyn.sweep import fused  # noqa: F401
 from reludyn.system import files  # noqa: F401  # loaded before the first fork
 from reludyn.training import checkpoint

@@ -18,9 +18,9 @@ from reludyn.network.student import ReLUStudent
 from reludyn.network.teacher import LinearTeacher, axis_teacher, random_teacher
 from reludyn.optim import StepSizes
 from reludyn.optim.gradient_descent import GradientDescent
-from reludyn.recording.bounds import BoundsTable
+from reludyn.recording.lemma_table import BoundsTable
 from reludyn.recording.look import Observer, kept_replicas, shares_of
-from reludyn.recording.theory import Checked, TheoryObserver
+from reludyn.recording.theory_observer import Checked, TheoryObserver
 from reludyn.risk import PopulationRisk
 from reludyn.theory.lemmas import STATEMENTS, Point, Sides, lemma_8_margin, lemma_13_margin
 from reludyn.training.engine import Engine, State

@@ -18,9 +18,9 @@ if browser.find_browser() is None:
 
 from playwright.sync_api import expect
 
-from reludyn.recording.event_file import EventFile
-from reludyn.recording.report import HINT, SELECTED
-from reludyn.recording.tags import TAGS
+from reludyn.recording.console.report import HINT, SELECTED
+from reludyn.recording.tensorboard.event_file import EventFile
+from reludyn.recording.tensorboard.tags import TAGS
 
 pytestmark = pytest.mark.browser
 CHART = "tf-custom-scalar-{}-chart-card"

@@ -18,12 +18,12 @@ from tensorboard.plugins.custom_scalar.layout_pb2 import Layout
 from test_interruption import interrupt
 
 from reludyn.api import configure
-from reludyn.recording.event_file import EventFile
-from reludyn.recording.hparams import RESULTS, results_of
 from reludyn.recording.look import Look
-from reludyn.recording.results import MEDIANS
-from reludyn.recording.tags import TAGS, describe
-from reludyn.recording.tensorboard import MOST, TensorBoard, shown_looks
+from reludyn.recording.replica_rows import MEDIANS
+from reludyn.recording.tensorboard.event_file import EventFile
+from reludyn.recording.tensorboard.hparams import RESULTS, results_of
+from reludyn.recording.tensorboard.tags import TAGS, describe
+from reludyn.recording.tensorboard.writer import MOST, TensorBoard, shown_looks
 from reludyn.training.engine import Engine
 from reludyn.training.schedule import look_steps
 

@@ -16,7 +16,7 @@ from documents import ROOT
 import reludyn
 from reludyn import stability, survey
 from reludyn.dynamics.rays import Outcome
-from reludyn.recording import bounds
+from reludyn.recording import lemma_table
 from reludyn.recording.observables import FULL
 from reludyn.runs.columns import COLUMNS
 from reludyn.runs.folder import LEAVES
@@ -66,7 +66,7 @@ def test_the_keys_of_summary_json(ensemble: Finished) -> None:
     summary = json.loads((ensemble.folder / "summary.json").read_text())
     assert first_cells("summary.json") == {*summary, "bounds", "changes", "data"}
     assert set(summary["median"]) <= quoted(TEXT)
-    assert {field.name for field in fields(bounds.Tally)} - {"replicas"} <= quoted(TEXT)
+    assert {field.name for field in fields(lemma_table.Tally)} - {"replicas"} <= quoted(TEXT)
 
 
 def test_the_columns_of_sweep_summary_csv() -> None:
@@ -78,7 +78,9 @@ def test_the_columns_of_sweep_summary_csv() -> None:
 
 
 @pytest.mark.parametrize(
-    "names", [bounds.COLUMNS, survey.COLUMNS, stability.COLUMNS], ids=["bounds", "points", "lr"]
+    "names",
+    [lemma_table.COLUMNS, survey.COLUMNS, stability.COLUMNS],
+    ids=["bounds", "points", "lr"],
 )
 def test_the_columns_of_other_tables(names: Iterable[str]) -> None:
     assert set(names) <= quoted(TEXT)

@@ -16,7 +16,7 @@ from conftest import COMMAND, QUICK, Command, contents, process, reludyn_in
 from numpy.typing import NDArray
 
 from reludyn.figures import __main__
-from reludyn.recording import interruption, progress
+from reludyn.recording.console import interruption, progress
 from reludyn.recording.look import Observer
 from reludyn.recording.trajectory import Trajectory
 from reludyn.runs import write

@@ -20,12 +20,12 @@ from conftest import COMMAND, QUICK, Command, Finished
 from rich.console import Console
 
 from reludyn import experiment
-from reludyn.recording import events, progress
+from reludyn.recording.console import milestones, progress
+from reludyn.recording.console.pace import Pace
+from reludyn.recording.console.progress import ProgressReport
+from reludyn.recording.console.stages import Stages
 from reludyn.recording.look import Look, Share
-from reludyn.recording.pace import Pace
-from reludyn.recording.progress import ProgressReport
-from reludyn.recording.stages import Stages
-from reludyn.recording.theory import Beside
+from reludyn.recording.theory_observer import Beside
 from reludyn.training.engine import Engine
 
 CODES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
@@ -40,11 +40,11 @@ def seen(step: int, **given: Sequence[float]) -> Look:
     diverged = arrays.pop("diverged", never >= 0)
     return Look(
         steps=np.full(R, step), times=np.full(R, 0.1 * step), diverged=diverged,
-        going=arrays.pop("going", ~diverged & (events["T_converged"] < 0)),
+        going=arrays.pop("going", ~diverged & (milestones["T_converged"] < 0)),
         loss=arrays.pop("loss", np.full(R, 0.5)), loss_linear=layer[:, 0],
         loss_rectification=layer[:, 0], loss_population=None, w_norm=layer, v_norm=layer,
         angle_to_target=layer, angle_between=None, imbalance=layer, full={}, beside=Beside(),
-        W=layer, V=layer, **events, **arrays,
+        W=layer, V=layer, **milestones, **arrays,
     )  # fmt: skip
 
 
@@ -65,14 +65,14 @@ def seen(step: int, **given: Sequence[float]) -> Look:
 )
 def test_an_event_in_words(reached: list[int], predicted: list[int] | None, said: str) -> None:
     known = None if predicted is None else np.array(predicted)
-    assert events.line("T_align", np.array(reached), known) == said
+    assert milestones.line("T_align", np.array(reached), known) == said
 
 
 def test_only_what_has_happened_is_said() -> None:
     reached = {"T_align": [3, 5], "T_growth": [-1, 9], "T_converged": [-1, -1]}
     times = {name: np.array(x) for name, x in reached.items()}
     diverged = np.array([True, False])
-    assert list(events.lines(times, {}, diverged, {"T_align"})) == [
+    assert list(milestones.lines(times, {}, diverged, {"T_align"})) == [
         "growth ended at 9 (median of 1 of 2, 9 to 9)",
         "1 of 2 replicas diverged",
     ]

@@ -15,7 +15,7 @@ from omegaconf import OmegaConf
 
 from reludyn import __version__
 from reludyn.config.parse import config_hash
-from reludyn.recording.results import COLUMNS
+from reludyn.recording.replica_rows import COLUMNS
 from reludyn.system.files import write_csv, write_json
 
 # the public contract, written out here so that a change of it is seen

@@ -16,7 +16,7 @@ from rich.console import Console
 from sweeps import BROKEN, FOUND, STUCK, Jobs, finished, write_jobs, write_trajectory
 from tensorboard.plugins.custom_scalar.layout_pb2 import Layout
 
-from reludyn.recording.report import SELECTED
+from reludyn.recording.console.report import SELECTED
 from reludyn.sweep import curves as module
 from reludyn.sweep.curves import POINTS
 from reludyn.sweep.results import RUNS, finish

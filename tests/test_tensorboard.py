@@ -11,7 +11,7 @@ from boards import curves, events, looks, runs
 from conftest import QUICK, Command, Finished
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from reludyn.recording.hparams import RESULTS
+from reludyn.recording.tensorboard.hparams import RESULTS
 from reludyn.training.engine import Engine
 
 WIDTH = "trainer.steps=5", "figures=false", "init.signs=random"

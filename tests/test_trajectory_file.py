@@ -8,7 +8,7 @@ from conftest import QUICK, Command, Finished, drawn, reludyn_in
 from numpy.typing import NDArray
 
 from reludyn.recording.look import Look
-from reludyn.recording.theory import Beside
+from reludyn.recording.theory_observer import Beside
 from reludyn.recording.trajectory import Trajectory
 
 ADDED_TO_TRAJECTORY = {"loss_linear", "loss_rectification", "thinned", "time"}

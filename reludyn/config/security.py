@@ -59,7 +59,7 @@ LOGGING = (
     "logging.Formatter",
     "logging.handlers.RotatingFileHandler",
     "logging.handlers.TimedRotatingFileHandler",
-    "reludyn.recording.console.Spoken",
+    "reludyn.recording.console.log_handler.Spoken",
 )
 STREAMS = ("ext://sys.stdout", "ext://sys.stderr")
 LOG_FILE = re.compile(r"\$\{hydra\.runtime\.output_dir\}/([\w.-]|\$\{hydra\.job\.(name|num)\})+")

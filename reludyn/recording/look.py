@@ -16,7 +16,7 @@ from reludyn.dynamics import order_parameters
 from reludyn.network.student import ReLUStudent
 from reludyn.numerics.kernels import pairwise_angle
 from reludyn.recording.observables import FULL, WIDEST, Moment
-from reludyn.recording.theory import Beside, TheoryObserver
+from reludyn.recording.theory_observer import Beside, TheoryObserver
 from reludyn.risk import PopulationRisk, Risk
 from reludyn.training.engine import State
 

@@ -9,9 +9,9 @@ from pathlib import Path
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.plugins.custom_scalar.layout_pb2 import Layout
 
-from reludyn.recording.charts import BANDS, SMOOTHING, bands, pages
-from reludyn.recording.event_file import NAME, EventFile
-from reludyn.recording.meanings import meaning
+from reludyn.recording.tensorboard.charts import BANDS, SMOOTHING, bands, pages
+from reludyn.recording.tensorboard.event_file import NAME, EventFile
+from reludyn.recording.tensorboard.meanings import meaning
 from reludyn.sweep.combination import Combination
 from reludyn.sweep.curves import REPLICAS, Curves, curves
 from reludyn.sweep.hparams import rows, run_names

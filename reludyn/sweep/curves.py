@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from reludyn.recording.bands import SEEN, quantiles, quantities
+from reludyn.recording.tensorboard.bands import SEEN, quantiles, quantities
 from reludyn.runs.load import Table, arrays_of
 
 POINTS = 200  # of a curve

@@ -27,7 +27,7 @@ from reludyn.config.schema import Config
 from reludyn.experiment import Together, leave, run, train_together
 from reludyn.memory import replicas_that_fit
 from reludyn.objective import make_target
-from reludyn.recording.stages import Stages
+from reludyn.recording.console.stages import Stages
 from reludyn.resume import Origin, begin_batch, load_batch, refused_batch, resumes_alone
 from reludyn.runs.folder import clear
 from reludyn.sweep.jobs import BATCHES, SweepJob, with_values

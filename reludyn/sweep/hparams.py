@@ -12,8 +12,8 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.plugins.hparams import api_pb2 as api
 
 from reludyn.numerics.statistics import as_numbers
-from reludyn.recording import hparams
-from reludyn.recording.hparams import RESULTS, Results, Value
+from reludyn.recording.tensorboard import hparams
+from reludyn.recording.tensorboard.hparams import RESULTS, Results, Value
 from reludyn.sweep.combination import Combination
 from reludyn.sweep.tally import QUANTITIES, Statistics
 

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from reludyn.recording.report import PLAIN, number, print_places
+from reludyn.recording.console.report import PLAIN, number, print_places
 from reludyn.sweep.combination import Combination
 from reludyn.sweep.tally import Statistics
 

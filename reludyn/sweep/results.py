@@ -15,7 +15,7 @@ from pathlib import Path
 from rich.console import Console
 
 from reludyn.numerics.statistics import as_numbers
-from reludyn.recording.report import PLAIN
+from reludyn.recording.console.report import PLAIN
 from reludyn.runs.columns import COLUMNS
 from reludyn.sweep.combination import Combination
 from reludyn.sweep.report import print_sweep

@@ -1,5 +1,5 @@
 """What the core tags of TensorBoard's cards mean: those that are known without PyTorch, so that a
-process that only waits for the jobs of a sweep can write them, too (all: `reludyn.recording.tags`).
+process that only waits for the jobs of a sweep can write them, too (all: `reludyn.recording.tensorboard.tags`).
 
 <i> stands for a neuron (or a direction, or a sign group), <i>-<j> for a pair, counted from 1 as in
 the paper. An ensemble has /p10, /median, /p90 behind a tag: quantiles over its replicas. A single
@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from reludyn.recording.hparams import RESULTS
+from reludyn.recording.tensorboard.hparams import RESULTS
 
 _LEVELS = {"p10": "10% quantile", "median": "median", "p90": "90% quantile"}
 _SEED = re.compile(r"seed_(\d+)/(.+)")

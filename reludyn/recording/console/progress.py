@@ -16,11 +16,11 @@ from rich.table import Table
 from rich.text import Text
 
 from reludyn.dynamics.phases import PHASES
-from reludyn.recording import events
+from reludyn.recording.console import milestones
+from reludyn.recording.console.pace import Pace
+from reludyn.recording.console.report import PLAIN
+from reludyn.recording.console.stages import Stages, live
 from reludyn.recording.look import Array, Look
-from reludyn.recording.pace import Pace
-from reludyn.recording.report import PLAIN
-from reludyn.recording.stages import Stages, live
 from reludyn.theory.predictions import Prediction
 
 log = logging.getLogger(__name__)
@@ -64,7 +64,7 @@ class ProgressReport:
         self.live.stop()
         if kind is None and self.look is not None and self.shown:
             look = self.look
-            for line in events.lines(_reached(look), self.predicted, look.diverged, self.said):
+            for line in milestones.lines(_reached(look), self.predicted, look.diverged, self.said):
                 self.say(line)
 
     def go_on(self, step: int, look: Look) -> None:
@@ -76,7 +76,7 @@ class ProgressReport:
     def expect(self, prediction: Prediction | None) -> None:
         """What theory says of the run, before it begins."""
         if prediction is not None:
-            self.predicted = {name: getattr(prediction, name).numpy() for name in events.EVENTS}
+            self.predicted = {name: getattr(prediction, name).numpy() for name in milestones.EVENTS}
 
     def record(self, look: Look) -> None:
         """A look, the last of its instruments; an event that all replicas have met is said."""
@@ -89,7 +89,7 @@ class ProgressReport:
         for name, reached in _reached(look).items():
             if self.shown and name not in self.said and (reached >= 0).all():
                 self.said.add(name)
-                self.say(events.line(name, reached, self.predicted.get(name)))
+                self.say(milestones.line(name, reached, self.predicted.get(name)))
 
     def made(self, step: int) -> None:
         """All iterations up to this one."""
@@ -124,7 +124,7 @@ class ProgressReport:
         """`growth, predicted to end at 175`, or how many replicas have come how far."""
         if len(look.loss) == 1:
             (phase,) = look.phase
-            name = [*events.EVENTS][phase]
+            name = [*milestones.EVENTS][phase]
             verb = "converge" if name == "T_converged" else "end"
             known = self.predicted.get(name, np.array([-1]))[0]
             return PHASES[phase] + (f", predicted to {verb} at {known:,}" if known >= 0 else "")
@@ -148,7 +148,7 @@ class ProgressReport:
 
 
 def _reached(look: Look) -> dict[str, Array]:
-    return {name: getattr(look, name) for name in events.EVENTS}
+    return {name: getattr(look, name) for name in milestones.EVENTS}
 
 
 def _clock(seconds: float) -> str:

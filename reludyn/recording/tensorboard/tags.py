@@ -1,5 +1,5 @@
 """What TensorBoard's cards show: every tag `group/quantity/neuron` with its meaning, in the form of
-`reludyn.recording.meanings`. What is predicted has predicted/ in front of the tag of what is
+`reludyn.recording.tensorboard.meanings`. What is predicted has predicted/ in front of the tag of what is
 measured."""
 
 from __future__ import annotations
@@ -8,8 +8,8 @@ import re
 from functools import cache
 from inspect import getdoc
 
-from reludyn.recording.meanings import CORE, meaning
 from reludyn.recording.observables import FULL
+from reludyn.recording.tensorboard.meanings import CORE, meaning
 from reludyn.theory.lemmas import STATEMENTS
 
 SINGLY, PAIRS = 16, 4  # widths up to which each neuron and each pair have cards of their own

@@ -15,10 +15,10 @@ from tensorboard.plugins.custom_scalar.layout_pb2 import Category, Layout
 from reludyn.config.rules import has_theory
 from reludyn.config.schema import Config
 from reludyn.data.files import Read
-from reludyn.recording.charts import BANDS, SMOOTHING, bands, chart, pages
 from reludyn.recording.observables import WIDEST
-from reludyn.recording.tags import SINGLY
-from reludyn.recording.tensorboard import singly
+from reludyn.recording.tensorboard.charts import BANDS, SMOOTHING, bands, chart, pages
+from reludyn.recording.tensorboard.tags import SINGLY
+from reludyn.recording.tensorboard.writer import singly
 from reludyn.system.environment import environment
 
 DUMPER: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)  # in C: ten times as fast

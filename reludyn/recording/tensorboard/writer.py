@@ -1,5 +1,5 @@
 """TensorBoard's event file of a run: one Summary of many values a look, tags
-`group/quantity/neuron` (`reludyn.recording.tags`).
+`group/quantity/neuron` (`reludyn.recording.tensorboard.tags`).
 
 A run is one run of TensorBoard's, which deselects all of them where there are more than 40. What
 theory predicts for a replica has tags of its own, predicted/ and the tag of what is measured, and
@@ -23,12 +23,12 @@ from numpy.typing import NDArray
 from tensorboard.compat.proto.summary_pb2 import Summary
 
 from reludyn.config.schema import Config, Trainer
-from reludyn.recording import hparams
-from reludyn.recording.bands import log10, quantiles, quantities
-from reludyn.recording.event_file import NAME, EventFile, events_of
 from reludyn.recording.look import Look
 from reludyn.recording.observables import FULL, WIDEST
-from reludyn.recording.tags import PAIRS, SINGLY, SPECTRUM, describe
+from reludyn.recording.tensorboard import hparams
+from reludyn.recording.tensorboard.bands import log10, quantiles, quantities
+from reludyn.recording.tensorboard.event_file import NAME, EventFile, events_of
+from reludyn.recording.tensorboard.tags import PAIRS, SINGLY, SPECTRUM, describe
 from reludyn.recording.trajectory import parts_of
 from reludyn.system.errors import ConfigError
 from reludyn.training.schedule import look_steps
