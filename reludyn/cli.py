@@ -23,7 +23,7 @@ from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from reludyn.arguments import only_shows, options_first, resumed
+from reludyn.experiment.command_line import only_shows, options_first, resumed
 from reludyn.config.explain import FOR_THE_USER, check_overrides, explain, is_for_the_user, trace
 from reludyn.config.help import help_text
 from reludyn.config.launchers import prepare, refuse_alone
@@ -48,8 +48,8 @@ def task(composed: DictConfig, quiet: bool = False) -> str:
         config, digest = parse(composed), config_hash(composed)
         _write_resolved(composed, job)
         check_shared(config, launched().size)
-        from reludyn.experiment import run  # imports torch
-        from reludyn.resume import Origin
+        from reludyn.experiment.run import run  # imports torch
+        from reludyn.experiment.resume import Origin
         from reludyn.runs.folder import LAST
         from reludyn.training.distributed import ranks
 
@@ -98,7 +98,7 @@ def main() -> None:
     if place.size == 1:
         _command()
         return
-    from reludyn.torchrun import lead_or_follow  # imports torch
+    from reludyn.experiment.torchrun import lead_or_follow  # imports torch
 
     lead_or_follow(place, _command)
 
@@ -156,14 +156,14 @@ class Folders(Callback):
         row, shown = "loading PyTorch", sys.stdout.isatty()
         if shown:
             print(row, end="\r", flush=True)
-        import_module("reludyn.experiment")
+        import_module("reludyn.experiment.run")
         if shown:
             print(" " * len(row), end="\r", flush=True)
         if launched().size == 1:  # ranks have handlers of their own
             heed()
 
     def _claim(self, config: DictConfig, text: str) -> None:
-        from reludyn.resume import goes_on_in  # imports torch
+        from reludyn.experiment.resume import goes_on_in  # imports torch
         from reludyn.runs import folder as run_folder
 
         key = "hydra.run.dir"

@@ -13,7 +13,7 @@ from boards import events
 from conftest import Command, Finished
 from test_interruption import interrupt
 
-from reludyn import cost
+from reludyn.experiment import cost
 from reludyn.training.engine import Engine
 
 FEW = ("figures=false", "trainer.looks=12", "trainer.tolerance=0", "init.scale=0.1")

@@ -12,9 +12,9 @@ import torch
 from conftest import Composer, drawn, empirical_risk, sampled
 from descents import follow
 
-from reludyn.assembly import pick_device
+from reludyn.experiment.build import pick_device
 from reludyn.config.parse import parse
-from reludyn.cost import compiles
+from reludyn.experiment.cost import compiles
 from reludyn.data.layouts import Layout, Resident
 from reludyn.dynamics.phases import PhaseRule
 from reludyn.network.activation import RELU, LeakyReLU

@@ -13,7 +13,7 @@ from conftest import QUICK, Command, complaint
 from resuming import SHORT, crashed, same, short_stretches, whole_run  # noqa: F401
 from test_interruption import interrupt
 
-from reludyn import experiment
+from reludyn.experiment import run
 from reludyn.config.schema import Config
 from reludyn.figures import __main__
 from reludyn.runs.folder import KEYS
@@ -200,7 +200,7 @@ def test_a_refused_run_leaves_one_that_had_saved_nothing(
     def refuse(*_: object, **__: object) -> None:
         raise ConfigError("data.path", "x.npz", "there is no such file")
 
-    monkeypatch.setattr(experiment, "build", refuse)
+    monkeypatch.setattr(run, "build", refuse)
     assert "there is no such file" in complaint(reludyn("resume=one"))
     assert everything(tmp_path) == before
 

@@ -21,7 +21,7 @@ from omegaconf import OmegaConf
 from tensorboard.compat.proto.summary_pb2 import Summary
 from test_interruption import interrupt
 
-from reludyn import memory
+from reludyn.experiment import memory
 from reludyn.sweep import fused
 from reludyn.sweep.jobs import SweepJob, _scalar
 from reludyn.training.engine import Engine

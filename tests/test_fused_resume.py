@@ -16,7 +16,7 @@ from conftest import Command, Finished, complaint, contents, run_command
 from resuming import same, short_stretches  # noqa: F401
 from test_interruption import interrupt
 
-from reludyn import cost, resume
+from reludyn.experiment import cost, resume
 from reludyn.runs import write
 from reludyn.sweep import fused
 from reludyn.training import checkpoint

@@ -14,7 +14,7 @@ from conftest import QUICK, Finished
 from documents import ROOT
 
 import reludyn
-from reludyn import stability, survey
+from reludyn.experiment import stability, analyses
 from reludyn.dynamics.rays import Outcome
 from reludyn.recording import lemma_table
 from reludyn.recording.observables import FULL
@@ -79,7 +79,7 @@ def test_the_columns_of_sweep_summary_csv() -> None:
 
 @pytest.mark.parametrize(
     "names",
-    [lemma_table.COLUMNS, survey.COLUMNS, stability.COLUMNS],
+    [lemma_table.COLUMNS, analyses.COLUMNS, stability.COLUMNS],
     ids=["bounds", "points", "lr"],
 )
 def test_the_columns_of_other_tables(names: Iterable[str]) -> None:

@@ -12,10 +12,10 @@ from boards import events
 from conftest import Command, reludyn_in
 
 import reludyn as package
-from reludyn import live
+from reludyn.experiment import live_picture
 from reludyn.api import configure
 from reludyn.figures import in_progress
-from reludyn.live import LivePicture
+from reludyn.experiment.live_picture import LivePicture
 
 CLOCKS = ("T_align", "T_growth", "T_converged")
 
@@ -24,7 +24,7 @@ CLOCKS = ("T_align", "T_growth", "T_converged")
 def test_a_run_shows_its_picture_before_its_end(
     reludyn: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(live, "FIRST", 0.0)
+    monkeypatch.setattr(live_picture, "FIRST", 0.0)
     run = reludyn_in(
         reludyn, "run", "figures=true", "logger=tensorboard", "trainer.steps=40", "replicas=2"
     )
@@ -42,7 +42,7 @@ def test_a_run_shows_its_picture_before_its_end(
 def test_pictures_become_rarer(monkeypatch: pytest.MonkeyPatch) -> None:
     """A day has a dozen: the first after a minute, each later one after as long again."""
     now, times = 0.0, []
-    monkeypatch.setattr(live, "time", SimpleNamespace(monotonic=lambda: now))
+    monkeypatch.setattr(live_picture, "time", SimpleNamespace(monotonic=lambda: now))
     monkeypatch.setattr("reludyn.figures.in_progress", lambda *_: times.append(now))
     picture = LivePicture(configure(), lambda *_: None)
     look: Any = SimpleNamespace(step=0, loss=[1.0], **dict.fromkeys(CLOCKS, np.array([-1])))

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from hydra import compose, initialize_config_dir
 
-from reludyn.assembly import build
+from reludyn.experiment.build import build
 from reludyn.config.parse import conf_directory, parse, prepare_hydra
 from reludyn.config.schema import Config
-from reludyn.memory import check_memory, estimate
+from reludyn.experiment.memory import check_memory, estimate
 from reludyn.system.errors import ConfigError
 
 
@@ -64,7 +64,7 @@ def test_a_file_s_sizes_count_once_they_are_known(
 ) -> None:
     np.savez(tmp_path / "x.npz", X=np.ones((2, 3000)), Y=np.ones(2))
     overrides = ["data=file", f"data.path={tmp_path}/x.npz", "model.width=10000"]
-    monkeypatch.setattr("reludyn.memory.physical_memory", lambda: 2 * 10**9)
+    monkeypatch.setattr("reludyn.experiment.memory.physical_memory", lambda: 2 * 10**9)
     check_memory(config(*overrides))
     with pytest.raises(ConfigError, match=r"^model.width=10000: the run needs about"):
         build(config(*overrides))
@@ -74,7 +74,7 @@ def test_a_file_that_is_too_large_is_named(tmp_path: Path, monkeypatch: pytest.M
     """Before it is read, and where what it holds is known: not the width, whatever that is."""
     np.save(tmp_path / "x.npy", np.zeros((200, 2000)))
     overrides = ["data=file", f"data.path={tmp_path}/x.npy", "data.outputs=1", "model.width=3000"]
-    monkeypatch.setattr("reludyn.memory.CHUNK", 0)
+    monkeypatch.setattr("reludyn.experiment.memory.CHUNK", 0)
     with pytest.raises(ConfigError, match=r"^data\.path=.*x\.npy: the run needs about") as error:
         check_memory(config(*overrides[:3]), available=10**6)
     assert error.value.remedy == "Use a smaller file"
@@ -88,7 +88,7 @@ def test_a_file_that_is_too_large_is_named(tmp_path: Path, monkeypatch: pytest.M
 def test_a_run_whose_steps_take_hours_is_refused(
     monkeypatch: pytest.MonkeyPatch, overrides: list[str], key: str
 ) -> None:
-    monkeypatch.setattr("reludyn.memory.physical_memory", lambda: 2**50)
+    monkeypatch.setattr("reludyn.experiment.memory.physical_memory", lambda: 2**50)
     monkeypatch.setattr("os.cpu_count", lambda: 2)
     with pytest.raises(ConfigError, match=rf"^{key}=\d+: a step would take about \d+ hours"):
         build(config(*overrides))
@@ -105,7 +105,7 @@ def peak(*overrides: str) -> int:
         "import sys\n"
         "from hydra import compose, initialize_config_dir\n"
         "from reludyn.config import conf_directory, parse, prepare_hydra\n"
-        "from reludyn.assembly import build\n"
+        "from reludyn.experiment.build import build\n"
         "prepare_hydra()\n"
         "with initialize_config_dir(str(conf_directory()), version_base='1.3'):\n"
         "    config = parse(compose('config', overrides=['name=x', *sys.argv[1:]]))\n"

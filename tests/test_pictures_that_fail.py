@@ -17,13 +17,14 @@ import pytest
 from conftest import COMMAND, QUICK, Command, Finished, reludyn_in
 from matplotlib.figure import Figure
 
-from reludyn import figures, live
+from reludyn import figures
+from reludyn.experiment import live_picture
 from reludyn.api import configure
 from reludyn.benchmark import roofline, run
 from reludyn.benchmark.machine import Ceilings
 from reludyn.figures.__main__ import main
 from reludyn.figures.style import new_figure, save
-from reludyn.live import LivePicture
+from reludyn.experiment.live_picture import LivePicture
 
 DRAWN = ("figures=true", "replicas=2")
 RESULTS = {"summary.json", "replicas.csv", "trajectory.npz"}
@@ -108,7 +109,7 @@ def test_a_run_goes_on_without_its_live_picture(
 ) -> None:
     """It is not tried again: the reason would be the same, and the log long."""
     clock = iter([0.0, 60.0, 600.0, 6000.0])
-    monkeypatch.setattr(live, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    monkeypatch.setattr(live_picture, "time", SimpleNamespace(monotonic=lambda: next(clock)))
     monkeypatch.setattr("reludyn.figures.in_progress", broken)
     picture = LivePicture(configure(), broken)
     clocks = ("T_align", "T_growth", "T_converged")

@@ -19,7 +19,7 @@ import pytest
 from conftest import COMMAND, QUICK, Command, Finished
 from rich.console import Console
 
-from reludyn import experiment
+from reludyn.experiment import run
 from reludyn.recording.console import milestones, progress
 from reludyn.recording.console.pace import Pace
 from reludyn.recording.console.progress import ProgressReport
@@ -280,7 +280,7 @@ def test_a_long_run_in_a_pipe_is_followed_by_its_log(
 def test_a_terminal_shows_the_events(reludyn: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     """And nothing else above the report: the bar goes away."""
     monkeypatch.setattr(
-        experiment, "Console",
+        run, "Console",
         partial(Console, force_terminal=True, width=80, color_system=None),
     )  # fmt: skip
     finished = reludyn(*SHORT)
@@ -293,7 +293,7 @@ def test_the_prediction_is_made_once_before_training(
     reludyn: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     order: list[str] = []
-    for owner, name in ((experiment, "predict"), (Engine, "start")):
+    for owner, name in ((run, "predict"), (Engine, "start")):
         original = getattr(owner, name)
 
         def noted(*arguments: Any, name: str = name, original: Any = original) -> Any:
@@ -310,14 +310,14 @@ def test_the_prediction_is_made_once_before_training(
 def loggers() -> Iterator[None]:
     """Hydra leaves them at DEBUG."""
     yield
-    for name in ("reludyn.theory", "reludyn.record"):
+    for name in ("reludyn.theory", "reludyn.experiment.results"):
         logging.getLogger(name).setLevel(logging.NOTSET)
 
 
 @pytest.mark.quick(1)
 @pytest.mark.parametrize(
     ("verbose", "heard"),
-    [("false", False), ("true", True), ("[reludyn.record]", True), ("reludyn.theory", False)],
+    [("false", False), ("true", True), ("[reludyn.experiment.results]", True), ("reludyn.theory", False)],
 )
 def test_verbose_is_respected(reludyn: Command, loggers: None, verbose: str, heard: bool) -> None:
     finished = reludyn(*QUICK, f"hydra.verbose={verbose}")

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reludyn import cost
+from reludyn.experiment import cost
 from reludyn.api import configure
 from reludyn.training.schedule import look_steps, stretch_ends
 

@@ -13,8 +13,8 @@ from conftest import Command, refused, run_command
 from rich.console import Console
 
 from reludyn.api import configure
-from reludyn.experiment import experiment, train_together
-from reludyn.stability import COLUMNS, largest_stable
+from reludyn.experiment.run import experiment, train_together
+from reludyn.experiment.stability import COLUMNS, largest_stable
 
 QUIET = Console(quiet=True)
 SMALL = (

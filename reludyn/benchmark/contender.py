@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reludyn.api import configure
-from reludyn.assembly import build
+from reludyn.experiment.build import build
 from reludyn.benchmark.cases import Case
 from reludyn.network.initialization import draw_students
 from reludyn.risk import EmpiricalRisk

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from reludyn.data.laws import InputLaw
 from reludyn.data.layouts import Held, Layout, Resident, room
-from reludyn.memory import CHUNK
+from reludyn.experiment.memory import CHUNK
 from reludyn.network.teacher import LinearTeacher
 from reludyn.numerics.random import Purpose, stream
 

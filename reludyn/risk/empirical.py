@@ -11,7 +11,7 @@ from torch import Tensor
 
 from reludyn.data.layouts import Held, Tiled
 from reludyn.data.samples import Samples
-from reludyn.memory import CHUNK, numbers_a_row
+from reludyn.experiment.memory import CHUNK, numbers_a_row
 from reludyn.network.activation import RELU, LeakyReLU
 from reludyn.network.notation import Evaluation, Gradient, Loss
 from reludyn.network.student import ReLUStudent

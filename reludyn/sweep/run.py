@@ -109,7 +109,7 @@ def _run(
         rest = ", the others run now" if len(complete) < len(jobs) else ""
         print(f"{len(complete):,} of {len(jobs):,} jobs are complete{rest}")
     if len(complete) < len(jobs) and works_here(master):
-        import_module("reludyn.experiment")  # takes seconds, in which Ctrl-C ends the command
+        import_module("reludyn.experiment.run")  # takes seconds, in which Ctrl-C ends the command
     if has_workers(master):
         launcher = Workers(launcher, _swept(jobs))
     elif chosen(master).startswith("submitit"):
@@ -145,7 +145,7 @@ def _run(
 def _resumes(job: SweepJob) -> bool:
     if not (job.folder / LAST).exists():
         return False
-    from reludyn.resume import resumes_alone  # imports torch
+    from reludyn.experiment.resume import resumes_alone  # imports torch
 
     return resumes_alone(job.folder)
 

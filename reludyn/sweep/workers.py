@@ -72,7 +72,7 @@ class Worker:
         attend()
         if interrupted():
             return INTERRUPTED  # no further job
-        import_module("reludyn.experiment")  # takes seconds; what is raised may be swallowed
+        import_module("reludyn.experiment.run")  # takes seconds; what is raised may be swallowed
         try:
             with heeding():
                 stopped_because = self.task(composed, quiet=True)

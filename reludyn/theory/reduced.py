@@ -32,7 +32,7 @@ from torch import Tensor
 
 from reludyn.dynamics.order_parameters import along_and_across, in_groups
 from reludyn.dynamics.rays import ALIGNED, first_of, into_ray
-from reludyn.memory import BLOCK
+from reludyn.experiment.memory import BLOCK
 from reludyn.network.activation import RELU, LeakyReLU
 from reludyn.network.notation import Own, against, of_replicas
 from reludyn.network.student import ReLUStudent

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import pad
 
-from reludyn.memory import DENSE
+from reludyn.experiment.memory import DENSE
 from reludyn.network.notation import Gradient
 from reludyn.network.student import ReLUStudent
 from reludyn.numerics.surroundings import undisturbed

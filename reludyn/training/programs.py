@@ -23,7 +23,7 @@ from torch import Tensor
 from reludyn.dynamics.order_parameters import in_groups
 from reludyn.dynamics.phases import phase_events
 from reludyn.dynamics.rays import ALIGNED
-from reludyn.memory import BLOCK
+from reludyn.experiment.memory import BLOCK
 from reludyn.network.activation import LeakyReLU
 from reludyn.network.student import ReLUStudent
 from reludyn.risk import PopulationRisk, pairs

@@ -18,7 +18,7 @@ from reludyn.config.schema import (
     SGDOptimizer,
     StreamData,
 )
-from reludyn.memory import largest
+from reludyn.experiment.memory import largest
 from reludyn.network.activation import RELU
 from reludyn.system.errors import ConfigError
 from reludyn.training.programs import form_of

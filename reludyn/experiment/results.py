@@ -13,8 +13,8 @@ import torch
 from numpy.typing import NDArray
 
 from reludyn import __version__
-from reludyn.assembly import Experiment
-from reludyn.desk import Desk
+from reludyn.experiment.build import Experiment
+from reludyn.experiment.instruments import Desk
 from reludyn.dynamics.pairing import PAIRED, Pairs, pair_neurons
 from reludyn.dynamics.phases import classify, contraction_rate
 from reludyn.dynamics.rays import MINIMUM, Outcome

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from reludyn.assembly import Experiment
-from reludyn.memory import CHUNK, hessian_size
+from reludyn.experiment.build import Experiment
+from reludyn.experiment.memory import CHUNK, hessian_size
 from reludyn.network.student import InvariantSubspace, ReLUStudent
 from reludyn.recording.replica_rows import numbers, sign_patterns
 from reludyn.risk import EmpiricalRisk, PopulationRisk

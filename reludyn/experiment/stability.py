@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from reludyn.assembly import Experiment
-from reludyn.memory import DENSE, hessian_size
+from reludyn.experiment.build import Experiment
+from reludyn.experiment.memory import DENSE, hessian_size
 from reludyn.network.student import ReLUStudent
 from reludyn.recording.console.stages import Say, silent
 from reludyn.recording.replica_rows import numbers

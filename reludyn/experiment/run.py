@@ -1,4 +1,4 @@
-"""An experiment: the parts that a config names (`reludyn.assembly`), run under the eyes of all
+"""An experiment: the parts that a config names (`reludyn.experiment.build`), run under the eyes of all
 instruments, and the files that it leaves."""
 
 from __future__ import annotations
@@ -15,16 +15,17 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from reludyn import __version__, stability, survey
-from reludyn.assembly import Experiment, build, own
+from reludyn import __version__
+from reludyn.experiment import stability, analyses
+from reludyn.experiment.build import Experiment, build, own
 from reludyn.config.rules import has_theory
 from reludyn.config.schema import Config
-from reludyn.desk import Desk, Instrument, Looks, events_folder, steps_of
-from reludyn.memory import explained
+from reludyn.experiment.instruments import Desk, Instrument, Looks, events_folder, steps_of
+from reludyn.experiment.memory import explained
 from reludyn.network.notation import of_replicas
 from reludyn.network.student import ReLUStudent
 from reludyn.optim.gradient_descent import BEGINNING
-from reludyn.record import Record, measure
+from reludyn.experiment.results import Record, measure
 from reludyn.recording import lemma_table, replica_rows
 from reludyn.recording.console import interruption
 from reludyn.recording.console.progress import ProgressReport
@@ -32,16 +33,7 @@ from reludyn.recording.console.report import PLAIN, print_report
 from reludyn.recording.console.stages import Say, Stages, silent
 from reludyn.recording.look import Observer, kept_replicas
 from reludyn.recording.theory_observer import Checked, TheoryObserver
-from reludyn.resume import (
-    Begin,
-    Change,
-    Origin,
-    begin,
-    check_fits,
-    compare_makers,
-    goes_on_in,
-    shared,
-)
+from reludyn.experiment.resume import Begin, Change, Origin, begin, check_fits, compare_makers, goes_on_in, shared
 from reludyn.runs.folder import LAST, claim, write_done
 from reludyn.system.environment import describe
 from reludyn.system.errors import why
@@ -124,7 +116,7 @@ def experiment(
     start: Begin | None = None, alone: bool = True,
 ) -> Record:  # fmt: skip
     """Train and measure, from a checkpoint on if there is one; with a folder, checkpoints and
-    TensorBoard's events go there (of one that is not alone: `reludyn.desk.events_folder`)."""
+    TensorBoard's events go there (of one that is not alone: `reludyn.experiment.instruments.events_folder`)."""
     with explained(config):
         return _experiment(config, console, folder, origin, start, alone)
 
@@ -212,7 +204,7 @@ def train_together(
     origin: Origin | None = None,
     start: Begin | None = None,
 ) -> Together:
-    """Train several jobs as one batch (`reludyn.assembly.build`), from a checkpoint on if there is
+    """Train several jobs as one batch (`reludyn.experiment.build.build`), from a checkpoint on if there is
     one; with a file, its checkpoints go there."""
     parts, checkpoints = build(*configs), None
     if start is not None:
@@ -320,24 +312,24 @@ def _survey(record: Record, folder: Path, say: Say) -> None:
     theory = record.parts.config.theory
     if theory.stationary:
         say("searching stationary points")
-        points = survey.stationary_points(record.parts, record.state)
-        write_csv(folder / "stationary_points.csv", survey.COLUMNS, points.rows)
+        points = analyses.stationary_points(record.parts, record.state)
+        write_csv(folder / "stationary_points.csv", analyses.COLUMNS, points.rows)
         write_npz(folder / "stationary_points.npz", points.arrays)
     if theory.plane != "none":
         say("computing the loss on a plane")
-        arrays = survey.plane(record.parts, record.state)
+        arrays = analyses.plane(record.parts, record.state)
         if arrays:
             write_npz(folder / "plane.npz", arrays)
         else:
             log.warning("no plane: every replica diverged")
     if record.parts.config.data.name == "digits":
-        images = survey.reconstructions(record.parts, record.state)
+        images = analyses.reconstructions(record.parts, record.state)
         write_npz(folder / "reconstructions.npz", images)
     if theory.stability:
         rows = stability.largest_stable(record.parts, record.state, say)
         write_csv(folder / "stability.csv", stability.COLUMNS, rows)
     if theory.margins:
-        write_npz(folder / "margins.npz", survey.margins())
+        write_npz(folder / "margins.npz", analyses.margins())
 
 
 def _said(change: Change) -> dict[str, object]:

@@ -28,7 +28,7 @@ from torch.distributed import DistError
 
 from reludyn.config.explain import explain
 from reludyn.config.parse import parse
-from reludyn.experiment import experiment
+from reludyn.experiment.run import experiment
 from reludyn.system.errors import BAD_INPUT, FAILED, ConfigError
 from reludyn.system.launch import Launch
 from reludyn.training.distributed import LostRankError, Ranks, joined

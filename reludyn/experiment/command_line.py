@@ -69,7 +69,7 @@ def resumed(arguments: Sequence[str]) -> list[str]:
             "resume", path, "must be null with -m: a sweep goes on by itself",
             "Repeat its command with its hydra.sweep.dir",
         )  # fmt: skip
-    from reludyn.resume import begun, locate, run_of  # imports torch
+    from reludyn.experiment.resume import begun, locate, run_of  # imports torch
     from reludyn.runs.folder import overrides_of as first_overrides
     from reludyn.runs.folder import settings_of
     from reludyn.training.checkpoint import load_checkpoint

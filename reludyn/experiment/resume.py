@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from reludyn import __version__
-from reludyn.assembly import Experiment
+from reludyn.experiment.build import Experiment
 from reludyn.config.differences import differences, flat, named
 from reludyn.config.rules import RESUME, is_constant_descent
 from reludyn.config.schema import PATHS, Config
