@@ -17,16 +17,16 @@ from omegaconf import OmegaConf
 from omegaconf.basecontainer import BaseContainer
 from rich.console import Console
 
-from reludyn.experiment.command_line import resumed
-from reludyn.experiment.build import Experiment
 from reludyn.config.explain import check_overrides, explain, is_for_the_user
 from reludyn.config.parse import EXPERIMENT, conf_directory, parse, prepare_hydra, without_hydra
 from reludyn.config.schema import Config
 from reludyn.config.security import Loader, given
+from reludyn.experiment.build import Experiment
+from reludyn.experiment.command_line import resumed
+from reludyn.experiment.resume import begin
 from reludyn.experiment.run import experiment
 from reludyn.network.student import ReLUStudent
 from reludyn.numerics.surroundings import undisturbed
-from reludyn.experiment.resume import begin
 from reludyn.runs.load import Layers, Run, Table
 from reludyn.system.errors import ConfigError
 

@@ -23,13 +23,13 @@ from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from reludyn.experiment.command_line import only_shows, options_first, resumed
 from reludyn.config.explain import FOR_THE_USER, check_overrides, explain, is_for_the_user, trace
 from reludyn.config.help import help_text
 from reludyn.config.launchers import prepare, refuse_alone
 from reludyn.config.parse import conf_directory, config_hash, parse, prepare_hydra, without_hydra
 from reludyn.config.rules import check_shared
 from reludyn.config.security import guarded
+from reludyn.experiment.command_line import only_shows, options_first, resumed
 from reludyn.system.commands import relative
 from reludyn.system.errors import BAD_INPUT, DIVERGED, ConfigError
 from reludyn.system.files import atomic, lock
@@ -48,8 +48,8 @@ def task(composed: DictConfig, quiet: bool = False) -> str:
         config, digest = parse(composed), config_hash(composed)
         _write_resolved(composed, job)
         check_shared(config, launched().size)
-        from reludyn.experiment.run import run  # imports torch
         from reludyn.experiment.resume import Origin
+        from reludyn.experiment.run import run  # imports torch
         from reludyn.runs.folder import LAST
         from reludyn.training.distributed import ranks
 

@@ -12,11 +12,11 @@ import torch
 from conftest import Composer, drawn, empirical_risk, sampled
 from descents import follow
 
-from reludyn.experiment.build import pick_device
 from reludyn.config.parse import parse
-from reludyn.experiment.cost import compiles
 from reludyn.data.layouts import Layout, Resident
 from reludyn.dynamics.phases import PhaseRule
+from reludyn.experiment.build import pick_device
+from reludyn.experiment.cost import compiles
 from reludyn.network.activation import RELU, LeakyReLU
 from reludyn.network.student import InvariantSubspace, ReLUStudent
 from reludyn.network.teacher import LinearTeacher, axis_teacher, random_teacher

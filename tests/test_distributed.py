@@ -23,12 +23,12 @@ from hypothesis import strategies as st
 
 import reludyn as package
 from reludyn import cli
-from reludyn.experiment import torchrun
 from reludyn.api import configure
 from reludyn.data.laws import InputLaw
 from reludyn.data.layouts import Resident
 from reludyn.data.samples import BLOCK, Source, Streamed
 from reludyn.data.shares import share
+from reludyn.experiment import torchrun
 from reludyn.experiment.memory import estimate
 from reludyn.network.activation import LeakyReLU
 from reludyn.network.teacher import axis_teacher, random_teacher

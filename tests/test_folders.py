@@ -13,8 +13,8 @@ from conftest import QUICK, Command, complaint
 from resuming import SHORT, crashed, same, short_stretches, whole_run  # noqa: F401
 from test_interruption import interrupt
 
-from reludyn.experiment import run
 from reludyn.config.schema import Config
+from reludyn.experiment import run
 from reludyn.figures import __main__
 from reludyn.runs.folder import KEYS
 from reludyn.system.errors import ConfigError

@@ -15,7 +15,7 @@ from fuzzing import MARKS, cases, ended, one_line, soon
 from hypothesis import given
 from hypothesis import strategies as st
 
-import reludyn.experiment
+import reludyn.experiment.run
 from reludyn.api import configure
 from reludyn.config.parse import OPTIONS, conf_directory
 from reludyn.config.schema import Config
@@ -121,7 +121,7 @@ def test_a_command_line_ends_in_one_line(flags: list[str], words: list[str]) -> 
     """Without training."""
     words = [word for word in words if "\x00" not in word]  # no process can be given one
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch, soon():
-        patch.setattr(reludyn.experiment, "run", lambda *_: "max_steps")
+        patch.setattr(reludyn.experiment.run, "run", lambda *_: "max_steps")
         finished = run_command(Path(folder), *flags, *words, "figures=false")
     assert "Traceback" not in finished.out + finished.err, finished.err
     assert finished.code in (0, 1, 2)
@@ -226,7 +226,7 @@ def as_yaml(tree: object) -> str:
 def test_a_config_file_ends_in_one_line(text: str, header: str, group: str) -> None:
     """Without training."""
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch, soon():
-        patch.setattr(reludyn.experiment, "run", lambda *_: "max_steps")
+        patch.setattr(reludyn.experiment.run, "run", lambda *_: "max_steps")
         file = Path(folder, "mine", group, "x.yaml")
         file.parent.mkdir(parents=True)
         file.write_bytes((header + text).encode(errors="surrogateescape"))

@@ -14,8 +14,8 @@ from conftest import QUICK, Finished
 from documents import ROOT
 
 import reludyn
-from reludyn.experiment import stability, analyses
 from reludyn.dynamics.rays import Outcome
+from reludyn.experiment import analyses, stability
 from reludyn.recording import lemma_table
 from reludyn.recording.observables import FULL
 from reludyn.runs.columns import COLUMNS

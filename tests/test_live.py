@@ -12,10 +12,10 @@ from boards import events
 from conftest import Command, reludyn_in
 
 import reludyn as package
-from reludyn.experiment import live_picture
 from reludyn.api import configure
-from reludyn.figures import in_progress
+from reludyn.experiment import live_picture
 from reludyn.experiment.live_picture import LivePicture
+from reludyn.figures import in_progress
 
 CLOCKS = ("T_align", "T_growth", "T_converged")
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from hydra import compose, initialize_config_dir
 
-from reludyn.experiment.build import build
 from reludyn.config.parse import conf_directory, parse, prepare_hydra
 from reludyn.config.schema import Config
+from reludyn.experiment.build import build
 from reludyn.experiment.memory import check_memory, estimate
 from reludyn.system.errors import ConfigError
 
@@ -104,7 +104,7 @@ def peak(*overrides: str) -> int:
     script = (
         "import sys\n"
         "from hydra import compose, initialize_config_dir\n"
-        "from reludyn.config import conf_directory, parse, prepare_hydra\n"
+        "from reludyn.config.parse import conf_directory, parse, prepare_hydra\n"
         "from reludyn.experiment.build import build\n"
         "prepare_hydra()\n"
         "with initialize_config_dir(str(conf_directory()), version_base='1.3'):\n"

@@ -18,13 +18,13 @@ from conftest import COMMAND, QUICK, Command, Finished, reludyn_in
 from matplotlib.figure import Figure
 
 from reludyn import figures
-from reludyn.experiment import live_picture
 from reludyn.api import configure
 from reludyn.benchmark import roofline, run
 from reludyn.benchmark.machine import Ceilings
+from reludyn.experiment import live_picture
+from reludyn.experiment.live_picture import LivePicture
 from reludyn.figures.__main__ import main
 from reludyn.figures.style import new_figure, save
-from reludyn.experiment.live_picture import LivePicture
 
 DRAWN = ("figures=true", "replicas=2")
 RESULTS = {"summary.json", "replicas.csv", "trajectory.npz"}

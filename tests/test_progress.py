@@ -36,15 +36,15 @@ def seen(step: int, **given: Sequence[float]) -> Look:
     R = len(next(iter(given.values())))
     arrays: dict[str, Any] = {name: np.array(x) for name, x in given.items()}
     never, layer = np.full(R, -1), np.zeros((R, 2))
-    events = {name: arrays.pop(name, never) for name in ("T_align", "T_growth", "T_converged")}
+    times = {name: arrays.pop(name, never) for name in ("T_align", "T_growth", "T_converged")}
     diverged = arrays.pop("diverged", never >= 0)
     return Look(
         steps=np.full(R, step), times=np.full(R, 0.1 * step), diverged=diverged,
-        going=arrays.pop("going", ~diverged & (milestones["T_converged"] < 0)),
+        going=arrays.pop("going", ~diverged & (times["T_converged"] < 0)),
         loss=arrays.pop("loss", np.full(R, 0.5)), loss_linear=layer[:, 0],
         loss_rectification=layer[:, 0], loss_population=None, w_norm=layer, v_norm=layer,
         angle_to_target=layer, angle_between=None, imbalance=layer, full={}, beside=Beside(),
-        W=layer, V=layer, **milestones, **arrays,
+        W=layer, V=layer, **times, **arrays,
     )  # fmt: skip
 
 
@@ -317,7 +317,12 @@ def loggers() -> Iterator[None]:
 @pytest.mark.quick(1)
 @pytest.mark.parametrize(
     ("verbose", "heard"),
-    [("false", False), ("true", True), ("[reludyn.experiment.results]", True), ("reludyn.theory", False)],
+    [
+        ("false", False),
+        ("true", True),
+        ("[reludyn.experiment.results]", True),
+        ("reludyn.theory", False),
+    ],
 )
 def test_verbose_is_respected(reludyn: Command, loggers: None, verbose: str, heard: bool) -> None:
     finished = reludyn(*QUICK, f"hydra.verbose={verbose}")

@@ -9,8 +9,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reludyn.experiment import cost
 from reludyn.api import configure
+from reludyn.experiment import cost
 from reludyn.training.schedule import look_steps, stretch_ends
 
 

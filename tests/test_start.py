@@ -282,7 +282,9 @@ def test_a_key_of_hydra_s_without_effect_is_refused(
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("name", ["reludyn.training", "reludyn.experiment.results", "torch", "HYDRA"])
+@pytest.mark.parametrize(
+    "name", ["reludyn.training", "reludyn.experiment.results", "torch", "HYDRA"]
+)
 def test_a_logger_is_taken(reludyn: Command, name: str) -> None:
     assert reludyn(*QUICK, f"hydra.verbose={name}").code == 0
     logging.getLogger(name).setLevel(logging.NOTSET)

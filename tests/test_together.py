@@ -18,13 +18,13 @@ from reludyn.config.parse import check
 from reludyn.config.rules import own_keys
 from reludyn.config.schema import Config
 from reludyn.dynamics.phases import PhaseRule
+from reludyn.experiment.results import Record
 from reludyn.experiment.run import experiment, train_together
 from reludyn.network.notation import Own
 from reludyn.network.student import InvariantSubspace, stacked
 from reludyn.network.teacher import axis_teacher
 from reludyn.optim import StepSizes
 from reludyn.optim.gradient_descent import GradientDescent
-from reludyn.experiment.results import Record
 from reludyn.risk import PopulationRisk
 from reludyn.sweep.jobs import with_values
 from reludyn.theory.predictions import forecast, predict
@@ -135,8 +135,8 @@ def test_a_job_that_diverges_leaves_the_others_alone() -> None:
 
 def test_checkpoints_hold_one_job(tmp_path: Path) -> None:
     """Weights, basis and the memory of the update rule, of the same size as alone."""
-    from reludyn.experiment.run import leave
     from reludyn.experiment.resume import Origin
+    from reludyn.experiment.run import leave
 
     configs = jobs(SETTINGS["momentum"])
     together, saved = train_together(configs, QUIET), []

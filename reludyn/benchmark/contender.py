@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reludyn.api import configure
-from reludyn.experiment.build import build
 from reludyn.benchmark.cases import Case
+from reludyn.experiment.build import build
 from reludyn.network.initialization import draw_students
 from reludyn.risk import EmpiricalRisk
 

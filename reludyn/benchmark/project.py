@@ -5,8 +5,8 @@ from __future__ import annotations
 from functools import partial
 
 from reludyn.api import configure
-from reludyn.experiment.build import build
 from reludyn.benchmark.contender import Array, Prepare, Problem, Unavailable
+from reludyn.experiment.build import build
 from reludyn.system.compiler import Compiled
 from reludyn.system.errors import ConfigError
 

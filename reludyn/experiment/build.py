@@ -23,14 +23,14 @@ from reludyn.config.schema import (
     MomentumOptimizer,
     Optimizer,
 )
-from reludyn.experiment.cost import check_time, compiles, stretch
 from reludyn.dynamics.phases import PhaseRule
+from reludyn.experiment.cost import check_time, compiles, stretch
 from reludyn.experiment.memory import DENSE, check_memory, hessian_size, keep_freed_memory
+from reludyn.experiment.objective import Objective, Target, make_objective, make_target
 from reludyn.network.initialization import draw_students
 from reludyn.network.notation import Own
 from reludyn.network.student import InvariantSubspace, ReLUStudent, stacked
 from reludyn.network.teacher import LinearTeacher
-from reludyn.experiment.objective import Objective, Target, make_objective, make_target
 from reludyn.optim import StepSizes, UpdateRule
 from reludyn.optim.gradient_descent import BEGINNING, GradientDescent
 from reludyn.optim.torch_descent import Make, TorchDescent, schedule

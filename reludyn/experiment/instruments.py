@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from reludyn.experiment.build import Experiment
 from reludyn.config.schema import Config, Trainer
+from reludyn.experiment.build import Experiment
 from reludyn.experiment.live_picture import LivePicture
+from reludyn.experiment.resume import Begin
 from reludyn.recording import lemma_table
 from reludyn.recording.look import Look, Share
 from reludyn.recording.trajectory import Parts, Rows, Trajectory, parts_of
-from reludyn.experiment.resume import Begin
 from reludyn.system.errors import ConfigError
 from reludyn.training.checkpoint import is_count
 from reludyn.training.schedule import look_steps

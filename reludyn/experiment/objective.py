@@ -20,13 +20,13 @@ from reludyn.config.schema import (
     SGDOptimizer,
     StreamData,
 )
-from reludyn.experiment.cost import compiles
 from reludyn.data.covariance import Covariance, covariance_from_file, power_law
 from reludyn.data.digits import read_digits, sample_covariance
 from reludyn.data.files import Read, read_samples
 from reludyn.data.laws import InputLaw
 from reludyn.data.layouts import Held, Layout, Resident
 from reludyn.data.samples import BLOCK, Samples, Source, Streamed
+from reludyn.experiment.cost import compiles
 from reludyn.experiment.memory import TEST_SAMPLES
 from reludyn.network.activation import LeakyReLU
 from reludyn.network.teacher import (

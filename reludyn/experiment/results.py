@@ -13,11 +13,11 @@ import torch
 from numpy.typing import NDArray
 
 from reludyn import __version__
-from reludyn.experiment.build import Experiment
-from reludyn.experiment.instruments import Desk
 from reludyn.dynamics.pairing import PAIRED, Pairs, pair_neurons
 from reludyn.dynamics.phases import classify, contraction_rate
 from reludyn.dynamics.rays import MINIMUM, Outcome
+from reludyn.experiment.build import Experiment
+from reludyn.experiment.instruments import Desk
 from reludyn.network.initialization import replica_scales
 from reludyn.network.notation import Loss
 from reludyn.recording import lemma_table, replica_rows
@@ -60,7 +60,7 @@ def measure(
     if config.data.outputs > 1 and 1 < config.model.width <= PAIRED:
         pairs = pair_neurons(state.student)
         arrays["partner"] = pairs.partner.cpu().numpy()
-    rows = replica_rows(parts, state, reason, arrays, prediction, pairs)
+    rows = _rows(parts, state, reason, arrays, prediction, pairs)
     for line in milestones.of_rows(rows):
         log.info(line)
     summary: dict[str, object] = {
@@ -88,7 +88,7 @@ def measure(
     return Record(parts, state, reason, arrays, rows, desk.checks, summary, events_in)
 
 
-def replica_rows(
+def _rows(
     parts: Experiment, state: State, reason: StoppedBecause, arrays: Arrays,
     prediction: Prediction | None, pairs: Pairs | None,
 ) -> list[replica_rows.Row]:  # fmt: skip

@@ -15,10 +15,10 @@ import numpy as np
 import torch
 
 from reludyn import __version__
-from reludyn.experiment.build import Experiment
 from reludyn.config.differences import differences, flat, named
 from reludyn.config.rules import RESUME, is_constant_descent
 from reludyn.config.schema import PATHS, Config
+from reludyn.experiment.build import Experiment
 from reludyn.optim.gradient_descent import BEGINNING
 from reludyn.runs.folder import CONFIG, FILES, LAST, OUTPUTS, is_begun, is_of_a_sweep
 from reludyn.system.errors import ConfigError

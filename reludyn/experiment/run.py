@@ -1,5 +1,5 @@
-"""An experiment: the parts that a config names (`reludyn.experiment.build`), run under the eyes of all
-instruments, and the files that it leaves."""
+"""An experiment: the parts that a config names (`reludyn.experiment.build`), run under the eyes
+of all instruments, and the files that it leaves."""
 
 from __future__ import annotations
 
@@ -16,16 +16,26 @@ import torch
 from rich.console import Console
 
 from reludyn import __version__
-from reludyn.experiment import stability, analyses
-from reludyn.experiment.build import Experiment, build, own
 from reludyn.config.rules import has_theory
 from reludyn.config.schema import Config
+from reludyn.experiment import analyses, stability
+from reludyn.experiment.build import Experiment, build, own
 from reludyn.experiment.instruments import Desk, Instrument, Looks, events_folder, steps_of
 from reludyn.experiment.memory import explained
+from reludyn.experiment.results import Record, measure
+from reludyn.experiment.resume import (
+    Begin,
+    Change,
+    Origin,
+    begin,
+    check_fits,
+    compare_makers,
+    goes_on_in,
+    shared,
+)
 from reludyn.network.notation import of_replicas
 from reludyn.network.student import ReLUStudent
 from reludyn.optim.gradient_descent import BEGINNING
-from reludyn.experiment.results import Record, measure
 from reludyn.recording import lemma_table, replica_rows
 from reludyn.recording.console import interruption
 from reludyn.recording.console.progress import ProgressReport
@@ -33,7 +43,6 @@ from reludyn.recording.console.report import PLAIN, print_report
 from reludyn.recording.console.stages import Say, Stages, silent
 from reludyn.recording.look import Observer, kept_replicas
 from reludyn.recording.theory_observer import Checked, TheoryObserver
-from reludyn.experiment.resume import Begin, Change, Origin, begin, check_fits, compare_makers, goes_on_in, shared
 from reludyn.runs.folder import LAST, claim, write_done
 from reludyn.system.environment import describe
 from reludyn.system.errors import why
@@ -116,7 +125,7 @@ def experiment(
     start: Begin | None = None, alone: bool = True,
 ) -> Record:  # fmt: skip
     """Train and measure, from a checkpoint on if there is one; with a folder, checkpoints and
-    TensorBoard's events go there (of one that is not alone: `reludyn.experiment.instruments.events_folder`)."""
+    TensorBoard's events go there (see `events_folder` for a run that is not alone)."""
     with explained(config):
         return _experiment(config, console, folder, origin, start, alone)
 
@@ -204,8 +213,8 @@ def train_together(
     origin: Origin | None = None,
     start: Begin | None = None,
 ) -> Together:
-    """Train several jobs as one batch (`reludyn.experiment.build.build`), from a checkpoint on if there is
-    one; with a file, its checkpoints go there."""
+    """Train several jobs as one batch, from a checkpoint on if there is one; with a file, its
+    checkpoints go there."""
     parts, checkpoints = build(*configs), None
     if start is not None:
         check_fits(start, parts)
@@ -303,7 +312,7 @@ def _complete_board(
         outcomes = [str(row["outcome"]) for row in record.rows]
         results = hparams.results_of(outcomes, summary["median"])
         seconds = summary["wall_seconds"]
-        session = hparams.session(record.parts.config, replica_rows, seconds, success)
+        session = hparams.session(record.parts.config, results, seconds, success)
     finish(folder, summary["steps"], pictures, session)
 
 

@@ -24,11 +24,11 @@ from reludyn.config.explain import FOR_THE_USER, explain
 from reludyn.config.parse import digest_of
 from reludyn.config.rules import OWN, own_keys
 from reludyn.config.schema import Config
-from reludyn.experiment.run import Together, leave, run, train_together
 from reludyn.experiment.memory import replicas_that_fit
 from reludyn.experiment.objective import make_target
-from reludyn.recording.console.stages import Stages
 from reludyn.experiment.resume import Origin, begin_batch, load_batch, refused_batch, resumes_alone
+from reludyn.experiment.run import Together, leave, run, train_together
+from reludyn.recording.console.stages import Stages
 from reludyn.runs.folder import clear
 from reludyn.sweep.jobs import BATCHES, SweepJob, with_values
 from reludyn.system.commands import relative

@@ -1,5 +1,6 @@
 """What the core tags of TensorBoard's cards mean: those that are known without PyTorch, so that a
-process that only waits for the jobs of a sweep can write them, too (all: `reludyn.recording.tensorboard.tags`).
+process that only waits for the jobs of a sweep can write them, too. All are in
+`reludyn.recording.tensorboard.tags`.
 
 <i> stands for a neuron (or a direction, or a sign group), <i>-<j> for a pair, counted from 1 as in
 the paper. An ensemble has /p10, /median, /p90 behind a tag: quantiles over its replicas. A single

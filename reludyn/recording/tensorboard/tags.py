@@ -1,6 +1,6 @@
 """What TensorBoard's cards show: every tag `group/quantity/neuron` with its meaning, in the form of
-`reludyn.recording.tensorboard.meanings`. What is predicted has predicted/ in front of the tag of what is
-measured."""
+`reludyn.recording.tensorboard.meanings`. A prediction has the tag of what it predicts, behind
+predicted/."""
 
 from __future__ import annotations
 
