@@ -63,7 +63,7 @@ test-browser: $(VENV)/.ready-browser
 	$(BIN)/python -m pytest -m browser $(ARGS)
 
 golden: $(VENV)/.ready-test
-	@$(BIN)/python scripts/golden.py
+	@$(BIN)/python -m scripts.golden
 
 screenshots: $(VENV)/.ready-browser
 	@$(BIN)/python scripts/screenshots.py
@@ -72,10 +72,10 @@ gallery: $(VENV)/.ready
 	@$(BIN)/python scripts/gallery.py
 
 paper: $(VENV)/.ready
-	@$(BIN)/python scripts/reproduce_paper.py $(ARGS)
+	@$(BIN)/python -m reludyn.paper $(ARGS)
 
 bench: $(VENV)/.ready-bench
-	@$(BIN)/python scripts/benchmark.py $(ARGS)
+	@$(BIN)/python -m scripts.benchmark $(ARGS)
 
 coverage: $(VENV)/.ready-test
 	$(BIN)/coverage erase
@@ -91,7 +91,7 @@ lint: $(VENV)/.ready-test
 	$(BIN)/mypy
 
 reference: $(VENV)/.ready
-	$(BIN)/python scripts/reference.py
+	$(BIN)/python -m scripts.reference
 
 docs: export NO_MKDOCS_2_WARNING := 1
 docs: $(VENV)/.ready-docs

@@ -10,6 +10,7 @@ Nothing is imported before it is used.
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    __version__: str
     from reludyn import figures as figures
     from reludyn.api import train as train
     from reludyn.dynamics.pairing import pair_neurons as pair_neurons
@@ -31,20 +32,18 @@ if TYPE_CHECKING:
     from reludyn.theory.stationary import find_stationary as find_stationary
     from reludyn.theory.stationary import identify as identify
 
-__version__ = "0.1.0"
-
 _WHERE = {
-    "LeakyReLU": "activation",
-    "Run": "runs",
-    "Sweep": "runs",
-    "Table": "runs",
-    "latest": "runs",
-    "load_run": "runs",
-    "load_sweep": "runs",
+    "LeakyReLU": "network.activation",
+    "Run": "runs.load",
+    "Sweep": "runs.load",
+    "Table": "runs.load",
+    "latest": "runs.load",
+    "load_run": "runs.load",
+    "load_sweep": "runs.load",
     "train": "api",
-    "pair_neurons": "pairing",
+    "pair_neurons": "dynamics.pairing",
     "PopulationRisk": "risk",
-    "ReLUStudent": "student",
+    "ReLUStudent": "network.student",
     "loss_on_line": "theory.landscape",
     "loss_on_plane": "theory.landscape",
     "effective_sign": "theory.predictions",
@@ -60,6 +59,8 @@ __all__ = ["__version__", "figures", *_WHERE]
 def __getattr__(name: str) -> Any:
     from importlib import import_module
 
+    if name == "__version__":
+        return import_module("importlib.metadata").version("reludyn")
     if name == "figures":
         return import_module("reludyn.figures")
     if name not in _WHERE:

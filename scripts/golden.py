@@ -1,4 +1,4 @@
-"""Write tests/golden/ anew: trajectories of the oracle in tests/reference.py, in 50 digits.
+"""Write tests/oracles/golden/ anew: trajectories of tests/oracles/reference.py, in 50 digits.
 
 The package takes no part. Each file is one that `reludyn` can start from (`init.path`, `data.path`,
 `data.target_path`): W (k, d), V (r, k) and A (r, d), X (n, d) and Y (n, r) of samples; then `lr`,
@@ -10,15 +10,14 @@ first whose loss is below `tolerance`.
 from __future__ import annotations
 
 import argparse
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from tests.oracles import reference
+
 ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT / "tests"))
-import reference  # noqa: E402
 
 
 @dataclass(frozen=True)
@@ -86,7 +85,7 @@ def arrays(case: Case) -> dict[str, np.ndarray]:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("names", nargs="*", choices=[[], *CASES], help="all by default")
-    parser.add_argument("--folder", type=Path, default=ROOT / "tests" / "golden")
+    parser.add_argument("--folder", type=Path, default=ROOT / "tests" / "oracles" / "golden")
     chosen = parser.parse_args()
     chosen.folder.mkdir(exist_ok=True)
     for name in chosen.names or CASES:

@@ -1,8 +1,159 @@
-"""Write docs/reference.md anew, and the tags in docs/glossary.md."""
+"""What the documentation says of keys and tags, read off the program: docs/reference.md, and the
+tags in docs/glossary.md."""
 
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields
+from inspect import getdoc
 from pathlib import Path
+from typing import Any, get_args, get_type_hints
 
-from reludyn.reference import reference_text, with_tags
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+
+from reludyn.config.parse import OPTIONS, comment_of, conf_directory, prepare_hydra
+from reludyn.config.schema import MISSING, Config
+from reludyn.recording.observables import FULL
+from reludyn.recording.tensorboard.tags import TAGS
+from reludyn.system.errors import show
+
+_HEAD = """\
+# Reference of all keys
+
+Written by `python -m scripts.reference`; a test keeps it current. `GROUP=OPTION` chooses an option,
+`GROUP.KEY=VALUE` sets a key. Defaults are those of `experiment=default`; `experiment=fig3`, which
+runs where nothing else is said, sets `init.signs=alternating` and `trainer.tolerance=1e-4`. Steps
+are iterations, angles radians; the loss of the zero student is E|A x|² / 2.
+"""
+_TYPES: dict[Any, str] = {
+    int: "integer", float: "number", bool: "`true` `false`", str: "text", type(None): "`null`",
+}  # fmt: skip
+_LIMITS = {"above": ">", "at_least": "≥", "below": "<", "at_most": "≤"}
+
+
+TAGS_FROM, TAGS_TO = "<!-- tags: begin -->\n", "<!-- tags: end -->\n"
+
+
+def with_tags(page: str) -> str:
+    """A page with the table of all tags of TensorBoard between its two marks."""
+    before, _, rest = page.partition(TAGS_FROM)
+    _, _, after = rest.partition(TAGS_TO)
+    rows = (f"| `{tag}` | {_cell(meaning)} |" for tag, meaning in TAGS.items())
+    table = "\n".join(["| tag | what it shows |", "|---|---|", *rows])
+    return f"{before}{TAGS_FROM}\n{table}\n\n{TAGS_TO}{after}"
+
+
+def _cell(text: str) -> str:
+    """Words of a table: bars would end the cell, stars would be emphasis."""
+    return text.replace("|", "\\|").replace("*", "\\*").replace("<", "&lt;").replace("_", "\\_")
+
+
+def reference_text() -> str:
+    """Markdown: for each group its options, then a table of their keys."""
+    prepare_hydra()
+    sections = [_HEAD]
+    with initialize_config_dir(str(conf_directory()), version_base="1.3"):
+        top = {"": (Config, _composed())}
+        sections.append("\n".join(["## Top level", "", *_table("", top)]))
+        for group, schemas in OPTIONS.items():
+            options = {
+                name: (schema, _composed(f"{group}={name}")[group])
+                for name, schema in schemas.items()
+            }
+            about = [f"- `{group}={name}`: {comment_of(group, name)}" for name in options]
+            sections.append("\n".join([f"## {group}", "", *about, "", *_table(group, options)]))
+    sections.append(
+        "\n".join(["## Observables of `trainer.observables=full`", "", *_observables()])
+    )
+    return "\n\n".join(sections) + "\n"
+
+
+def _composed(*overrides: str) -> dict[str, Any]:
+    config = compose("config", overrides=["experiment=default", "name=default", *overrides])
+    values: dict[str, Any] = OmegaConf.to_container(config)  # type: ignore[assignment]
+    return values
+
+
+def _observables() -> Iterator[str]:
+    yield "| array in trajectory.npz | in TensorBoard | meaning; each has the axes (T, R, ...) |"
+    yield "|---|---|---|"
+    for name, (tag, measure) in FULL.items():
+        meaning = " ".join((getdoc(measure) or "").split())
+        yield _cells(f"`{name}`", f"`{tag}`", meaning)
+
+
+def _cells(*cells: str) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+Options = Mapping[str, tuple[type, Mapping[str, Any]]]  # the schema and the values of each option
+
+
+def _table(group: str, options: Options) -> Iterator[str]:
+    """A row for each key of any of the options; `name` is that of the option itself."""
+    yield "| key | type | default | values | meaning |"
+    yield "|---|---|---|---|---|"
+    keys = {field.name: None for schema, _ in options.values() for field in fields(schema)}
+    for key in keys:
+        if not (group and key == "name") and key not in OPTIONS:
+            yield _row(f"{group}.{key}" if group else key, key, options)
+
+
+def _row(path: str, key: str, options: Options) -> str:
+    having = {
+        name: (schema, values[key])
+        for name, (schema, values) in options.items()
+        if key in {field.name for field in fields(schema)}
+    }
+    limits = {name: _limits(schema, key) for name, (schema, _) in having.items()}
+    return _cells(
+        f"`{path}`",
+        _each({name: _type(schema, key) for name, (schema, _) in having.items()}),
+        _each({name: _shown(value) for name, (_, value) in having.items()}),
+        _each({name: _values(limit) for name, limit in limits.items()}),
+        _each({name: limit["meaning"] for name, limit in limits.items()})
+        + ("" if len(having) == len(options) else f" *(of {', '.join(having)})*"),
+    )
+
+
+def _each(cells: Mapping[str, str]) -> str:
+    """What most options say, then what the others say."""
+    names: dict[str, list[str]] = {}
+    for name, cell in cells.items():
+        names.setdefault(cell, []).append(name)
+    most = next((cell for cell, options in names.items() if 2 * len(options) > len(cells)), None)
+    others = [f"*{', '.join(names[cell])}:* {cell}" for cell in names if cell != most]
+    return "<br>".join(([] if most is None else [most]) + others)
+
+
+def _limits(schema: type, key: str) -> Mapping[str, Any]:
+    return next(field.metadata for field in fields(schema) if field.name == key)
+
+
+def _shown(value: object) -> str:
+    return "needed" if value == MISSING else f"`{show(value)}`"
+
+
+def _type(schema: type, key: str) -> str:
+    hint = get_type_hints(schema)[key]
+    kinds: Sequence[Any] = get_args(hint) if type(None) in get_args(hint) else (hint,)
+    return " or ".join(_TYPES.get(kind, "list") for kind in kinds)
+
+
+def _values(limits: Mapping[str, Any]) -> str:
+    lower = "at_least" if limits["at_least"] is not None else "above"
+    bounds = [
+        f"{sign} {_number(limits[n])}"
+        for n, sign in _LIMITS.items()
+        if limits[n] is not None and n in (lower, "below", "at_most")
+    ]
+    return " ".join(f"`{word}`" for word in limits["one_of"]) or ", ".join(bounds)
+
+
+def _number(limit: float) -> str:
+    return "2^53" if limit == 2**53 else f"{limit:g}"
+
 
 if __name__ == "__main__":
     docs = Path(__file__).parents[1] / "docs"

@@ -15,10 +15,9 @@ from typing import Any
 
 from PIL import Image
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "tests"))
+from tests.support.browser import WIDTH, pages, tensorboard
 
-from browser import WIDTH, pages, tensorboard  # noqa: E402
+ROOT = Path(__file__).resolve().parents[1]
 
 RUNS = {
     "outputs/fig3": ["experiment=fig3"],

@@ -1,56 +1,32 @@
-"""Runs of the command inside this process, and a few finished ones that many tests read."""
+"""Fixtures: the command, and a few finished runs that many tests read."""
 
 from __future__ import annotations
 
-import contextlib
-import csv
-import io
-import json
-import logging
 import os
+import signal
 import subprocess
-import sys
-import warnings
+import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
-from hydra.core.hydra_config import HydraConfig
 from hypothesis import settings
-from numpy.typing import NDArray
-from omegaconf import DictConfig
-from torch import Tensor
 
 os.environ.pop("HYDRA_FULL_ERROR", None)
 if "PYTEST_XDIST_WORKER" in os.environ:  # one worker a core: no threads beside them
     os.environ["OMP_NUM_THREADS"] = "1"  # of processes that tests start
     torch.set_num_threads(1)
 
-from reludyn.__main__ import main
-from reludyn.config.parse import OPTIONS, conf_directory, prepare_hydra
-from reludyn.config.schema import Init
+from reludyn.config.parse import conf_directory, prepare_hydra
 from reludyn.config.security import guarded
-from reludyn.data.laws import InputLaw
-from reludyn.data.layouts import Resident
-from reludyn.data.samples import Source
-from reludyn.network.activation import RELU, LeakyReLU
-from reludyn.network.initialization import draw_students
-from reludyn.network.student import ReLUStudent
-from reludyn.network.teacher import LinearTeacher, axis_teacher
-from reludyn.risk import EmpiricalRisk
+from reludyn.experiment import cost
+from tests.support.commands import COMMAND, Command, Composer, Finished, run_command
 
 settings.register_profile("patient", deadline=None)  # time belongs in benchmarks
 settings.load_profile("patient")
-COMMAND = str(Path(sys.executable).with_name("reludyn"))
-QUICK = ("trainer.steps=5", "figures=false", "logger=none")  # a run of a few milliseconds
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -65,86 +41,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         kept = {i * len(test) // number for i in range(number)}
         for i in set(range(len(test))) - kept:
             test[i].add_marker("slow")
-
-
-@dataclass(frozen=True)
-class Finished:
-    """What a command printed, how it ended, and what it left below its working directory."""
-
-    code: int
-    out: str
-    err: str
-    where: Path
-
-    @property
-    def errors(self) -> list[str]:
-        """The lines that say what is wrong."""
-        return [line for line in self.err.splitlines() if line.startswith("reludyn: error: ")]
-
-    @property
-    def folders(self) -> list[Path]:
-        """The folders of its runs, in order."""
-        return sorted(config.parent for config in self.where.rglob(".hydra"))
-
-    @cached_property
-    def folder(self) -> Path:
-        (folder,) = self.folders
-        return folder
-
-    def table(self, name: str) -> list[dict[str, str]]:
-        """The rows of one of its tables."""
-        with (self.folder / name).open(newline="") as file:
-            return list(csv.DictReader(file))
-
-    @cached_property
-    def arrays(self) -> dict[str, NDArray[Any]]:
-        with np.load(self.folder / "trajectory.npz", allow_pickle=False) as file:
-            return dict(file)
-
-    @cached_property
-    def rows(self) -> list[dict[str, str]]:
-        return self.table("replicas.csv")
-
-    @cached_property
-    def summary(self) -> dict[str, Any]:
-        return json.loads((self.folder / "summary.json").read_text())
-
-    def claims_success(self) -> bool:
-        names = ("DONE", "summary.json")
-        return any(path.name in names for path in self.where.rglob("*"))
-
-
-Command = Callable[..., Finished]  # takes the arguments
-
-
-@contextlib.contextmanager
-def _as_a_new_process(where: Path, arguments: tuple[str, ...]) -> Iterator[None]:
-    """No state of Hydra's or of logging from earlier commands, and none left for later ones."""
-    GlobalHydra.instance().clear()
-    HydraConfig.instance().cfg = None
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
-        patch.chdir(where)
-        patch.setattr("sys.argv", ["reludyn", *arguments])
-        try:
-            yield
-        finally:
-            for handler in set(root.handlers) - set(handlers):
-                handler.close()
-            root.handlers[:], root.level = handlers, level
-
-
-def run_command(where: Path, *arguments: str) -> Finished:
-    """`reludyn ARGUMENTS` in the folder `where`; exceptions come through."""
-    out, err, code = io.StringIO(), io.StringIO(), 0
-    captured = contextlib.redirect_stdout(out), contextlib.redirect_stderr(err)
-    with _as_a_new_process(where, arguments), captured[0], captured[1]:
-        try:
-            main()
-        except SystemExit as end:
-            code = int(end.code or 0)
-    return Finished(code, out.getvalue(), err.getvalue(), where)
 
 
 @pytest.fixture
@@ -179,70 +75,37 @@ def empirical(tmp_path_factory: pytest.TempPathFactory) -> Finished:
     )  # fmt: skip
 
 
-def contents(folder: Path) -> dict[str, bytes]:
-    """Every file but the log, which may grow."""
-    files = (path for path in folder.rglob("*") if path.is_file() and path.suffix != ".log")
-    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
-
-
-def reludyn_in(reludyn: Command, folder: str, *overrides: str) -> Finished:
-    """A quick run in a folder of that name."""
-    finished = reludyn(*QUICK, f"hydra.run.dir={folder}", *overrides)
-    return Finished(finished.code, finished.out, finished.err, finished.where / folder)
-
-
-def process(*arguments: str, where: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    """`reludyn ARGUMENTS` as a process of its own."""
-    return subprocess.run(
-        arguments, cwd=where, env=os.environ | environment, capture_output=True, text=True
-    )
-
-
-def complaint(finished: Finished) -> str:
-    """The one line with which a command ended that refused its input."""
-    (line,) = finished.errors
-    assert finished.code == 2
-    assert "Traceback" not in finished.out + finished.err
-    return line.removeprefix("reludyn: error: ")
-
-
-def refused(finished: Finished) -> str:
-    """The same, of a command that leaves nothing, where nothing was before."""
-    assert not finished.claims_success()
-    return complaint(finished)
-
-
-Composer = Callable[..., DictConfig]
-NAMED = "name=test"  # the default takes the name from Hydra's own config, which is not here
-
-
 @pytest.fixture(scope="module")
 def composed() -> Iterator[Composer]:
-    """The config that some overrides give."""
+    """The config that some overrides give; its name comes from Hydra's own, which is not here."""
     prepare_hydra()
     with guarded([]), initialize_config_dir(str(conf_directory()), version_base="1.3"):
-        yield lambda *overrides, **options: compose("config", [NAMED, *overrides], **options)
+        yield lambda *overrides, **options: compose("config", ["name=test", *overrides], **options)
 
 
-def drawn(
-    name: str, seeds: Sequence[int], k: int, d: int, r: int, scale: float, signs: str = "random",
-    teacher: LinearTeacher | None = None, **others: Any,
-) -> ReLUStudent:  # fmt: skip
-    """Students of an initialisation, without a configuration."""
-    given = {"name": name, "scale": scale, "scale_to": None, "output_scale": None, "signs": signs}
-    settings = OPTIONS["init"].get(name, Init)(**given | others)
-    return draw_students(settings, seeds, k, teacher or axis_teacher(r, d))
+@pytest.fixture
+def endless(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+    """A process in its first iterations, of very many."""
+    words = ["trainer.steps=100000000", "trainer.tolerance=0", "figures=false", "logger=none"]
+    running = subprocess.Popen(
+        [COMMAND, *words, "hydra.run.dir=run"], cwd=tmp_path, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
+        # a shell lets what it runs in the background ignore SIGINT
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )  # fmt: skip
+    log, deadline = tmp_path / "run" / "reludyn.log", time.monotonic() + 60
+    while not (log.exists() and "threads" in log.read_text()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    time.sleep(2)  # it predicts first
+    yield running
+    if running.poll() is None:
+        os.killpg(running.pid, signal.SIGKILL)
+    assert running.stdout
+    running.stdout.close()
 
 
-def sampled(
-    teacher: LinearTeacher, n: int, seeds: Sequence[int], law: InputLaw | None = None,
-    noise: float = 0.0,
-) -> tuple[Tensor, Tensor]:  # fmt: skip
-    """X and Y of standard Gaussian inputs, or of another law."""
-    samples = Source(teacher, law or InputLaw(), seeds, noise).draw(n)
-    return samples.X, samples.Y
-
-
-def empirical_risk(X: Tensor, Y: Tensor, activation: LeakyReLU = RELU) -> EmpiricalRisk:
-    """Of samples in memory."""
-    return EmpiricalRisk(Resident(X, Y), activation)
+@pytest.fixture
+def short_stretches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of four iterations or so, so that there are some between two looks."""
+    monkeypatch.setattr(cost, "EAGER", 4e-4)
+    monkeypatch.setattr(cost, "COMPILED", 4e-4)

@@ -6,13 +6,13 @@ import logging
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
 from numpy.typing import NDArray
 
-from reludyn import __version__
 from reludyn.dynamics.pairing import PAIRED, Pairs, pair_neurons
 from reludyn.dynamics.phases import classify, contraction_rate
 from reludyn.dynamics.rays import MINIMUM, Outcome
@@ -64,7 +64,7 @@ def measure(
     for line in milestones.of_rows(rows):
         log.info(line)
     summary: dict[str, object] = {
-        "version": __version__,
+        "version": version("reludyn"),
         "experiment": config.name,
         "device": str(parts.device),
         "precision": config.precision,

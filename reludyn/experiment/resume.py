@@ -8,13 +8,13 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property, lru_cache
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from reludyn import __version__
 from reludyn.config.differences import differences, flat, named
 from reludyn.config.rules import RESUME, is_constant_descent
 from reludyn.config.schema import PATHS, Config
@@ -59,7 +59,7 @@ class Origin:
             "overrides": [text for text in self.overrides if not _resumes(text)],
             "changes": [dict(change) for change in self.changes],
             "made_by": {
-                "reludyn": __version__,
+                "reludyn": version("reludyn"),
                 "torch": torch.__version__.partition("+")[0],
                 "device": device.type,
                 "ranks": ranks().place.size,

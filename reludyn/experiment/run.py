@@ -6,26 +6,24 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
+from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import torch
 from rich.console import Console
 
-from reludyn import __version__
-from reludyn.config.rules import has_theory
 from reludyn.config.schema import Config
-from reludyn.experiment import analyses, stability
-from reludyn.experiment.build import Experiment, build, own
+from reludyn.experiment import stability
+from reludyn.experiment.build import Experiment, build
+from reludyn.experiment.expectations import predicted, theory_observer
 from reludyn.experiment.instruments import Desk, Instrument, Looks, events_folder, steps_of
 from reludyn.experiment.memory import explained
 from reludyn.experiment.results import Record, measure
 from reludyn.experiment.resume import (
     Begin,
-    Change,
     Origin,
     begin,
     check_fits,
@@ -33,23 +31,19 @@ from reludyn.experiment.resume import (
     goes_on_in,
     shared,
 )
-from reludyn.network.notation import of_replicas
-from reludyn.network.student import ReLUStudent
+from reludyn.experiment.write import checkpoint_of, leave
 from reludyn.optim.gradient_descent import BEGINNING
-from reludyn.recording import lemma_table, replica_rows
 from reludyn.recording.console import interruption
 from reludyn.recording.console.progress import ProgressReport
 from reludyn.recording.console.report import PLAIN, print_report
-from reludyn.recording.console.stages import Say, Stages, silent
-from reludyn.recording.look import Observer, kept_replicas
-from reludyn.recording.theory_observer import Checked, TheoryObserver
-from reludyn.runs.folder import LAST, claim, write_done
+from reludyn.recording.console.stages import Stages
+from reludyn.recording.look import Observer
+from reludyn.runs.folder import LAST, claim
 from reludyn.system.environment import describe
-from reludyn.system.errors import why
-from reludyn.system.files import provide_scratch, write_csv, write_json, write_npz
+from reludyn.system.files import provide_scratch
 from reludyn.system.signals import check, held
-from reludyn.theory.predictions import Prediction, forecast, predict
-from reludyn.training.checkpoint import Checkpoint, Checkpoints, save_checkpoint
+from reludyn.theory.predictions import Prediction
+from reludyn.training.checkpoint import Checkpoints
 from reludyn.training.distributed import ranks
 from reludyn.training.engine import State
 from reludyn.training.trainer import StoppedBecause, reason_of, train
@@ -87,37 +81,6 @@ def _diverged(record: Record) -> str:
         f"every replica diverged, the first at step {steps:,}. Use a smaller optimizer.lr "
         f"than {lr:g}{known}"
     )
-
-
-def leave(
-    record: Record, origin: Origin, folder: Path, began: float, alone: bool = False,
-    say: Say = silent,
-) -> tuple[list[Path], dict[str, object]]:  # fmt: skip
-    """Write all files of a run, the results before the pictures, DONE last; returns its pictures
-    and its summary. A run that is alone has a row in HPARAMS; those of a sweep have it with the
-    sweep's table."""
-    parts = record.parts
-    write_npz(folder / "trajectory.npz", record.arrays)
-    write_csv(folder / "replicas.csv", replica_rows.COLUMNS, record.rows)
-    if record.bounds is not None:
-        write_csv(folder / "bounds.csv", lemma_table.COLUMNS, record.bounds.rows)
-    if record.reason != "interrupted":
-        _survey(record, folder, say)
-    summary = record.summary | {"wall_seconds": time.perf_counter() - began}
-    if origin.changes:
-        summary["changes"] = [_said(change) for change in origin.changes]
-    write_json(folder / "summary.json", summary)
-    pictures: list[Path] = []
-    if record.reason != "interrupted" and parts.config.figures:
-        say("drawing the figures")
-        pictures = draw(folder, parts.config.picture)
-    if record.events is not None:
-        _complete_board(record, record.events, pictures, summary, alone)
-    if record.reason != "interrupted":
-        if not (folder / LAST).exists():  # it did not train alone
-            save_checkpoint(folder / LAST, _checkpoint(parts, origin, record.state))
-        write_done(folder, origin.digest)
-    return pictures, summary
 
 
 def experiment(
@@ -162,7 +125,7 @@ def _checkpoints(
     trainer = parts.config.trainer
     checkpoints = Checkpoints(
         file,
-        lambda state: _checkpoint(parts, origin, state, instrument),
+        lambda state: checkpoint_of(parts, origin, state, instrument),
         trainer.checkpoint_steps or math.inf,
         60 * (trainer.checkpoint_minutes or math.inf),
     )
@@ -170,14 +133,6 @@ def _checkpoints(
         compare_makers(start, origin.described(parts.device))
         checkpoints.begin(start.checkpoint.state)
     return checkpoints
-
-
-def _checkpoint(
-    parts: Experiment, origin: Origin, state: State, instrument: Instrument | None = None
-) -> Checkpoint:
-    basis = None if parts.subspace is None else parts.subspace.basis
-    described = origin.described(parts.device)
-    return Checkpoint(state, basis, described, {} if instrument is None else instrument.saved())
 
 
 @dataclass(frozen=True)
@@ -235,14 +190,14 @@ def follow(
     observer = Observer(
         objective.risk, parts.A, parts.student, [job.share for job in parts.jobs],
         objective.beside, config.trainer.observables == "full", objective.test,
-        _theory_observer(parts, theory),
+        theory_observer(parts, theory),
     )  # fmt: skip
     seconds = math.inf if config.trainer.max_seconds is None else config.trainer.max_seconds
     seconds -= 0.0 if start is None else start.seen["seconds"]
     if ranks().several:
         ranks().checkpoints = checkpoints
     with ProgressReport(console, steps_of(config.trainer), seconds) as progress:
-        progress.expect(prediction := _predict(parts) if theory else None)
+        progress.expect(prediction := predicted(parts) if theory else None)
         if start is None:
             state = engine.start(parts.student)
         else:
@@ -283,106 +238,7 @@ def follow(
     return state, reason, prediction
 
 
-def draw(folder: Path, picture: str) -> list[Path]:
-    """Return the pictures of a run; each that cannot be drawn is a line in the log."""
-
-    def failed(name: str, error: Exception) -> None:
-        trace = log.isEnabledFor(logging.DEBUG)
-        log.warning("there is no picture %s: %s", name, why(error), exc_info=trace)
-
-    try:
-        from reludyn import figures  # imports matplotlib
-
-        return figures.draw(folder, picture, failed=failed)
-    except Exception as error:
-        failed(picture, error)
-        return []
-
-
-def _complete_board(
-    record: Record, folder: Path, pictures: Sequence[Path], summary: Mapping[str, Any], alone: bool
-) -> None:
-    """Add to TensorBoard's events what is known at the end."""
-    from reludyn.recording.tensorboard import hparams
-    from reludyn.recording.tensorboard.writer import finish
-
-    session = None
-    if alone:
-        success = record.reason not in ("diverged", "interrupted", "stuck")
-        outcomes = [str(row["outcome"]) for row in record.rows]
-        results = hparams.results_of(outcomes, summary["median"])
-        seconds = summary["wall_seconds"]
-        session = hparams.session(record.parts.config, results, seconds, success)
-    finish(folder, summary["steps"], pictures, session)
-
-
-def _survey(record: Record, folder: Path, say: Say) -> None:
-    """The files of what is asked for around the run."""
-    theory = record.parts.config.theory
-    if theory.stationary:
-        say("searching stationary points")
-        points = analyses.stationary_points(record.parts, record.state)
-        write_csv(folder / "stationary_points.csv", analyses.COLUMNS, points.rows)
-        write_npz(folder / "stationary_points.npz", points.arrays)
-    if theory.plane != "none":
-        say("computing the loss on a plane")
-        arrays = analyses.plane(record.parts, record.state)
-        if arrays:
-            write_npz(folder / "plane.npz", arrays)
-        else:
-            log.warning("no plane: every replica diverged")
-    if record.parts.config.data.name == "digits":
-        images = analyses.reconstructions(record.parts, record.state)
-        write_npz(folder / "reconstructions.npz", images)
-    if theory.stability:
-        rows = stability.largest_stable(record.parts, record.state, say)
-        write_csv(folder / "stability.csv", stability.COLUMNS, rows)
-    if theory.margins:
-        write_npz(folder / "margins.npz", analyses.margins())
-
-
-def _said(change: Change) -> dict[str, object]:
-    """As JSON has it."""
-    time = change["time"]
-    return {**change, "time": float(time)}
-
-
 def _say_where(parts: Experiment) -> None:
-    log.info("reludyn %s, %s", __version__, describe(parts.device))
+    log.info("reludyn %s, %s", version("reludyn"), describe(parts.device))
     if parts.objective.read is not None:
         log.info("%s", parts.objective.read)
-
-
-def _predict(parts: Experiment) -> Prediction | None:
-    """What theory says of the population limit, where it speaks."""
-    config = parts.config
-    if not has_theory(config):
-        return None
-    initial, A = _on_host(parts)
-    lr, tolerance = (
-        own(parts.jobs, key, A.device) for key in ("optimizer.lr", "trainer.tolerance")
-    )
-    activation = parts.objective.risk.activation
-    return predict(initial, A, lr, tolerance, config.trainer.steps, activation)
-
-
-def _theory_observer(parts: Experiment, predicts: bool) -> TheoryObserver:
-    config, population = parts.config, parts.objective.population
-    kept, checked, expected = kept_replicas([job.share for job in parts.jobs]), None, None
-    if predicts and has_theory(config) and len(kept):
-        initial, A = _on_host(parts)
-        lr = of_replicas(own(parts.jobs, "optimizer.lr", A.device), kept)
-        A = A if A.ndim == 2 else A[kept]
-        some = initial.map(lambda layer: layer[kept])
-        expected = forecast(some, A, lr, parts.objective.risk.activation)
-    if config.theory.bounds:
-        assert population is not None
-        lr, n = config.optimizer.lr, config.data.samples
-        checked = Checked(parts.student, population, lr, n)
-    of = population if config.theory.spectrum and len(kept) else None
-    return TheoryObserver(expected, of, kept, parts.teacher.inputs, checked)
-
-
-def _on_host(parts: Experiment) -> tuple[ReLUStudent, torch.Tensor]:
-    """Initial weights and target, where theory computes."""
-    return parts.student.to("cpu", torch.float64), parts.A.to("cpu", torch.float64)

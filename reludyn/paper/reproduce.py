@@ -11,11 +11,11 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict
+from importlib.metadata import version
 from pathlib import Path
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from reludyn import __version__
 from reludyn.paper.checks import CLAIMS
 from reludyn.paper.claims import Claim, Finding
 from reludyn.paper.report import write_report
@@ -49,7 +49,7 @@ def reproduce(
     done.sort(key=lambda one: chosen.index(one.row))
     findings = _check(folder, {one.row.name for one in done if not one.error})
     about = {
-        "version": __version__,
+        "version": version("reludyn"),
         "python": platform.python_version(),
         "machine": f"{platform.system()} {platform.machine()}, {cores} cores",
         "seconds": time.perf_counter() - began,

@@ -27,7 +27,8 @@ from reludyn.config.schema import Config
 from reludyn.experiment.memory import replicas_that_fit
 from reludyn.experiment.objective import make_target
 from reludyn.experiment.resume import Origin, begin_batch, load_batch, refused_batch, resumes_alone
-from reludyn.experiment.run import Together, leave, run, train_together
+from reludyn.experiment.run import Together, run, train_together
+from reludyn.experiment.write import leave
 from reludyn.recording.console.stages import Stages
 from reludyn.runs.folder import clear
 from reludyn.sweep.jobs import BATCHES, SweepJob, with_values

@@ -11,8 +11,6 @@ from pathlib import Path
 
 import torch
 
-from reludyn import __version__
-
 PACKAGE = Path(__file__).resolve().parents[1]
 PATIENCE = 5.0  # seconds that git has for an answer
 
@@ -33,7 +31,7 @@ def environment(device: torch.device) -> dict[str, str]:
     as this process found them."""
     packages = ("torch", "numpy", "scipy", "hydra-core", "tensorboard")
     return {
-        "reludyn": f"{__version__}, {commit_of(PACKAGE, '__init__.py')}",
+        "reludyn": f"{version('reludyn')}, {commit_of(PACKAGE, '__init__.py')}",
         "working directory": commit_of(Path.cwd()),
         "Python": platform.python_version(),
         **{package: version(package) for package in packages},

@@ -1,0 +1,84 @@
+"""What every contender is given, and what it must do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from reludyn.api import configure
+from reludyn.experiment.build import build
+from reludyn.network.initialization import draw_students
+from reludyn.risk import EmpiricalRisk
+from scripts.benchmark.cases import Case
+
+Array = NDArray[Any]
+
+
+class Unavailable(Exception):
+    """A contender cannot take part here; the message says why."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Initial weights W (R, k, d), V (R, r, k), the step size mu, and what is learned from:
+    A (r, d) for the population risk; samples X (n, d), Y (n, r), or X (R, n, d), Y (R, n, r) where
+    each replica has its own. All float64."""
+
+    case: Case
+    lr: float
+    W: Array
+    V: Array
+    data: tuple[Array, ...]
+
+    @property
+    def axis(self) -> int | None:
+        """The axis of replicas in the data."""
+        return 0 if self.case.own else None
+
+    def data_of(self, replica: int) -> tuple[Array, ...]:
+        """What one replica learns from."""
+        return tuple(x[replica] for x in self.data) if self.case.own else self.data
+
+
+class Training(Protocol):
+    """A contender that is ready: descent on both layers from the weights of the problem."""
+
+    replicas: int  # the first so many are trained
+
+    def start(self) -> None:
+        """Go back to the initial weights."""
+
+    def advance(self, steps: int) -> None:
+        """Further steps, to their end: nothing is still being computed afterwards."""
+
+    def weights(self) -> tuple[Array, Array]:
+        """W (replicas, k, d) and V (replicas, r, k)."""
+
+
+Prepare = Callable[[Problem], Training]  # raises Unavailable
+
+
+def make_problem(case: Case, lr: float) -> Problem:
+    """The weights and the samples with which this project trains."""
+    parts = build(configure(*case.overrides(lr)))
+    student = draw_students(parts.config.init, parts.seeds, case.k, parts.teacher)
+    data: tuple[Array, ...] = (parts.teacher.A.numpy(),)
+    if case.n is not None:
+        risk = parts.objective.risk
+        assert isinstance(risk, EmpiricalRisk)
+        (whole,) = risk.samples.chunks(case.n)
+        # row after row, as a script would draw them
+        both = tuple(np.ascontiguousarray(x.numpy()) for x in whole)
+        data = both if case.own else tuple(x[0] for x in both)
+    return Problem(case, lr, student.W.numpy(), student.V.numpy(), data)
+
+
+def difference(one: Training, other: Training) -> float:
+    """max |W - W'| / max |W'| over the replicas that both train, of the worse layer."""
+    count = min(one.replicas, other.replicas)
+    pairs = [(a[:count], b[:count]) for a, b in zip(one.weights(), other.weights(), strict=True)]
+    return max(float(np.abs(a - b).max() / np.abs(b).max()) for a, b in pairs)
