@@ -23,13 +23,14 @@ from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from reludyn.config.explain import FOR_THE_USER, check_overrides, explain, is_for_the_user, trace
+from reludyn.config.explain import FOR_THE_USER, explain, is_for_the_user, trace
 from reludyn.config.help import help_text
 from reludyn.config.launchers import prepare, refuse_alone
+from reludyn.config.overrides import check_overrides, only_shows, options_first
 from reludyn.config.parse import conf_directory, config_hash, parse, prepare_hydra, without_hydra
 from reludyn.config.rules import check_shared
 from reludyn.config.security import guarded
-from reludyn.experiment.command_line import only_shows, options_first, resumed
+from reludyn.experiment.command_line import resumed
 from reludyn.system.commands import relative
 from reludyn.system.errors import BAD_INPUT, DIVERGED, ConfigError
 from reludyn.system.files import atomic, lock

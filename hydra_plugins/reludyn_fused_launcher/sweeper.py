@@ -9,7 +9,7 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import JobReturn
 
-from reludyn.config.explain import check_count
+from reludyn.config.overrides import check_count
 
 
 @dataclass

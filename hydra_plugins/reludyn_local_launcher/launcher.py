@@ -8,7 +8,7 @@ from importlib.util import find_spec
 
 from hydra.core.utils import JobReturn
 
-from reludyn.config.launchers import cores
+from reludyn.system.machine import cores
 
 if find_spec("hydra_plugins.hydra_submitit_launcher"):
     from hydra_plugins.hydra_submitit_launcher.submitit_launcher import LocalLauncher

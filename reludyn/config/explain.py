@@ -5,22 +5,18 @@ from __future__ import annotations
 import contextlib
 import difflib
 import errno
-import math
 import os
 import re
 import shlex
 import traceback
 import unicodedata
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import is_dataclass
 from typing import Any, get_type_hints
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import (
-    ChoiceSweep,
     Override,
-    QuotedString,
-    RangeSweep,
 )
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf.errors import (
@@ -32,8 +28,8 @@ from omegaconf.errors import (
 )
 from yaml import MarkedYAMLError
 
+from reludyn.config.overrides import KINDS, hints_of, overrides_of, text_of
 from reludyn.config.parse import OPTIONS, needed, unknown_key
-from reludyn.config.schema import Config
 from reludyn.system.errors import ConfigError, one_line, show, why
 
 # errors that are explained in one line; others are faults of the program
@@ -47,60 +43,6 @@ _REMEDIES = {
     errno.EMFILE: "Allow more open files (ulimit -n)",
     errno.ENFILE: "Allow more open files (ulimit -n)",
 }
-MOST_JOBS = 100_000  # of a sweep
-_KINDS: dict[Any, str] = {
-    int: "an integer",
-    float: "a number",
-    bool: "true or false",
-    str: "a word",
-    type(None): "null",
-}
-
-
-def check_overrides(arguments: Sequence[str]) -> None:
-    """Refuse what Hydra would answer with a stack trace, or accept."""
-    for override in overrides_of(arguments):
-        if override.is_delete() and not override.key_or_group.startswith("hydra"):
-            remedy = "Use experiment=default" if override.key_or_group == "experiment" else ""
-            raise ConfigError(f"~{override.key_or_group}", ..., "nothing can be left out", remedy)
-        key, text = override.key_or_group, show(text_of(override))
-        for value in _values(override):
-            if not key:
-                raise ConfigError(f"={text}", ..., "cannot read this; an override reads KEY=VALUE")
-            if key in (*OPTIONS, "experiment") and not isinstance(value, (str, QuotedString)):
-                remedy = "experiment=default changes nothing" if key == "experiment" else ""
-                allowed = f"must be the name of an option in conf/{key}/"
-                raise ConfigError(key, text, allowed, remedy)
-            if override.is_add() and key in OPTIONS:
-                raise ConfigError(f"+{key}", text, "this group has an option", f"Use {key}={text}")
-            group, _, name = key.rpartition(".")
-            if name == "name" and len(OPTIONS.get(group, {})) > 1:
-                raise ConfigError(key, text, f"options are chosen as {group}={text}")
-            if _is_switch(key) and isinstance(value, int) and value not in (0, 1):
-                raise ConfigError(key, text, f"must be {_KINDS[bool]}")
-
-
-def check_count(overrides: Sequence[Override]) -> None:
-    """Refuse a sweep of more jobs than can be listed, before they are."""
-    jobs, largest = 1.0, ("", 0.0)
-    for override in overrides:
-        values = _count(override) if override.is_sweep_override() else 1.0
-        largest = max(largest, (override.key_or_group, values), key=lambda one: one[1])
-        jobs *= values
-    if jobs > MOST_JOBS:
-        allowed = f"gives {largest[1]:,.0f} values, the sweep {jobs:,.0f} jobs; it may have "
-        allowed += f"{MOST_JOBS:,}"
-        raise ConfigError(largest[0], ..., allowed, "Seeds go as one batch with replicas=N")
-
-
-def _count(override: Override) -> float:
-    value: Any = override.value()
-    if not isinstance(value, RangeSweep):
-        return sum(1.0 for _ in override.sweep_iterator())
-    start, stop, step = (float(x or 0) for x in (value.start, value.stop, value.step))
-    if step == 0 or not all(map(math.isfinite, (start, stop, step))):
-        raise ConfigError(override.key_or_group, text_of(override), "needs finite steps that move")
-    return max(0.0, math.ceil((stop - start) / step))
 
 
 def is_for_the_user(error: BaseException) -> bool:
@@ -168,11 +110,11 @@ def _explained(error: BaseException, arguments: Sequence[str]) -> str:
         resolved = given is ... or isinstance(cause, InterpolationResolutionError)
         given = cause.value if resolved and cause.value is not None else given
         expected = _expected(owner, cause.key)
-        remedy = _as_integer(given) if _KINDS[int] in expected else ""
+        remedy = _as_integer(given) if KINDS[int] in expected else ""
         return _from(source, ConfigError(str(key), given, f"must be {expected}", remedy))
     if wrong is not None and str(error).startswith("Ambiguous value for argument"):
         remedy = "Add -m for a sweep"
-        if any("list" in str(hint) for hint in _hints(str(key))):
+        if any("list" in str(hint) for hint in hints_of(str(key))):
             remedy = f"Write {key}=[{given}]"
         return str(ConfigError(str(key), given, "has several values", remedy))
     lines = [line.strip() for e in (error, cause) for line in str(e).splitlines()]
@@ -221,41 +163,6 @@ def _blamed(error: BaseException, cause: Any, arguments: Sequence[str]) -> Overr
     return next((o for sign in signs for o in overrides if sign(o)), None)
 
 
-def overrides_of(arguments: Sequence[str]) -> list[Override]:
-    """The arguments that are overrides; Hydra itself speaks of those that cannot be read."""
-    parser, found = OverridesParser.create(), []
-    for argument in arguments:
-        with contextlib.suppress(HydraException):
-            found.append(parser.parse_override(argument))
-    return found
-
-
-def text_of(override: Override) -> str:
-    """The value as it was typed."""
-    return str(override.input_line).partition("=")[2]
-
-
-def _values(override: Override) -> Iterator[Any]:
-    """The value, or each of those of a sweep over a list."""
-    value = override.value()
-    if not override.is_sweep_override():
-        yield value
-    elif isinstance(value, ChoiceSweep):
-        yield from value.list
-
-
-def _is_switch(key: str) -> bool:
-    """Whether the key takes true or false: OmegaConf would take any number for it."""
-    return any(hint is bool for hint in _hints(key))
-
-
-def _hints(key: str) -> list[Any]:
-    """The types of a key, in each option of its group."""
-    group, _, name = key.rpartition(".")
-    schemas = OPTIONS[group].values() if group in OPTIONS else [] if group else [Config]
-    return [get_type_hints(schema).get(name) for schema in schemas]
-
-
 def _from(source: str, error: ConfigError) -> str:
     return f"{source}: {error}" if source else str(error)
 
@@ -277,7 +184,7 @@ def _unknown(key: str, owner: Any, value: object) -> ConfigError:
 def _expected(owner: Any, key: object) -> str:
     hint = get_type_hints(owner).get(str(key)) if is_dataclass(owner) else None
     options = getattr(hint, "__args__", None) or (hint,)
-    return " or ".join(_KINDS.get(kind, str(kind)) for kind in options)
+    return " or ".join(KINDS.get(kind, str(kind)) for kind in options)
 
 
 def _as_integer(value: object) -> str:

@@ -12,6 +12,7 @@ from hydra.core.plugins import Plugins
 from omegaconf import DictConfig
 
 from reludyn.system.errors import ConfigError
+from reludyn.system.machine import cores
 from reludyn.system.start import shadows
 
 EXTRAS = ("joblib", "submitit", "ray")
@@ -75,10 +76,3 @@ def prepare(config: DictConfig) -> None:
         os.environ.setdefault("MKL_NUM_THREADS", os.environ["OMP_NUM_THREADS"])
     if "cpus_per_task" in launcher:  # SLURM and processes inherit it
         os.environ.setdefault("OMP_NUM_THREADS", str(launcher.cpus_per_task or cores()))
-
-
-def cores() -> int:
-    """That this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

@@ -77,6 +77,7 @@ OPTIONS: dict[str, dict[str, type]] = {
     "logger": {"tensorboard": TensorBoardLogger, "none": Logger},
     "theory": {"default": Theory},
 }
+OUTPUTS = Path("outputs")  # where runs lie, unless they are told otherwise
 EXPERIMENT = "reludyn.experiment"  # a resolver: the user's program may have some of its own
 
 

@@ -31,11 +31,11 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
-from reludyn.config.explain import overrides_of
+from reludyn.config.overrides import overrides_of
+from reludyn.config.parse import OUTPUTS
 from reludyn.config.rules import check_name
 from reludyn.config.schema import PATHS
 from reludyn.config.yaml_files import Files
-from reludyn.runs.folder import OUTPUTS
 from reludyn.system.errors import ConfigError
 
 # exact names: `reludyn.` as a prefix would let in reludyn.cli.os.system

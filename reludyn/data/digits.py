@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from reludyn.config.schema import DigitsData
 from reludyn.data.covariance import Covariance
 from reludyn.system.arrays import Array
 from reludyn.system.errors import ConfigError
@@ -13,7 +12,9 @@ from reludyn.system.errors import ConfigError
 SIDE = 8  # pixels
 
 
-def read_digits(settings: DigitsData) -> tuple[Array, Array]:
+def read_digits(
+    target: str = "identity", blur: float = 1.0, whiten: bool = False, samples: int | None = None
+) -> tuple[Array, Array]:
     """X (n, 64) and Y (n, 64): centred images x, in units of their root mean variance.
 
     identity: Y = X. blur: Y = X B^T with the matrix B of a Gaussian blur. deblur: the inverse
@@ -27,15 +28,15 @@ def read_digits(settings: DigitsData) -> tuple[Array, Array]:
         raise ConfigError(
             "data", "digits", "needs scikit-learn", "Install it: pip install 'reludyn[digits]'"
         ) from error
-    images = np.asarray(load_digits().data, dtype=np.float64)[: settings.samples]
+    images = np.asarray(load_digits().data, dtype=np.float64)[:samples]
     images = images - images.mean(0)
     images /= np.sqrt(images.var(0).mean())
-    blurred = images @ blur_matrix(settings.blur).T
-    X = blurred if settings.target == "deblur" else images
-    if settings.whiten:
+    blurred = images @ blur_matrix(blur).T
+    X = blurred if target == "deblur" else images
+    if whiten:
         X = whitened(X)
     labels = {"identity": X, "blur": blurred, "deblur": images}
-    return X, labels[settings.target]
+    return X, labels[target]
 
 
 def blur_matrix(width: float) -> Array:

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from reludyn.config.schema import FileData
 from reludyn.system.arrays import TABLE, Array, Arrays, Content, finite_matrix, listed, read_arrays
 from reludyn.system.errors import ConfigError, one_line
 
@@ -19,6 +18,7 @@ _LABEL = re.compile(r"y(_?\d+)?", re.IGNORECASE)  # the columns of a table that 
 # columns beside which those might not be
 _RIVAL = re.compile(r"(targets?|labels?|outputs?|responses?)([_ ]?\d+|_\w+)?", re.IGNORECASE)
 Column = str | int  # its name or, in a table without names, its number, from 0
+Columns = Sequence[object] | None
 
 
 @dataclass(frozen=True)
@@ -48,26 +48,28 @@ class Samples(NamedTuple):
     read: Read
 
 
-def read_samples(data: FileData) -> Samples:
-    """Read the samples that `data` names.
+def read_samples(
+    path: str, columns_x: Columns = None, columns_y: Columns = None, outputs: int | None = None
+) -> Samples:
+    """Read the samples of a file.
 
     Named arrays: X, with Y or A or both; one axis of Y or A may be left out for r = 1. Tables: Y
     are the columns that `columns_y` names, X those of `columns_x`, or all others. Where they are
     null, Y are the columns named y, y1, y_2 ... at either end of the table, or the last `outputs`
     columns. Raises ConfigError where nothing, or more than one thing, says which they are.
     """
-    path, content = data.path, read_arrays(data.path, KEY)
+    content = read_arrays(path, KEY)
     arrays = content.arrays
     if TABLE in arrays:
         table = finite_matrix(arrays.pop(TABLE), "the table", path, KEY)
         names: Sequence[Column] = content.names or range(table.shape[1])
-        x, y = _split(data, names, content)
+        x, y = _split(path, columns_x, columns_y, outputs, names, content)
         taken = {*x, *y}
         rest = [name for i, name in enumerate(names) if i not in taken]
         read = Read(path, len(table), [names[i] for i in x], [names[i] for i in y],
                     [*content.left_out, *rest])  # fmt: skip
         return Samples(table[:, x], table[:, y], None, read)
-    for name, columns in (("columns_x", data.columns_x), ("columns_y", data.columns_y)):
+    for name, columns in (("columns_x", columns_x), ("columns_y", columns_y)):
         if columns is not None:
             allowed = f"must be null: {path} has arrays, not the columns of a table"
             raise ConfigError(f"data.{name}", _shown(columns), allowed)
@@ -79,7 +81,7 @@ def read_samples(data: FileData) -> Samples:
     X = finite_matrix(arrays["X"], "X", path, KEY)
     Y = _named(arrays, "Y", path, column=True)
     A = _named(arrays, "A", path, column=False)
-    _check_shapes(X, Y, A, data.outputs, path)
+    _check_shapes(X, Y, A, outputs, path)
     return Samples(X, Y, A, Read(path, len(X), ["X"], [name for name in "YA" if name in arrays]))
 
 
@@ -93,34 +95,37 @@ def _named(arrays: Arrays, name: str, path: str, column: bool) -> Array | None:
 
 
 def _split(
-    data: FileData, names: Sequence[Column], content: Content
+    path: str,
+    columns_x: Columns,
+    columns_y: Columns,
+    r: int | None,
+    names: Sequence[Column],
+    content: Content,
 ) -> tuple[list[int], list[int]]:
     """The places of the inputs and of the outputs in a table."""
-    width, r = len(names), data.outputs
-    no_inputs = ConfigError(
-        KEY, data.path, f"its {width} columns leave no inputs beside the outputs"
-    )
+    width = len(names)
+    no_inputs = ConfigError(KEY, path, f"its {width} columns leave no inputs beside the outputs")
     if max(2, (r or 1) + 1) > width:  # before so many are listed
         raise no_inputs
-    if data.columns_y is None:
-        if data.columns_x is not None:
+    if columns_y is None:
+        if columns_x is not None:
             allowed = "needs data.columns_y as well: the columns that are outputs"
-            raise ConfigError("data.columns_x", _shown(data.columns_x), allowed)
-        y = _labels(names, r, data.path)
+            raise ConfigError("data.columns_x", _shown(columns_x), allowed)
+        y = _labels(names, r, path)
     else:
-        y = _places("data.columns_y", data.columns_y, names, content)
+        y = _places("data.columns_y", columns_y, names, content)
     if r not in (None, len(y)):
         allowed = f"must be null or {len(y)}, the outputs {_listed([names[i] for i in y])}"
         raise ConfigError("data.outputs", r, allowed)
     outputs = set(y)
-    if data.columns_x is None:
+    if columns_x is None:
         x = [i for i in range(width) if i not in outputs]
     else:
-        x = _places("data.columns_x", data.columns_x, names, content)
+        x = _places("data.columns_x", columns_x, names, content)
     both = [names[i] for i in x if i in outputs]
     if both:
         allowed = f"{both[0]} is one of data.columns_y: a column is an input or an output"
-        raise ConfigError("data.columns_x", _shown(data.columns_x or []), allowed)
+        raise ConfigError("data.columns_x", _shown(columns_x or []), allowed)
     if not x:
         raise no_inputs
     return x, y

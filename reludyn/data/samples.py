@@ -15,9 +15,9 @@ from torch import Tensor
 
 from reludyn.data.laws import InputLaw
 from reludyn.data.layouts import Held, Layout, Resident, room
-from reludyn.experiment.memory import CHUNK
 from reludyn.network.teacher import LinearTeacher
 from reludyn.numerics.random import Purpose, stream
+from reludyn.numerics.sizes import CHUNK
 
 BLOCK = 4096  # rows that share a generator: part of what a seed means
 

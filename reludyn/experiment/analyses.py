@@ -12,8 +12,10 @@ import torch
 from numpy.typing import NDArray
 
 from reludyn.experiment.build import Experiment
-from reludyn.experiment.memory import CHUNK, hessian_size
-from reludyn.network.student import InvariantSubspace, ReLUStudent
+from reludyn.experiment.memory import hessian_size
+from reludyn.network.student import ReLUStudent
+from reludyn.network.subspace import InvariantSubspace
+from reludyn.numerics.sizes import CHUNK
 from reludyn.recording.replica_rows import numbers, sign_patterns
 from reludyn.risk import EmpiricalRisk, PopulationRisk
 from reludyn.theory.landscape import (

@@ -8,7 +8,7 @@ replica has of its own.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 
 import torch
@@ -25,18 +25,21 @@ from reludyn.config.schema import (
 )
 from reludyn.dynamics.phases import PhaseRule
 from reludyn.experiment.cost import check_time, compiles, stretch
-from reludyn.experiment.memory import DENSE, check_memory, hessian_size, keep_freed_memory
+from reludyn.experiment.memory import check_memory, hessian_size
 from reludyn.experiment.objective import Objective, Target, make_objective, make_target
 from reludyn.network.initialization import draw_students
 from reludyn.network.notation import Own
-from reludyn.network.student import InvariantSubspace, ReLUStudent, stacked
+from reludyn.network.student import ReLUStudent, stacked
+from reludyn.network.subspace import InvariantSubspace
 from reludyn.network.teacher import LinearTeacher
+from reludyn.numerics.sizes import DENSE
 from reludyn.optim import StepSizes, UpdateRule
 from reludyn.optim.gradient_descent import BEGINNING, GradientDescent
 from reludyn.optim.torch_descent import Make, TorchDescent, schedule
 from reludyn.recording.look import Share, shares_of
 from reludyn.risk import EmpiricalRisk, Risk
 from reludyn.system.errors import ConfigError
+from reludyn.system.machine import keep_freed_memory
 from reludyn.training.compiled_engine import CompiledEngine
 from reludyn.training.distributed import ranks
 from reludyn.training.engine import Engine
@@ -123,7 +126,10 @@ def build(*configs: Config, since: tuple[int, Own] = BEGINNING) -> Experiment:
     check_time(config, device, ranks().place.size)
     jobs = _jobs(configs, config, target)
     drawn = stacked(
-        [draw_students(j.config.init, j.seeds, config.model.width, j.teacher) for j in jobs]
+        [
+            draw_students(j.seeds, config.model.width, j.teacher, **asdict(j.config.init))
+            for j in jobs
+        ]
     )
     subspace = None
     if stays_in_subspace(config):
@@ -203,7 +209,7 @@ def make_update_rule(
         from reludyn.optim.gradient_flow import GradientFlow  # imports scipy
 
         rtol = settings.rtol or (ON_SAMPLES if isinstance(risk, EmpiricalRisk) else EXACT)
-        return GradientFlow(risk, sizes, rtol, settings.method)
+        return GradientFlow(lambda x: risk.evaluate(x).gradient, sizes, rtol, settings.method)
     plan = schedule(settings.schedule, settings.warmup, config.trainer.steps)
     if settings.name == "gd" and plan is None:
         return GradientDescent(sizes, since)

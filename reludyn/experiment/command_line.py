@@ -3,58 +3,21 @@ what is new."""
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
-from hydra._internal.utils import get_args_parser
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from reludyn.config.differences import flat
-from reludyn.config.explain import overrides_of
+from reludyn.config.overrides import overrides_of
 from reludyn.config.schema import PATHS
 from reludyn.system.commands import override, relative
 from reludyn.system.errors import ConfigError
 
 FOLDER = "hydra.run.dir"
-HELP = "reludyn --hydra-help lists Hydra's options"
-SHOWING = (  # options that run nothing
-    "-h", "--help", "--hydra-help", "--version", "-c", "--cfg", "-i", "--info", "-sc",
-    "--shell-completion",
-)  # fmt: skip
-
-
-def only_shows(arguments: Sequence[str]) -> bool:
-    """Whether the command runs nothing."""
-    return any(argument.partition("=")[0] in SHOWING for argument in arguments)
-
-
-def options_first(arguments: Sequence[str]) -> list[str]:
-    """Options, which may stand anywhere, before the overrides. Raises ConfigError for what is not
-    an option, and for one that would run code."""
-    parser = get_args_parser()
-    known = [text for action in parser._actions for text in action.option_strings]
-
-    def refuse(message: str) -> NoReturn:
-        what, _, said = message.partition(": ")
-        if what != "unrecognized arguments":
-            raise ConfigError(what.removeprefix("argument "), ..., said, HELP)
-        word = said.split()[0]
-        close = difflib.get_close_matches(word, known, n=1)
-        remedy = f"Did you mean {close[0]}?" if close else HELP
-        raise ConfigError(word, ..., "no such option", remedy)
-
-    parser.error = refuse  # type: ignore[method-assign]
-    given, options = parser.parse_intermixed_args([*arguments]), [*arguments]
-    if (file := given.experimental_rerun) is not None:
-        option = "--experimental-rerun"
-        raise ConfigError(option, file, "is a pickle, which may run code", "Use resume=PATH")
-    for word in given.overrides:
-        options.remove(word)
-    return [*options, *given.overrides]
 
 
 def resumed(arguments: Sequence[str]) -> list[str]:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import ctypes
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
 
 from reludyn.config.rules import stays_in_subspace
@@ -18,37 +16,15 @@ from reludyn.config.schema import (
     GivenData,
     SGDOptimizer,
 )
+from reludyn.numerics.sizes import BLOCK, CHUNK, DENSE, numbers_per_row
 from reludyn.system.errors import ConfigError
-from reludyn.system.launch import Launch, physical_memory
+from reludyn.system.launch import Launch
+from reludyn.system.machine import physical_memory
 
 COPIES = 10  # temporaries of a step that live at once
-CHUNK = 2**22  # numbers that a chunk of samples and what is made of it hold at once
-BLOCK = 2**20  # numbers of pairs of neurons that a cache holds
-DENSE = 1500  # weights up to which a Hessian is held as a matrix
 LOOKS = 2**30  # bytes of the looks of a batch of jobs, and of them in its checkpoint
 ALONE = Launch()
 TEST_SAMPLES = 10_000  # fresh samples of loss_test, the same for all replicas
-
-
-@cache
-def keep_freed_memory() -> None:
-    """Let the C library keep up to 1 GiB of what is freed, and map only pieces above 32 MiB.
-
-    A step frees as much as it takes: giving pages back to the system and taking them again would
-    cost a fifth of it. Nothing happens where the library is not glibc.
-    """
-    trim_threshold, mmap_threshold = -1, -3  # of malloc.h
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (AttributeError, OSError, TypeError):
-        return
-    mallopt(trim_threshold, 2**30)
-    mallopt(mmap_threshold, 2**25)
-
-
-def numbers_a_row(k: int, d: int, r: int) -> int:
-    """What a row of samples, and what a step makes of it, hold for one replica."""
-    return d + 4 * k + 2 * r
 
 
 def hessian_size(config: Config) -> int:
@@ -78,10 +54,10 @@ def estimate(config: Config, place: Launch = ALONE) -> int:
         shared = held * (R if data.seed is None else 1) * (d + r) / place.size
         numbers += shared
         numbers += 3 * min(
-            CHUNK, data.samples * R * numbers_a_row(k, d, r)
+            CHUNK, data.samples * R * numbers_per_row(k, d, r)
         )  # drawn, labelled, used
         if isinstance(config.optimizer, SGDOptimizer):
-            rows = min(CHUNK, R * config.optimizer.batch * numbers_a_row(k, d, r))
+            rows = min(CHUNK, R * config.optimizer.batch * numbers_per_row(k, d, r))
             numbers += R * data.samples + 2 * rows
         if config.trainer.observables == "full":
             numbers += TEST_SAMPLES * (d + r)

@@ -222,11 +222,13 @@ def _given(data: GivenData) -> Target:
     """The samples of a file, or the digits; the target that comes with them or fits them."""
     matrix, read = None, None
     if isinstance(data, FileData):
-        inputs, labels, matrix, read = read_samples(data)
+        inputs, labels, matrix, read = read_samples(
+            data.path, data.columns_x, data.columns_y, data.outputs
+        )
         read = replace(read, rows=min(read.rows, data.samples or read.rows))
     else:
         assert isinstance(data, DigitsData)
-        inputs, labels = read_digits(data)
+        inputs, labels = read_digits(data.target, data.blur, data.whiten, data.samples)
     (n, d), where = inputs.shape, _source(data)[1]
     if data.dim not in (None, d):
         raise ConfigError("data.dim", data.dim, f"must be null or {d}, as in {where}")

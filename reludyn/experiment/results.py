@@ -100,7 +100,9 @@ def _rows(
     )
     given: dict[str, Sequence[object]] = {
         "seed": parts.seeds,
-        "init_scale": replica_scales(config.init, config.replicas).tolist(),
+        "init_scale": replica_scales(
+            config.init.scale, config.init.scale_to, config.replicas
+        ).tolist(),
         "stopped_because": stopped_because(state, reason),
         "steps": state.steps.tolist(),
         "last_finite_loss": replica_rows.numbers(_last_finite(parts, state, loss.total)),

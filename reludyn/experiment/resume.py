@@ -16,11 +16,12 @@ import numpy as np
 import torch
 
 from reludyn.config.differences import differences, flat, named
+from reludyn.config.parse import OUTPUTS
 from reludyn.config.rules import RESUME, is_constant_descent
 from reludyn.config.schema import PATHS, Config
 from reludyn.experiment.build import Experiment
 from reludyn.optim.gradient_descent import BEGINNING
-from reludyn.runs.folder import CONFIG, FILES, LAST, OUTPUTS, is_begun, is_of_a_sweep
+from reludyn.runs.folder import CONFIG, FILES, LAST, is_begun, is_of_a_sweep
 from reludyn.system.errors import ConfigError
 from reludyn.training.checkpoint import Checkpoint, Unreadable, dumped, load_checkpoint, loaded
 from reludyn.training.distributed import ranks

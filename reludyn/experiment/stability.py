@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from reludyn.experiment.build import Experiment
-from reludyn.experiment.memory import DENSE, hessian_size
+from reludyn.experiment.memory import hessian_size
 from reludyn.network.student import ReLUStudent
+from reludyn.numerics.sizes import DENSE
 from reludyn.recording.console.stages import Say, silent
 from reludyn.recording.replica_rows import numbers
 from reludyn.theory.spectrum import spectrum

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from reludyn.config.schema import DominatedInit, ExplicitInit, Init, NearSaddleInit
 from reludyn.network.student import ReLUStudent
 from reludyn.network.teacher import LinearTeacher
 from reludyn.numerics.random import stream
@@ -31,7 +30,6 @@ class Draw:
     rng: np.random.Generator  # the replica's own
     k: int
     A: Array  # (r, d), the teacher
-    settings: Init
 
     @property
     def r(self) -> int:
@@ -53,7 +51,7 @@ class Draw:
         return columns
 
 
-Initialization = Callable[[Draw], tuple[Array, Array]]
+Initialization = Callable[..., tuple[Array, Array]]  # of a Draw, and its own options
 INITIALIZATIONS: dict[str, Initialization] = {}
 
 
@@ -114,46 +112,43 @@ def balanced(draw: Draw) -> tuple[Array, Array]:
 
 
 @initialization("dominated")
-def dominated(draw: Draw) -> tuple[Array, Array]:
+def dominated(draw: Draw, ratio: float) -> tuple[Array, Array]:
     """As balanced, with |v_i| = ratio |w_i|, ratio > 1: the signs of v_i never change under
     gradient flow (Boursier, Flammarion 2022)."""
-    assert isinstance(draw.settings, DominatedInit)
     W, V = balanced(draw)
-    return W, draw.settings.ratio * V
+    return W, ratio * V
 
 
 @initialization("explicit")
-def explicit(draw: Draw) -> tuple[Array, Array]:
+def explicit(
+    draw: Draw, W: object = None, V: object = None, path: str | None = None
+) -> tuple[Array, Array]:
     """W and V as given, in lists or in the arrays W (k, d), V (r, k) of a file. Rows of W that are
     shorter than d go on with zeros."""
-    settings = draw.settings
-    assert isinstance(settings, ExplicitInit)
-    given: Mapping[str, object] = {"W": settings.W, "V": settings.V}
-    if settings.path is not None:
-        given = read_arrays(settings.path, "init.path").arrays
+    given: Mapping[str, object] = {"W": W, "V": V}
+    if path is not None:
+        given = read_arrays(path, "init.path").arrays
         if not {"W", "V"} <= set(given):
             allowed = "must be an .npz or .safetensors file with the arrays W (k, d) and V (r, k)"
-            raise ConfigError("init.path", settings.path, allowed)
-    W = _matrix("W", given.get("W"), draw.k, draw.d, shorter=True)
-    return W, _matrix("V", given.get("V"), draw.r, draw.k)
+            raise ConfigError("init.path", path, allowed)
+    hidden = _matrix("W", given.get("W"), draw.k, draw.d, shorter=True)
+    return hidden, _matrix("V", given.get("V"), draw.r, draw.k)
 
 
 @initialization("near_saddle")
-def near_saddle(draw: Draw) -> tuple[Array, Array]:
+def near_saddle(draw: Draw, c: float, distance: float) -> tuple[Array, Array]:
     """At a distance from the saddle v_1 w_1 = (c + 1) a, |v_2| w_2 = c a of Theorem 1, with
     v = sqrt|a| (1, -1): a vector of length distance sqrt|a|, uniform in direction in the space of
     all weights, is added. Needs r = 1, k = 2, and c > 0 or c < -1."""
-    settings = draw.settings
-    assert isinstance(settings, NearSaddleInit)
     if (draw.r, draw.k) != (1, 2):
         raise ConfigError("init", "near_saddle", "needs data.outputs=1 and model.width=2")
-    if -1 <= settings.c <= 0:
-        raise ConfigError("init.c", settings.c, "must be > 0 or < -1")
+    if -1 <= c <= 0:
+        raise ConfigError("init.c", c, "must be > 0 or < -1")
     unit = math.sqrt(np.linalg.norm(draw.A))
-    W = np.outer([settings.c + 1, settings.c], draw.A[0]) / unit
+    W = np.outer([c + 1, c], draw.A[0]) / unit
     V = np.array([[unit, -unit]])
     offset = draw.normal(W.size + V.size)
-    offset *= settings.distance * unit / np.linalg.norm(offset)
+    offset *= distance * unit / np.linalg.norm(offset)
     return W + offset[: W.size].reshape(W.shape), V + offset[W.size :].reshape(V.shape)
 
 
@@ -173,40 +168,49 @@ def with_signs(V: Array, signs: str) -> Array:
     return np.abs(V) * pattern
 
 
-def replica_scales(settings: Init, replicas: int) -> Array:
+def replica_scales(scale: float, scale_to: float | None, replicas: int) -> Array:
     """(R,): scale for all, or spaced evenly in the logarithm from scale to scale_to."""
-    end = settings.scale if settings.scale_to is None else settings.scale_to
-    scales = np.geomspace(settings.scale, end, replicas)
-    scales[0] = settings.scale  # exactly, also for one replica
-    return scales if settings.scale_to is not None else np.full(replicas, settings.scale)
+    if scale_to is None:
+        return np.full(replicas, scale)
+    scales: Array = np.geomspace(scale, scale_to, replicas)
+    scales[0] = scale  # exactly, also for one replica
+    return scales
 
 
 def draw_students(
-    settings: Init, seeds: Sequence[int], k: int, teacher: LinearTeacher
+    seeds: Sequence[int],
+    k: int,
+    teacher: LinearTeacher,
+    name: str,
+    scale: float,
+    signs: str = "random",
+    scale_to: float | None = None,
+    output_scale: float | None = None,
+    **options: object,
 ) -> ReLUStudent:
     """R = len(seeds) students, W (R, k, d) and V (R, r, k), float64 on the CPU.
 
     W is drawn at scale one and multiplied by the replica's scale, V by output_scale (null: the same
-    scale). Replica j depends on seeds[j] alone, and on its place j where scale_to is set. Raises
-    ConfigError for an unknown name, a sign pattern with r > 1, one that given weights do not have,
-    or what the initialisation refuses.
+    scale); `options` are those of the initialisation. Replica j depends on seeds[j] alone, and on
+    its place j where scale_to is set. Raises ConfigError for an unknown name, a sign pattern with
+    r > 1, one that given weights do not have, or what the initialisation refuses.
     """
-    if settings.name not in INITIALIZATIONS:
+    if name not in INITIALIZATIONS:
         known = ", ".join(sorted(INITIALIZATIONS))
-        raise ConfigError("init.name", settings.name, f"must be one of {known}")
-    initialize, A = INITIALIZATIONS[settings.name], teacher.A.numpy()
-    scales = replica_scales(settings, len(seeds))
+        raise ConfigError("init.name", name, f"must be one of {known}")
+    initialize, A = INITIALIZATIONS[name], teacher.A.numpy()
+    scales = replica_scales(scale, scale_to, len(seeds))
     W, V = np.empty((len(seeds), k, A.shape[1])), np.empty((len(seeds), A.shape[0], k))
     for j, seed in enumerate(seeds):
-        w, v = initialize(Draw(stream(seed, "weights"), k, A, settings))
-        signed = with_signs(v, settings.signs)
-        if settings.name in GIVEN and not np.array_equal(signed, v):
+        w, v = initialize(Draw(stream(seed, "weights"), k, A), **options)
+        signed = with_signs(v, signs)
+        if name in GIVEN and not np.array_equal(signed, v):
             raise ConfigError(
-                "init.signs", settings.signs, f"init={settings.name} has v_i of other signs",
+                "init.signs", signs, f"init={name} has v_i of other signs",
                 "Use init.signs=random: they stay as they are",
             )  # fmt: skip
         W[j] = scales[j] * w
-        output = scales[j] if settings.output_scale is None else settings.output_scale
+        output = scales[j] if output_scale is None else output_scale
         V[j] = output * signed
     return ReLUStudent(torch.from_numpy(W), torch.from_numpy(V))
 

@@ -16,7 +16,7 @@ import math
 import torch
 from torch import Tensor
 
-from reludyn.experiment.memory import BLOCK
+from reludyn.numerics.sizes import BLOCK
 
 
 def norm(p: Tensor) -> Tensor:

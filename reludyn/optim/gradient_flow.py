@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -12,7 +13,6 @@ from torchdiffeq import odeint
 from reludyn.network.notation import Gradient, Own
 from reludyn.network.student import ReLUStudent
 from reludyn.optim import Memory, StepSizes
-from reludyn.risk import Risk
 from reludyn.system.errors import StuckError
 
 MOST_STEPS = 1000  # of the integrator within one iteration
@@ -28,7 +28,7 @@ class GradientFlow:
     those of the one that needs the smallest.
     """
 
-    risk: Risk
+    gradient: Callable[[ReLUStudent], Gradient]
     sizes: StepSizes
     rtol: float = 1e-10
     method: str = "dopri8"
@@ -53,7 +53,7 @@ class GradientFlow:
             return ReLUStudent(y[:, :size].view_as(student.W), y[:, size:].view_as(student.V))
 
         def velocity(_: Tensor, y: Tensor) -> Tensor:
-            W, V = self.risk.evaluate(weights(y)).gradient
+            W, V = self.gradient(weights(y))
             return -torch.cat([speeds[0] * W.flatten(1), speeds[1] * V.flatten(1)], 1)
 
         times = start.new_tensor([0.0, self.sizes.lr])

@@ -11,10 +11,10 @@ from torch import Tensor
 
 from reludyn.data.layouts import Held, Tiled
 from reludyn.data.samples import Samples
-from reludyn.experiment.memory import CHUNK, numbers_a_row
 from reludyn.network.activation import RELU, LeakyReLU
 from reludyn.network.notation import Evaluation, Gradient, Loss
 from reludyn.network.student import ReLUStudent
+from reludyn.numerics.sizes import CHUNK, numbers_per_row
 from reludyn.risk import tiles
 from reludyn.system.compiler import CannotCompile, Compiled, varying
 
@@ -167,7 +167,7 @@ class EmpiricalRisk:
     ) -> tuple[Tensor, ...]:
         """Sums over all rows, from those over a chunk."""
         (R, k, d), r = student.W.shape, student.V.shape[1]
-        most = CHUNK // (R * numbers_a_row(k, 0, r) + self.samples.sets * d)  # memory
+        most = CHUNK // (R * numbers_per_row(k, 0, r) + self.samples.sets * d)  # memory
         cached = max(FEWEST, min(INPUTS // d, HIDDEN // (R * k)))
         return _added(sums(X, Y) for X, Y in self.samples.chunks(max(1, min(most, cached))))
 

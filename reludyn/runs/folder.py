@@ -22,7 +22,6 @@ from reludyn.system.errors import ConfigError
 from reludyn.system.files import atomic
 
 LAST = Path("checkpoints", "last.pt")
-OUTPUTS = Path("outputs")  # where runs lie, unless they are told otherwise
 CONFIG, SETTINGS, OVERRIDES = (
     Path(".hydra", f"{name}.yaml") for name in ("config", "hydra", "overrides")
 )

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reludyn.system.errors import ConfigError
-from reludyn.system.launch import physical_memory
+from reludyn.system.machine import physical_memory
 
 Array = NDArray[np.float64]
 Arrays = dict[str, NDArray[Any]]

@@ -41,8 +41,3 @@ def _number(name: str, default: str = "") -> int:
     if not value.isdecimal():
         raise ConfigError(name, value, "must be an integer, as torchrun sets it", ALONE)
     return int(value)
-
-
-def physical_memory() -> int:
-    """Bytes of the machine."""
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

@@ -32,11 +32,11 @@ from torch import Tensor
 
 from reludyn.dynamics.order_parameters import along_and_across, in_groups
 from reludyn.dynamics.rays import ALIGNED, first_of, into_ray
-from reludyn.experiment.memory import BLOCK
 from reludyn.network.activation import RELU, LeakyReLU
 from reludyn.network.notation import Own, against, of_replicas
 from reludyn.network.student import ReLUStudent
 from reludyn.numerics.kernels import norm, unit
+from reludyn.numerics.sizes import BLOCK
 
 LONGEST = 64  # iterations of small weights that are looked at at once
 LINEAR = 1e-3  # the size, in units of sqrt|a|, up to which the dynamics count as linear

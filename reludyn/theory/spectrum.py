@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import pad
 
-from reludyn.experiment.memory import DENSE
 from reludyn.network.notation import Gradient
 from reludyn.network.student import ReLUStudent
+from reludyn.numerics.sizes import DENSE
 from reludyn.numerics.surroundings import undisturbed
 from reludyn.risk.hessian import Hessian, flatten, unflatten
 

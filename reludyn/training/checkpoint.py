@@ -21,7 +21,7 @@ from reludyn.network.notation import Evaluation, Gradient
 from reludyn.network.student import ReLUStudent
 from reludyn.system.errors import ConfigError
 from reludyn.system.files import atomic
-from reludyn.system.launch import physical_memory
+from reludyn.system.machine import physical_memory
 from reludyn.training.engine import State
 
 VERSION = 2

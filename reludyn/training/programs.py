@@ -23,9 +23,9 @@ from torch import Tensor
 from reludyn.dynamics.order_parameters import in_groups
 from reludyn.dynamics.phases import phase_events
 from reludyn.dynamics.rays import ALIGNED
-from reludyn.experiment.memory import BLOCK
 from reludyn.network.activation import LeakyReLU
 from reludyn.network.student import ReLUStudent
+from reludyn.numerics.sizes import BLOCK
 from reludyn.risk import PopulationRisk, pairs
 from reludyn.risk.unrolled import MOST, Point, Vectors, dot, evaluate, products
 from reludyn.system.compiler import Compiled

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from reludyn.api import configure
+from reludyn.config.compose import configure
 from reludyn.experiment.build import build
 from reludyn.network.initialization import draw_students
 from reludyn.risk import EmpiricalRisk
@@ -65,7 +65,7 @@ Prepare = Callable[[Problem], Training]  # raises Unavailable
 def make_problem(case: Case, lr: float) -> Problem:
     """The weights and the samples with which this project trains."""
     parts = build(configure(*case.overrides(lr)))
-    student = draw_students(parts.config.init, parts.seeds, case.k, parts.teacher)
+    student = draw_students(parts.seeds, case.k, parts.teacher, **asdict(parts.config.init))
     data: tuple[Array, ...] = (parts.teacher.A.numpy(),)
     if case.n is not None:
         risk = parts.objective.risk

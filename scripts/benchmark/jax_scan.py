@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from reludyn.network.student import InvariantSubspace, ReLUStudent
+from reludyn.network.student import ReLUStudent
+from reludyn.network.subspace import InvariantSubspace
 from reludyn.network.teacher import LinearTeacher
 from scripts.benchmark.contender import Array, Problem, Unavailable
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from reludyn.api import configure
+from reludyn.config.compose import configure
 from reludyn.experiment.build import build
 from reludyn.system.compiler import Compiled
 from reludyn.system.errors import ConfigError

@@ -11,12 +11,12 @@ import pandas
 import pytest
 import yaml
 
-from reludyn.data.files import Read, read_samples
+from reludyn.data.files import Read
 from reludyn.system.arrays import read_matrix
 from reludyn.system.errors import ConfigError
 from tests.support.boards import Board
 from tests.support.commands import Command, refused
-from tests.support.tables import NAMED, TABLES, A, X, Y, refusal, source
+from tests.support.tables import NAMED, TABLES, A, X, Y, read, refusal
 
 # --- What is written is read ------------------------------------------------------------------
 
@@ -27,20 +27,20 @@ def test_named_arrays_are_read_exactly(tmp_path: Path, suffix: str, names: str) 
     arrays = {"X": X, "Y": Y, "A": A}
     path = tmp_path / f"data{suffix}"
     NAMED[suffix](path, **{name: arrays[name] for name in names})
-    found = dict(zip("XYA", read_samples(source(path))[:3], strict=True))
+    found = dict(zip("XYA", read(path)[:3], strict=True))
     for name in "XYA":
         assert (found[name] is None) == (name not in names)
         if name in names:
             np.testing.assert_array_equal(found[name], arrays[name])
             assert found[name].dtype == np.float64
-    np.testing.assert_array_equal(read_samples(source(path, 2))[0], X)
+    np.testing.assert_array_equal(read(path, 2)[0], X)
 
 
 @pytest.mark.parametrize("suffix", NAMED)
 def test_one_output_may_have_one_axis(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"data{suffix}"
     NAMED[suffix](path, X=X, Y=Y[:, 0], A=A[0])
-    _, labels, matrix, _ = read_samples(source(path, 1))
+    _, labels, matrix, _ = read(path, 1)
     np.testing.assert_array_equal(labels, Y[:, :1])
     np.testing.assert_array_equal(matrix, A[:1])
 
@@ -52,7 +52,7 @@ def test_the_last_columns_of_a_table_are_the_outputs_where_their_number_is_given
 ) -> None:
     path, r = tmp_path / f"data{suffix}", outputs
     TABLES[suffix](path, np.hstack([X, Y[:, :r]]), [*"abcdefgh"[: 4 + r]])
-    inputs, labels, matrix, _ = read_samples(source(path, outputs))
+    inputs, labels, matrix, _ = read(path, outputs)
     np.testing.assert_array_equal(inputs, X)
     np.testing.assert_array_equal(labels, Y[:, :r])
     assert matrix is None
@@ -67,7 +67,7 @@ def test_columns_named_y_are_the_outputs(tmp_path: Path, suffix: str, labels: li
     ):  # fmt: skip
         TABLES[suffix](path, table, names)
         for outputs in (None, 2):
-            inputs, found, *_ = read_samples(source(path, outputs))
+            inputs, found, *_ = read(path, outputs)
             np.testing.assert_array_equal(inputs, X)
             np.testing.assert_array_equal(found, Y)
         assert "data.outputs=1: must be null or 2" in refusal(path, 1)
@@ -109,12 +109,12 @@ def test_columns_may_be_chosen(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"data{suffix}"
     TABLES[suffix](path, np.hstack([X, Y]), [*"abcdef"])
     x, y = ([2, 0], [5]) if suffix == ".npy" else ([*"ca"], ["f"])
-    samples = read_samples(source(path, columns_x=x, columns_y=y))
+    samples = read(path, columns_x=x, columns_y=y)
     np.testing.assert_array_equal(samples.X, X[:, [2, 0]])
     np.testing.assert_array_equal(samples.Y, Y[:, 1:])
     left_out = [1, 3, 4] if suffix == ".npy" else [*"bde"]
     assert samples.read == Read(str(path), 12, x, y, left_out)
-    samples = read_samples(source(path, columns_y=y))
+    samples = read(path, columns_y=y)
     np.testing.assert_array_equal(samples.X, np.hstack([X, Y[:, :1]]))
 
 
@@ -161,7 +161,7 @@ def test_the_index_of_a_frame_is_no_column(tmp_path: Path, suffix: str, index: s
     if suffix == ".csv":
         frame.index.name = None
     getattr(frame, f"to_{suffix[1:]}")(path)
-    samples = read_samples(source(path))
+    samples = read(path)
     np.testing.assert_allclose(samples.X, frame[[*"abcd"]], rtol=1e-15)
     np.testing.assert_allclose(samples.Y, frame[["y"]], rtol=1e-15)
     assert samples.read.inputs == [*"abcd"]
@@ -176,7 +176,7 @@ def test_an_index_of_words_or_of_a_frame_that_was_written_twice_is_no_column(
     FRAME.to_csv(again)
     pandas.read_csv(again).to_csv(again, index=False)
     for path in (words, again):
-        assert read_samples(source(path)).read.inputs == [*"abcd"]
+        assert read(path).read.inputs == [*"abcd"]
 
 
 def test_two_columns_of_one_name_are_refused(tmp_path: Path) -> None:
@@ -190,7 +190,7 @@ def test_numbers_above_columns_are_names(tmp_path: Path, index: bool) -> None:
     """A frame without names has 0, 1, ... there: no sample."""
     path = tmp_path / "data.csv"
     pandas.DataFrame(np.column_stack([X, Y[:, 0]])).to_csv(path, index=index)
-    samples = read_samples(source(path, columns_y=[4]))
+    samples = read(path, columns_y=[4])
     assert samples.read.inputs == [*"0123"]
     np.testing.assert_allclose(samples.X, X, rtol=1e-15)
 
@@ -201,7 +201,7 @@ def test_a_line_that_may_be_names_or_a_row_is_refused(tmp_path: Path, text: str)
     path.write_text(text)
     assert "line 1 may be names of columns, or a row" in refusal(path, 1)
     path.write_text(text.replace(",", ".0,", 1))
-    assert len(read_samples(source(path, 1)).X) == len(text.splitlines())
+    assert len(read(path, 1).X) == len(text.splitlines())
 
 
 @pytest.mark.parametrize(
@@ -219,7 +219,7 @@ def test_a_line_that_may_be_names_or_a_row_is_refused(tmp_path: Path, text: str)
 )
 def test_csv_as_others_write_it(tmp_path: Path, text: str) -> None:
     (tmp_path / "data.csv").write_text(text)
-    samples = read_samples(source(tmp_path / "data.csv"))
+    samples = read(tmp_path / "data.csv")
     assert samples.X.tolist() == [[1.5, -2.25], [4, 5]]
     assert samples.Y.tolist() == [[3], [6.125]]
     assert samples.read.inputs == ["a", "b"]
@@ -228,7 +228,7 @@ def test_csv_as_others_write_it(tmp_path: Path, text: str) -> None:
 def test_a_csv_may_have_no_header_a_mark_and_blank_lines(tmp_path: Path) -> None:
     path = tmp_path / "data.CSV"
     path.write_text("\ufeff1.0,2,3\n\n4, 5e0 ,6\n", encoding="utf-8")
-    inputs, labels, *_ = read_samples(source(path, 1))
+    inputs, labels, *_ = read(path, 1)
     assert (inputs.tolist(), labels.tolist()) == ([[1, 2], [4, 5]], [[3], [6]])
 
 
@@ -236,7 +236,7 @@ def test_a_csv_may_have_no_header_a_mark_and_blank_lines(tmp_path: Path) -> None
 def test_numbers_of_any_width_become_float64(tmp_path: Path, dtype: Any) -> None:
     table = np.arange(12).reshape(4, 3).astype(dtype)
     np.save(tmp_path / "data.npy", table)
-    inputs, *_ = read_samples(source(tmp_path / "data.npy", 1))
+    inputs, *_ = read(tmp_path / "data.npy", 1)
     assert inputs.dtype == np.float64
     np.testing.assert_array_equal(inputs, np.arange(12).reshape(4, 3)[:, :2])
 

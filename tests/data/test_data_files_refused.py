@@ -23,10 +23,9 @@ from pyarrow import parquet
 from safetensors.numpy import save_file
 from safetensors.torch import save_file as save_torch
 
-from reludyn.data.files import read_samples
 from reludyn.system.errors import ConfigError
 from tests.support.commands import QUICK, Command, refused
-from tests.support.tables import NAMED, TABLES, A, X, Y, npy, refusal, source
+from tests.support.tables import NAMED, TABLES, A, X, Y, npy, read, refusal
 
 
 def with_hole(value: float) -> np.ndarray:
@@ -221,7 +220,7 @@ def test_a_file_that_memory_does_not_hold_is_not_read(
     monkeypatch.setattr("reludyn.system.arrays.physical_memory", lambda: 10**6)
     assert "cannot be read: it holds 0.0 GiB, for a machine of 0.0" in refusal(path)
     monkeypatch.setattr("reludyn.system.arrays.physical_memory", lambda: 10**9)
-    assert len(read_samples(source(path, None if suffix in NAMED else 1)).X) == 1000
+    assert len(read(path, None if suffix in NAMED else 1).X) == 1000
 
 
 def zeros(path: Path, dtype: str) -> None:
@@ -260,7 +259,7 @@ def test_no_file_costs_much_more_memory_than_it_has_bytes(
     tracemalloc.start()
     try:
         if said is None:
-            read_samples(source(path, 1))
+            read(path, 1)
         else:
             assert said in refusal(path, 1)
         _, peak = tracemalloc.get_traced_memory()
@@ -334,7 +333,7 @@ def test_any_bytes_are_read_or_refused(
     path = tmp_path / f"data{suffix}"
     path.write_bytes((magic.get(suffix, b"") if npy else b"") + content)
     try:
-        inputs, *_ = read_samples(source(path, None))
+        inputs, *_ = read(path, None)
     except ConfigError:
         return
     assert np.isfinite(inputs).all()
@@ -378,7 +377,7 @@ def test_damaged_files_are_read_or_refused(
     path = tmp_path / f"data{'.npz' if suffix in ('.lzma', '.deflate') else suffix}"
     path.write_bytes(content[: data.draw(st.just(len(content)) | place)])
     try:
-        inputs, *_ = read_samples(source(path, None))
+        inputs, *_ = read(path, None)
     except ConfigError:
         return
     assert np.isfinite(inputs).all()

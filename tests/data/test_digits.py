@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
-from reludyn.config.schema import DigitsData
 from reludyn.data.digits import blur_matrix, read_digits, sample_covariance, whitened
 from tests.support.commands import Command, refused, reludyn_in
 
@@ -17,7 +16,7 @@ RUN = ["data=digits", "model.width=4", "init.signs=random", "trainer.steps=3"]
 
 def digits(target: str = "identity", whiten: bool = False, samples: int | None = None,
            blur: float = 1.0) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
-    return read_digits(DigitsData("digits", 64, 64, samples, target, blur, whiten))
+    return read_digits(target, blur, whiten, samples)
 
 
 def test_images_are_centred_with_unit_mean_variance() -> None:

@@ -12,12 +12,11 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reludyn.data.files import read_samples
 from reludyn.system.arrays import read_matrix
 from reludyn.system.errors import ConfigError
 from tests.support.commands import QUICK, run_command
 from tests.support.fuzzing import MARKS, cases, ended, one_line, soon
-from tests.support.tables import npy, source
+from tests.support.tables import npy, read
 
 pytestmark = MARKS
 
@@ -116,7 +115,7 @@ def test_a_data_file_is_read_or_refused_in_one_line(
         path = Path(folder, f"data{suffix}")
         path.write_bytes(content)
         try:
-            inputs, labels, matrix, _ = read_samples(source(path, outputs))
+            inputs, labels, matrix, _ = read(path, outputs)
             for array in (inputs, labels, matrix):
                 assert array is None or np.isfinite(array).all()
         except ConfigError as error:

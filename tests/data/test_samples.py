@@ -107,11 +107,10 @@ from reludyn.data.laws import InputLaw
 from reludyn.data.samples import Source, Streamed
 from reludyn.network.initialization import draw_students
 from reludyn.risk import EmpiricalRisk
-from reludyn.config.schema import Init
 from reludyn.network.teacher import axis_teacher
 kind, n = sys.argv[1], int(sys.argv[2])
 teacher = axis_teacher(1, 50)
-students = draw_students(Init("theorem", 1.0, None, None, "random"), [0], 2, teacher)
+students = draw_students([0], 2, teacher, "theorem", 1.0)
 source = Source(teacher, InputLaw(), [0])
 risk = EmpiricalRisk(Streamed(source, n, torch.device("cpu"), torch.float64)
                      if kind == "stream" else source.draw(n))

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import reludyn as package
-from reludyn.api import configure
+from reludyn.config.compose import configure
 from reludyn.experiment import live_picture
 from reludyn.experiment.live_picture import LivePicture
 from reludyn.figures import in_progress

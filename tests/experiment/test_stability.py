@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from reludyn.api import configure
+from reludyn.config.compose import configure
 from reludyn.experiment.run import experiment, train_together
 from reludyn.experiment.stability import COLUMNS, largest_stable
 from tests.oracles import reference

@@ -17,7 +17,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from reludyn import figures
-from reludyn.api import configure
+from reludyn.config.compose import configure
 from reludyn.experiment import live_picture
 from reludyn.experiment.live_picture import LivePicture
 from reludyn.figures.__main__ import main

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from reludyn.network.student import InvariantSubspace, ReLUStudent
+from reludyn.network.student import ReLUStudent
+from reludyn.network.subspace import InvariantSubspace
 from reludyn.network.teacher import LinearTeacher, axis_teacher, random_teacher
 from reludyn.risk import PopulationRisk
 from reludyn.system.errors import ConfigError

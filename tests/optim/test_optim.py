@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +12,8 @@ import torch
 
 from reludyn.dynamics import order_parameters
 from reludyn.dynamics.phases import PhaseRule
-from reludyn.network.student import InvariantSubspace, ReLUStudent
+from reludyn.network.student import ReLUStudent
+from reludyn.network.subspace import InvariantSubspace
 from reludyn.network.teacher import axis_teacher, random_teacher
 from reludyn.optim import StepSizes, UpdateRule
 from reludyn.optim.gradient_descent import GradientDescent
@@ -49,6 +51,11 @@ def descend(risk: Risk, rule: UpdateRule, student: ReLUStudent, steps: int = STE
     for _ in range(steps):
         states.append(engine.advance(states[-1], 1))
     return states
+
+
+def flow_on(risk: Risk, *options: Any, **named: Any) -> GradientFlow:
+    """The flow of a risk's gradient."""
+    return GradientFlow(lambda student: risk.evaluate(student).gradient, *options, **named)
 
 
 def paths(states: list[State]) -> tuple[np.ndarray, np.ndarray]:
@@ -187,7 +194,7 @@ def test_the_flow_equals_an_independent_integrator(
 ) -> None:
     teacher, student = axis_teacher(r, d), drawn("xavier_normal", [1], k, d, r, scale)
     risk = PopulationRisk(teacher.A)
-    rule = GradientFlow(risk, StepSizes(0.1, output_lr), rtol=1e-12)
+    rule = flow_on(risk, StepSizes(0.1, output_lr), rtol=1e-12)
     states = descend(risk, rule, student, 200)
     Ws, Vs = oracle.flow(
         student.W[0].numpy(), student.V[0].numpy(),
@@ -213,7 +220,7 @@ def test_the_flow_conserves_the_imbalance(method: str) -> None:
         assert float(risk.loss(states[-1].student).total.min()) < 1e-4
         return float((b - b[0]).abs().max())
 
-    assert drift(GradientFlow(risk, StepSizes(0.1), 1e-10, method)) < 1e-8
+    assert drift(flow_on(risk, StepSizes(0.1), 1e-10, method)) < 1e-8
     assert drift(GradientDescent(StepSizes(0.1))) > 1e-4
 
 
@@ -222,7 +229,7 @@ def test_descent_tends_to_the_flow_with_order_one() -> None:
     """max_t |weights(descent) - weights(flow)| at t = mu s is proportional to mu."""
     teacher, student = axis_teacher(1, 6), drawn("xavier_normal", [0], 2, 6, 1, 0.3)
     risk, horizon = PopulationRisk(teacher.A), 20.0
-    flow = descend(risk, GradientFlow(risk, StepSizes(0.5), 1e-12), student, 40)
+    flow = descend(risk, flow_on(risk, StepSizes(0.5), 1e-12), student, 40)
     errors, sizes = [], [0.1 / 2**j for j in range(6)]
     for mu in sizes:
         rule = GradientDescent(StepSizes(mu))
@@ -241,7 +248,7 @@ def test_a_replica_of_a_flow_equals_the_run_alone() -> None:
     """To the tolerance of the integrator, since a batch shares its steps."""
     students = drawn("theorem", range(4), 3, 5, 1, 0.5)
     risk = PopulationRisk(axis_teacher(1, 5).A)
-    rule = GradientFlow(risk, StepSizes(0.1), 1e-12)
+    rule = flow_on(risk, StepSizes(0.1), 1e-12)
     together = descend(risk, rule, students, 50)[-1].student
     for j, one in enumerate(students.split(1)):
         alone = descend(risk, rule, one, 50)[-1].student
@@ -251,7 +258,7 @@ def test_a_replica_of_a_flow_equals_the_run_alone() -> None:
 def test_a_frozen_layer_of_a_flow_stays() -> None:
     student = drawn("theorem", [0], 3, 4, 1, 0.5)
     risk = PopulationRisk(axis_teacher(1, 4).A)
-    last = descend(risk, GradientFlow(risk, StepSizes(0.1, train_hidden=False)), student, 20)[-1]
+    last = descend(risk, flow_on(risk, StepSizes(0.1, train_hidden=False)), student, 20)[-1]
     assert torch.equal(last.student.W, student.W)
     assert not torch.isclose(last.student.V, student.V).any()
 
@@ -260,7 +267,7 @@ def test_a_diverged_replica_holds_up_no_flow() -> None:
     good = drawn("theorem", [0, 1], 2, 4, 1, 0.5)
     risk = PopulationRisk(axis_teacher(1, 4).A)
     broken = good._replace(W=good.W.index_fill(0, torch.tensor([1]), math.nan))
-    rule = GradientFlow(risk, StepSizes(0.1))
+    rule = flow_on(risk, StepSizes(0.1))
     moved = descend(risk, rule, broken, 3)[-1].student
     alone = descend(risk, rule, good.map(lambda x: x[:1]), 3)[-1].student
     torch.testing.assert_close(moved.W[:1], alone.W, rtol=1e-11, atol=1e-12)
@@ -272,7 +279,7 @@ def test_a_flow_that_is_too_stiff_is_refused() -> None:
     with pytest.raises(
         ConfigError, match=r"optimizer.rtol=1e-10: dopri8 does not get on.*too stiff.*Use a"
     ):
-        descend(risk, GradientFlow(risk, StepSizes(0.1)), student, 1)
+        descend(risk, flow_on(risk, StepSizes(0.1)), student, 1)
 
 
 @pytest.mark.slow

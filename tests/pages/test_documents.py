@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from reludyn.api import configure
+from reludyn.config.compose import configure
 from reludyn.figures import __main__
 from reludyn.risk.unrolled import products
 from tests.support.commands import run_command

@@ -14,7 +14,7 @@ import yaml
 from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 from tensorboard.plugins.custom_scalar.layout_pb2 import Layout
 
-from reludyn.api import configure
+from reludyn.config.compose import configure
 from reludyn.recording.look import Look
 from reludyn.recording.replica_rows import MEDIANS
 from reludyn.recording.tensorboard.event_file import EventFile

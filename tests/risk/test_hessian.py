@@ -12,7 +12,8 @@ import reludyn.theory.spectrum as spectra
 from reludyn.data.covariance import power_law
 from reludyn.network.activation import LeakyReLU
 from reludyn.network.notation import Gradient
-from reludyn.network.student import InvariantSubspace, ReLUStudent
+from reludyn.network.student import ReLUStudent
+from reludyn.network.subspace import InvariantSubspace
 from reludyn.network.teacher import axis_teacher
 from reludyn.risk import AnisotropicRisk, PopulationRisk
 from reludyn.risk.hessian import Hessian, flatten, unflatten

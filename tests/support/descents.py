@@ -6,7 +6,8 @@ import torch
 
 from reludyn.dynamics.phases import PhaseRule
 from reludyn.network.activation import RELU, LeakyReLU
-from reludyn.network.student import InvariantSubspace, ReLUStudent
+from reludyn.network.student import ReLUStudent
+from reludyn.network.subspace import InvariantSubspace
 from reludyn.network.teacher import LinearTeacher
 from reludyn.optim import StepSizes
 from reludyn.optim.gradient_descent import GradientDescent

@@ -7,8 +7,6 @@ from typing import Any
 
 from torch import Tensor
 
-from reludyn.config.parse import OPTIONS
-from reludyn.config.schema import Init
 from reludyn.data.laws import InputLaw
 from reludyn.data.layouts import Resident
 from reludyn.data.samples import Source
@@ -24,9 +22,7 @@ def drawn(
     teacher: LinearTeacher | None = None, **others: Any,
 ) -> ReLUStudent:  # fmt: skip
     """Students of an initialisation, without a configuration."""
-    given = {"name": name, "scale": scale, "scale_to": None, "output_scale": None, "signs": signs}
-    settings = OPTIONS["init"].get(name, Init)(**given | others)
-    return draw_students(settings, seeds, k, teacher or axis_teacher(r, d))
+    return draw_students(seeds, k, teacher or axis_teacher(r, d), name, scale, signs, **others)
 
 
 def sampled(

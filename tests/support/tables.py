@@ -12,8 +12,7 @@ import pytest
 from pyarrow import parquet
 from safetensors.numpy import save_file
 
-from reludyn.config.schema import FileData
-from reludyn.data.files import read_samples
+from reludyn.data.files import Samples, read_samples
 from reludyn.system.errors import ConfigError
 
 RNG = np.random.default_rng(0)
@@ -44,16 +43,15 @@ TABLES = {
 }
 
 
-def source(path: Path, outputs: int | None = None, **columns: Any) -> FileData:
-    """The settings of a file of samples."""
-    keys = {"columns_x": None, "columns_y": None, "dim": None, "samples": None, **columns}
-    return FileData(name="file", path=str(path), outputs=outputs, **keys)
+def read(path: Path, outputs: int | None = None, **columns: Any) -> Samples:
+    """Read a file of samples."""
+    return read_samples(str(path), outputs=outputs, **columns)
 
 
 def refusal(path: Path, outputs: int | None = None, **columns: Any) -> str:
     """The message for a file of samples; it names the key and, where that is its path, the file."""
     with pytest.raises(ConfigError) as error:
-        read_samples(source(path, outputs, **columns))
+        read(path, outputs, **columns)
     assert error.value.key.startswith("data.")
     assert error.value.key != "data.path" or path.name in str(error.value)
     assert "\n" not in str(error.value)

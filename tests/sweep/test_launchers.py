@@ -22,8 +22,9 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.plugins import Plugins
 
-from reludyn.config.launchers import cores, prepare
+from reludyn.config.launchers import prepare
 from reludyn.system.errors import ConfigError, StuckError
+from reludyn.system.machine import cores
 from tests.support.clusters import alone, lacking, slurm
 from tests.support.commands import COMMAND, QUICK, Command, Composer, refused, run_command
 from tests.support.documents import LAUNCHED

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from hydra.core.config_loader import ConfigLoader
 
-from reludyn.api import configure
 from reludyn.cli import Folders
+from reludyn.config.compose import configure
 from reludyn.config.security import Loader
 from reludyn.runs.load import load_run
 from tests.support.commands import COMMAND, QUICK, Command, complaint, process, refused, reludyn_in

@@ -11,7 +11,8 @@ import torch
 
 from reludyn.dynamics.order_parameters import learned
 from reludyn.network.activation import LeakyReLU
-from reludyn.network.student import InvariantSubspace, ReLUStudent
+from reludyn.network.student import ReLUStudent
+from reludyn.network.subspace import InvariantSubspace
 from reludyn.network.teacher import LinearTeacher, axis_teacher, random_teacher
 from reludyn.risk import PopulationRisk
 from reludyn.theory.linear_phase import LinearPhase

@@ -8,7 +8,8 @@ import torch
 
 from reludyn.dynamics.pairing import pair_neurons
 from reludyn.dynamics.phases import classify
-from reludyn.network.student import InvariantSubspace, ReLUStudent
+from reludyn.network.student import ReLUStudent
+from reludyn.network.subspace import InvariantSubspace
 from reludyn.network.teacher import axis_teacher
 from reludyn.risk import PopulationRisk
 from reludyn.theory.predictions import effective_sign, predict

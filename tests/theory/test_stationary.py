@@ -12,7 +12,8 @@ from torch import Tensor
 
 from reludyn.network.activation import LeakyReLU
 from reludyn.network.notation import Gradient
-from reludyn.network.student import InvariantSubspace, ReLUStudent
+from reludyn.network.student import ReLUStudent
+from reludyn.network.subspace import InvariantSubspace
 from reludyn.network.teacher import axis_teacher
 from reludyn.numerics.kernels import norm
 from reludyn.risk import PopulationRisk

@@ -16,7 +16,8 @@ from reludyn.dynamics.phases import PhaseRule
 from reludyn.experiment.build import pick_device
 from reludyn.experiment.cost import compiles
 from reludyn.network.activation import RELU, LeakyReLU
-from reludyn.network.student import InvariantSubspace, ReLUStudent
+from reludyn.network.student import ReLUStudent
+from reludyn.network.subspace import InvariantSubspace
 from reludyn.network.teacher import LinearTeacher, axis_teacher, random_teacher
 from reludyn.optim import StepSizes
 from reludyn.optim.gradient_descent import GradientDescent

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 
 import reludyn as package
 from reludyn import cli
-from reludyn.api import configure
+from reludyn.config.compose import configure
 from reludyn.data.laws import InputLaw
 from reludyn.data.layouts import Resident
 from reludyn.data.samples import BLOCK, Source, Streamed

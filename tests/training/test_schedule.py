@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reludyn.api import configure
+from reludyn.config.compose import configure
 from reludyn.experiment import cost
 from reludyn.training.schedule import look_steps, stretch_ends
 

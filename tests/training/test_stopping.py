@@ -10,7 +10,8 @@ import torch
 
 from reludyn.dynamics.phases import PhaseRule
 from reludyn.network.notation import Gradient
-from reludyn.network.student import InvariantSubspace, ReLUStudent
+from reludyn.network.student import ReLUStudent
+from reludyn.network.subspace import InvariantSubspace
 from reludyn.network.teacher import axis_teacher
 from reludyn.optim import StepSizes
 from reludyn.optim.gradient_descent import GradientDescent

@@ -12,7 +12,7 @@ import pytest
 import torch
 from rich.console import Console
 
-from reludyn.api import configure
+from reludyn.config.compose import configure
 from reludyn.config.parse import check
 from reludyn.config.rules import own_keys
 from reludyn.config.schema import Config
@@ -20,7 +20,8 @@ from reludyn.dynamics.phases import PhaseRule
 from reludyn.experiment.results import Record
 from reludyn.experiment.run import experiment, train_together
 from reludyn.network.notation import Own
-from reludyn.network.student import InvariantSubspace, stacked
+from reludyn.network.student import stacked
+from reludyn.network.subspace import InvariantSubspace
 from reludyn.network.teacher import axis_teacher
 from reludyn.optim import StepSizes
 from reludyn.optim.gradient_descent import GradientDescent

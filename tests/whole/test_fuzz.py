@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import reludyn.experiment.run
-from reludyn.api import configure
+from reludyn.config.compose import configure
 from reludyn.config.parse import OPTIONS, conf_directory
 from reludyn.config.schema import Config
 from tests.support.commands import QUICK, run_command

@@ -13,7 +13,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from reludyn.runs.folder import OUTPUTS
+from reludyn.config.parse import OUTPUTS
 from reludyn.system.commands import command, relative
 
 SELECTED = 40  # runs that TensorBoard selects by itself; of more it selects none
