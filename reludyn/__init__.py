@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from reludyn.risk import PopulationRisk as PopulationRisk
     from reludyn.runs.load import Run as Run
     from reludyn.runs.load import Sweep as Sweep
-    from reludyn.runs.load import Table as Table
     from reludyn.runs.load import latest as latest
     from reludyn.runs.load import load_run as load_run
     from reludyn.runs.load import load_sweep as load_sweep
+    from reludyn.runs.table import Table as Table
     from reludyn.theory.landscape import loss_on_line as loss_on_line
     from reludyn.theory.landscape import loss_on_plane as loss_on_plane
     from reludyn.theory.predictions import effective_sign as effective_sign
@@ -36,7 +36,7 @@ _WHERE = {
     "LeakyReLU": "network.activation",
     "Run": "runs.load",
     "Sweep": "runs.load",
-    "Table": "runs.load",
+    "Table": "runs.table",
     "latest": "runs.load",
     "load_run": "runs.load",
     "load_sweep": "runs.load",

@@ -15,7 +15,8 @@ from reludyn.experiment.resume import begin
 from reludyn.experiment.run import experiment
 from reludyn.network.student import ReLUStudent
 from reludyn.numerics.surroundings import undisturbed
-from reludyn.runs.load import Layers, Run, Table
+from reludyn.runs.load import Layers, Run
+from reludyn.runs.table import Table
 
 
 @undisturbed()

@@ -148,9 +148,11 @@ class Folders(Callback):
     def _refuse_ranks(self) -> None:
         if (ranks := launched().size) > 1:
             raise ConfigError(
-                "hydra.mode", "MULTIRUN", f"must be RUN with {ranks} ranks: a sweep is many runs",
+                "hydra.mode",
+                "MULTIRUN",
+                f"must be RUN with {ranks} ranks: a sweep is many runs",
                 "Start one torchrun for each run, or one process for the sweep",
-            )  # fmt: skip
+            )
 
     def _import(self) -> None:
         """What takes seconds, in which Ctrl-C ends the command."""

@@ -76,10 +76,16 @@ def arrays(case: Case) -> dict[str, np.ndarray]:
     assert end is not None, "more steps are needed"
     step = end * np.arange(case.kept) // (case.kept - 1)
     return given | {
-        "lr": np.array(lr), "slope": np.array(case.slope), "train_output": np.array(free),
-        "tolerance": np.array(case.tolerance), "step": step, "Ws": Ws[step], "Vs": Vs[step],
-        "loss": np.array(losses)[step], "times": np.array([-1 if t is None else t for t in times]),
-    }  # fmt: skip
+        "lr": np.array(lr),
+        "slope": np.array(case.slope),
+        "train_output": np.array(free),
+        "tolerance": np.array(case.tolerance),
+        "step": step,
+        "Ws": Ws[step],
+        "Vs": Vs[step],
+        "loss": np.array(losses)[step],
+        "times": np.array([-1 if t is None else t for t in times]),
+    }
 
 
 if __name__ == "__main__":

@@ -33,11 +33,28 @@ def hashed(pins: list[str], folder: Path) -> str:
     given, found = folder / "pins.in", folder / "pins.txt"
     given.write_text("\n".join(pins) + "\n")
     subprocess.run(
-        [sys.executable, "-m", "uv", "pip", "compile", "--quiet", "--universal", "--no-deps",
-         "--generate-hashes", "--no-header", "--no-annotate", "--python-version", "3.10",
-         "--no-python-downloads", given, "--output-file", found],
-        check=True, cwd=folder,
-    )  # fmt: skip
+        [
+            sys.executable,
+            "-m",
+            "uv",
+            "pip",
+            "compile",
+            "--quiet",
+            "--universal",
+            "--no-deps",
+            "--generate-hashes",
+            "--no-header",
+            "--no-annotate",
+            "--python-version",
+            "3.10",
+            "--no-python-downloads",
+            given,
+            "--output-file",
+            found,
+        ],
+        check=True,
+        cwd=folder,
+    )
     return found.read_text()
 
 

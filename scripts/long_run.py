@@ -44,10 +44,12 @@ def watch(folder: Path, words: list[str]) -> tuple[np.ndarray, np.ndarray]:
         sys.exit(f"the run ended with code {running.returncode}")
     lines = LINE.findall((folder / "reludyn.log").read_text())
     steps = [
-        (time.mktime(time.strptime(date, "%Y-%m-%d %H:%M:%S")) + int(ms) / 1e3,
-         int(step.replace(",", "")))
+        (
+            time.mktime(time.strptime(date, "%Y-%m-%d %H:%M:%S")) + int(ms) / 1e3,
+            int(step.replace(",", "")),
+        )
         for date, ms, step in lines
-    ]  # fmt: skip
+    ]
     return np.array(samples), np.array(steps)
 
 

@@ -27,8 +27,12 @@ runs where nothing else is said, sets `init.signs=alternating` and `trainer.tole
 are iterations, angles radians; the loss of the zero student is E|A x|² / 2.
 """
 _TYPES: dict[Any, str] = {
-    int: "integer", float: "number", bool: "`true` `false`", str: "text", type(None): "`null`",
-}  # fmt: skip
+    int: "integer",
+    float: "number",
+    bool: "`true` `false`",
+    str: "text",
+    type(None): "`null`",
+}
 _LIMITS = {"above": ">", "at_least": "≥", "below": "<", "at_most": "≤"}
 
 

@@ -24,14 +24,25 @@ RUNS = {
     "outputs/large": ["init.scale=1", "figures=false"],  # where theory is off
     "outputs/batch": ["replicas=100", "init.signs=random", "trainer.steps=600", "figures=false"],
     "outputs/scales": [
-        "-m", "hydra/launcher=fused", "init.scale=1e-1,1e-4,1e-8", "replicas=100",
-        "init.signs=random", "trainer.steps=600", "figures=false",
+        "-m",
+        "hydra/launcher=fused",
+        "init.scale=1e-1,1e-4,1e-8",
+        "replicas=100",
+        "init.signs=random",
+        "trainer.steps=600",
+        "figures=false",
     ],
     "outputs/sweep": [
-        "-m", "hydra/launcher=fused", "init.scale=1e-2,1e-4,1e-8", "model.width=2,3,4",
-        "optimizer.lr=0.1,0.2", "replicas=50", "init.signs=random", "figures=false",
+        "-m",
+        "hydra/launcher=fused",
+        "init.scale=1e-2,1e-4,1e-8",
+        "model.width=2,3,4",
+        "optimizer.lr=0.1,0.2",
+        "replicas=50",
+        "init.signs=random",
+        "figures=false",
     ],
-}  # fmt: skip
+}
 
 
 def wait_for(page: Any, selector: str, count: int) -> None:

@@ -60,9 +60,14 @@ def ensemble(tmp_path_factory: pytest.TempPathFactory) -> Finished:
     """Six replicas of width three: every axis has a length of its own."""
     return run_command(
         tmp_path_factory.mktemp("ensemble"),
-        "replicas=6", "model.width=3", "init.signs=random", "init.scale=0.1", "data.dim=20",
-        "trainer.steps=60", "figures=false",
-    )  # fmt: skip
+        "replicas=6",
+        "model.width=3",
+        "init.signs=random",
+        "init.scale=0.1",
+        "data.dim=20",
+        "trainer.steps=60",
+        "figures=false",
+    )
 
 
 @pytest.fixture(scope="session")
@@ -70,9 +75,16 @@ def empirical(tmp_path_factory: pytest.TempPathFactory) -> Finished:
     """Two replicas on samples, two outputs."""
     return run_command(
         tmp_path_factory.mktemp("empirical"),
-        "replicas=2", "data=gaussian", "data.samples=30", "data.dim=5", "data.outputs=2",
-        "init.signs=random", "init.scale=0.1", "trainer.steps=20", "figures=false",
-    )  # fmt: skip
+        "replicas=2",
+        "data=gaussian",
+        "data.samples=30",
+        "data.dim=5",
+        "data.outputs=2",
+        "init.signs=random",
+        "init.scale=0.1",
+        "trainer.steps=20",
+        "figures=false",
+    )
 
 
 @pytest.fixture(scope="module")
@@ -88,11 +100,15 @@ def endless(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
     """A process in its first iterations, of very many."""
     words = ["trainer.steps=100000000", "trainer.tolerance=0", "figures=false", "logger=none"]
     running = subprocess.Popen(
-        [COMMAND, *words, "hydra.run.dir=run"], cwd=tmp_path, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
+        [COMMAND, *words, "hydra.run.dir=run"],
+        cwd=tmp_path,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
         # a shell lets what it runs in the background ignore SIGINT
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )  # fmt: skip
+    )
     log, deadline = tmp_path / "run" / "reludyn.log", time.monotonic() + 60
     while not (log.exists() and "threads" in log.read_text()) and time.monotonic() < deadline:
         time.sleep(0.05)

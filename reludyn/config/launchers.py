@@ -69,9 +69,12 @@ def prepare(config: DictConfig) -> None:
         raise ConfigError("hydra/launcher", name, f"needs pip install 'reludyn[{extra}]'")
     for file in shadows() if extra in EXTRAS else ():
         raise ConfigError(
-            "hydra/launcher", name, f"starts processes that would import ./{file} instead of the "
-            "module of that name that they need", "Rename it, or start in another folder",
-        )  # fmt: skip
+            "hydra/launcher",
+            name,
+            f"starts processes that would import ./{file} instead of the "
+            "module of that name that they need",
+            "Rename it, or start in another folder",
+        )
     if extra == "joblib" and "OMP_NUM_THREADS" in os.environ:  # joblib takes each by itself
         os.environ.setdefault("MKL_NUM_THREADS", os.environ["OMP_NUM_THREADS"])
     if "cpus_per_task" in launcher:  # SLURM and processes inherit it

@@ -19,9 +19,17 @@ from reludyn.system.errors import ConfigError, show
 
 HELP = "reludyn --hydra-help lists Hydra's options"
 SHOWING = (  # options that run nothing
-    "-h", "--help", "--hydra-help", "--version", "-c", "--cfg", "-i", "--info", "-sc",
+    "-h",
+    "--help",
+    "--hydra-help",
+    "--version",
+    "-c",
+    "--cfg",
+    "-i",
+    "--info",
+    "-sc",
     "--shell-completion",
-)  # fmt: skip
+)
 MOST_JOBS = 100_000  # of a sweep
 KINDS: dict[Any, str] = {
     int: "an integer",

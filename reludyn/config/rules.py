@@ -85,23 +85,30 @@ def check_shared(config: Config, ranks: int) -> None:
         return
     if data.name == "population":
         raise ConfigError(
-            "data", data.name, f"must be stream, gaussian, file or digits with {ranks} ranks, "
-            "which share its rows; the population risk has none", "Start one process",
-        )  # fmt: skip
+            "data",
+            data.name,
+            f"must be stream, gaussian, file or digits with {ranks} ranks, "
+            "which share its rows; the population risk has none",
+            "Start one process",
+        )
     if isinstance(optimizer, SGDOptimizer):
         raise ConfigError(
-            "optimizer", optimizer.name, f"must be a full-batch one with {ranks} ranks",
+            "optimizer",
+            optimizer.name,
+            f"must be a full-batch one with {ranks} ranks",
             "Use optimizer=gd, or start one process",
-        )  # fmt: skip
+        )
     if config.theory.stability:
         raise ConfigError(
             "theory.stability", True, f"must be false with {ranks} ranks", "Start one process"
         )
     if is_fresh(config):
         raise ConfigError(
-            "data.fresh", True, f"must be false with {ranks} ranks",
+            "data.fresh",
+            True,
+            f"must be false with {ranks} ranks",
             "Use data.fresh=false, or start one process",
-        )  # fmt: skip
+        )
 
 
 def is_stochastic(config: Config) -> bool:
@@ -161,9 +168,11 @@ def _check_model(config: Config) -> None:
     model = config.model
     if model.bias:
         raise ConfigError(
-            "model.bias", True, "must be false: the linear teacher, the closed forms and the "
+            "model.bias",
+            True,
+            "must be false: the linear teacher, the closed forms and the "
             "invariances of the paper are those of networks without biases",
-        )  # fmt: skip
+        )
     if not (model.train_hidden or model.train_output):
         raise ConfigError(
             "model.train_hidden", False, "one layer must be trained and model.train_output=false"
@@ -175,15 +184,18 @@ def _check_data(data: PopulationData) -> None:
         raise ConfigError("data.outputs", data.outputs, f"must be at most data.dim={data.dim}")
     if data.name == "population" and data.samples is not None:
         raise ConfigError(
-            "data.samples", data.samples, "must be null with data=population",
+            "data.samples",
+            data.samples,
+            "must be null with data=population",
             "For an empirical risk use data=gaussian",
-        )  # fmt: skip
+        )
     if data.seed is not None and data.name == "population" and data.target != "random":
         raise ConfigError(
-            "data.seed", data.seed,
+            "data.seed",
+            data.seed,
             f"must be null with data=population data.target={data.target}",
             "Nothing is drawn there",
-        )  # fmt: skip
+        )
     for name, used in (("covariance", data.covariance), ("target", data.target)):
         path = getattr(data, f"{name}_path")
         if (used == "file") != (path is not None):
@@ -195,23 +207,28 @@ def _check_init(config: Config) -> None:
     data, init = config.data, config.init
     if init.signs != "random" and data.outputs is not None and data.outputs > 1:
         raise ConfigError(
-            "init.signs", init.signs, f"must be random when data.outputs={data.outputs} > 1",
+            "init.signs",
+            init.signs,
+            f"must be random when data.outputs={data.outputs} > 1",
             "Use init.signs=random: a pattern belongs to scalar output weights",
-        )  # fmt: skip
+        )
     if init.scale_to is not None and config.replicas == 1:
         raise ConfigError(
-            "init.scale_to", init.scale_to, "must be null with replicas=1",
+            "init.scale_to",
+            init.scale_to,
+            "must be null with replicas=1",
             "A range of scales needs a batch: set replicas",
-        )  # fmt: skip
+        )
 
 
 def _check_optimizer(config: Config) -> None:
     optimizer, data, trainer = config.optimizer, config.data, config.trainer
     if optimizer.output_lr is not None and not config.model.train_output:
         raise ConfigError(
-            "optimizer.output_lr", optimizer.output_lr,
+            "optimizer.output_lr",
+            optimizer.output_lr,
             "must be null with model.train_output=false: the output layer does not move",
-        )  # fmt: skip
+        )
     if isinstance(optimizer, Optimizer) and optimizer.warmup >= trainer.steps:
         raise ConfigError(
             "optimizer.warmup", optimizer.warmup, f"must be below trainer.steps={trainer.steps}"
@@ -219,10 +236,12 @@ def _check_optimizer(config: Config) -> None:
     if isinstance(optimizer, SGDOptimizer):
         if data.name in ("population", "stream"):
             raise ConfigError(
-                "optimizer", optimizer.name, f"needs samples in memory; data={data.name} has none",
+                "optimizer",
+                optimizer.name,
+                f"needs samples in memory; data={data.name} has none",
                 "Use data=gaussian or data=file, or new samples in every step with data=stream "
                 "data.fresh=true optimizer=gd",
-            )  # fmt: skip
+            )
         if data.samples is not None and optimizer.batch > data.samples:
             raise ConfigError(
                 "optimizer.batch", optimizer.batch, f"must be at most data.samples={data.samples}"
@@ -231,15 +250,19 @@ def _check_optimizer(config: Config) -> None:
         return
     if isinstance(optimizer, FlowOptimizer):
         raise ConfigError(
-            "optimizer", optimizer.name, "needs the gradient of one risk; with data.fresh=true "
-            "every step has its own", "Use optimizer=gd, or data.fresh=false",
-        )  # fmt: skip
+            "optimizer",
+            optimizer.name,
+            "needs the gradient of one risk; with data.fresh=true every step has its own",
+            "Use optimizer=gd, or data.fresh=false",
+        )
     if trainer.gradient_tolerance > 0:
         raise ConfigError(
-            "trainer.gradient_tolerance", trainer.gradient_tolerance,
+            "trainer.gradient_tolerance",
+            trainer.gradient_tolerance,
             "must be 0 where steps follow a part of the samples: its gradient is not that of the "
-            "risk", "Use trainer.tolerance",
-        )  # fmt: skip
+            "risk",
+            "Use trainer.tolerance",
+        )
 
 
 def _check_picture(config: Config) -> None:
@@ -248,19 +271,25 @@ def _check_picture(config: Config) -> None:
         return
     if config.picture in PATHS and config.trainer.keep_weights == 0:
         raise ConfigError(
-            "trainer.keep_weights", 0, f"must be >= 1 for picture={config.picture}",
+            "trainer.keep_weights",
+            0,
+            f"must be >= 1 for picture={config.picture}",
             "Use picture=phases",
-        )  # fmt: skip
+        )
     if config.picture == "portrait" and config.data.outputs > 1:
         raise ConfigError(
-            "picture", "portrait", f"is of one output, not of data.outputs={config.data.outputs}",
+            "picture",
+            "portrait",
+            f"is of one output, not of data.outputs={config.data.outputs}",
             "Use picture=pairs",
-        )  # fmt: skip
+        )
     if config.picture == "pairs" and config.data.outputs == 1:
         raise ConfigError(
-            "picture", "pairs", "is of several outputs, not of data.outputs=1",
+            "picture",
+            "pairs",
+            "is of several outputs, not of data.outputs=1",
             "Use picture=neurons",
-        )  # fmt: skip
+        )
 
 
 def _check_theory(config: Config) -> None:
@@ -268,12 +297,15 @@ def _check_theory(config: Config) -> None:
     closed = not isinstance(data, GivenData) and getattr(data, "law", "gaussian") == "gaussian"
     if theory.spectrum and not closed:
         raise ConfigError(
-            "theory.spectrum", True, "needs Gaussian inputs: the Hessian is that of their "
-            "population risk",
-        )  # fmt: skip
+            "theory.spectrum",
+            True,
+            "needs Gaussian inputs: the Hessian is that of their population risk",
+        )
     if not (closed and data.covariance == "identity"):
-        for name, value, absent in (("stationary", theory.stationary, False),
-                                    ("plane", theory.plane, "none")):  # fmt: skip
+        for name, value, absent in (
+            ("stationary", theory.stationary, False),
+            ("plane", theory.plane, "none"),
+        ):
             if value != absent:
                 raise ConfigError(
                     f"theory.{name}", value, "needs Gaussian inputs with data.covariance=identity"
@@ -282,21 +314,27 @@ def _check_theory(config: Config) -> None:
         has_theory(config) and data.outputs == 1 and model.width == 2 and model.negative_slope == 0
     ):
         raise ConfigError(
-            "theory.bounds", True, "the lemmas are about one output, model.width=2, ReLU, "
+            "theory.bounds",
+            True,
+            "the lemmas are about one output, model.width=2, ReLU, "
             "isotropic Gaussian inputs and optimizer=gd with one constant step size on both layers",
-        )  # fmt: skip
+        )
     if theory.stability and not (is_constant_descent(config) and config.trainer.tolerance > 0):
         raise ConfigError(
-            "theory.stability", True, "needs optimizer=gd with a constant step size, and a "
+            "theory.stability",
+            True,
+            "needs optimizer=gd with a constant step size, and a "
             "trainer.tolerance: with a stable step size the loss falls below it",
-        )  # fmt: skip
+        )
     if theory.stability and is_stochastic(config):
         raise ConfigError("theory.stability", True, "needs the same samples in every step")
     if theory.plane == "targets" and (data.outputs, model.width) != (1, 2):
         raise ConfigError(
-            "theory.plane", "targets", "needs data.outputs=1 and model.width=2",
+            "theory.plane",
+            "targets",
+            "needs data.outputs=1 and model.width=2",
             "Use theory.plane=eigenvectors or random",
-        )  # fmt: skip
+        )
 
 
 def _check_single(config: Config) -> None:
@@ -307,12 +345,16 @@ def _check_single(config: Config) -> None:
     for name, value in sizes.items():
         if value is not None and not 1e-15 <= value <= 1e15:
             raise ConfigError(
-                name, value, "must be between 1e-15 and 1e15 with precision=float32",
+                name,
+                value,
+                "must be between 1e-15 and 1e15 with precision=float32",
                 "Use precision=float64",
-            )  # fmt: skip
+            )
     optimizer = config.optimizer
     if isinstance(optimizer, FlowOptimizer) and (optimizer.rtol or 0) < 1e-6:
         raise ConfigError(
-            "optimizer.rtol", optimizer.rtol, "must be at least 1e-6 with precision=float32",
+            "optimizer.rtol",
+            optimizer.rtol,
+            "must be at least 1e-6 with precision=float32",
             "Use precision=float64 or a larger optimizer.rtol",
-        )  # fmt: skip
+        )

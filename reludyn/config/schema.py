@@ -22,8 +22,12 @@ def key(
 ) -> Any:
     """A dataclass field for a key: its meaning and the values it may take."""
     limits = {
-        "at_least": at_least, "above": above, "at_most": at_most, "below": below, "one_of": one_of
-    }  # fmt: skip
+        "at_least": at_least,
+        "above": above,
+        "at_most": at_most,
+        "below": below,
+        "one_of": one_of,
+    }
     return field(default=MISSING, metadata={"meaning": meaning, **limits})
 
 
@@ -153,12 +157,16 @@ class Init:
     scale: float = key("scale sigma of both layers", above=0, at_least=1e-100, at_most=1e100)
     scale_to: float | None = key(
         "null, or the scale of the last replica: from scale to here, log-spaced over the batch",
-        above=0, at_least=1e-100, at_most=1e100,
-    )  # fmt: skip
+        above=0,
+        at_least=1e-100,
+        at_most=1e100,
+    )
     output_scale: float | None = key(
         "scale of the output layer; null: that of the hidden layer",
-        above=0, at_least=1e-100, at_most=1e100,
-    )  # fmt: skip
+        above=0,
+        at_least=1e-100,
+        at_most=1e100,
+    )
     signs: str = key("signs of v_i, for r = 1", one_of=("random", "alternating", "same"))
 
 
@@ -265,11 +273,12 @@ class Trainer:
         "a checkpoint is written after so many iterations, at the end of a stretch of them; null: "
         "only by the clock and when the run ends",
         at_least=1,
-    )  # fmt: skip
+    )
     checkpoint_minutes: float | None = key(
         "a checkpoint is written after so many minutes, or later where writing it would take more "
-        "than 5% of the time; null: never", above=0,
-    )  # fmt: skip
+        "than 5% of the time; null: never",
+        above=0,
+    )
     spacing: str = key(
         "log: the first half of the looks dense, then log-spaced; linear: evenly spaced",
         one_of=("log", "linear"),

@@ -148,9 +148,13 @@ class Loader(ConfigLoaderImpl):
         self.repository, self.typed = Files(config_search_path), typed
 
     def load_configuration(
-        self, config_name: str | None, overrides: list[str], run_mode: RunMode,
-        from_shell: bool = True, validate_sweep_overrides: bool = True,
-    ) -> DictConfig:  # fmt: skip
+        self,
+        config_name: str | None,
+        overrides: list[str],
+        run_mode: RunMode,
+        from_shell: bool = True,
+        validate_sweep_overrides: bool = True,
+    ) -> DictConfig:
         composed = super().load_configuration(
             config_name, overrides, run_mode, from_shell, validate_sweep_overrides
         )
@@ -182,9 +186,11 @@ class Loader(ConfigLoaderImpl):
             return super()._load_single_config(default, repo)
 
     def _process_config_searchpath(
-        self, config_name: str | None, parsed_overrides: list[Override],
+        self,
+        config_name: str | None,
+        parsed_overrides: list[Override],
         repo: CachingConfigRepository,
-    ) -> None:  # fmt: skip
+    ) -> None:
         """Hydra's own imports the packages that it is to look in."""
         if config_name is not None and (loaded := repo.load_config(config_name)) is not None:
             _check_packages(OmegaConf.select(loaded.config, "hydra.searchpath"))
@@ -275,9 +281,13 @@ def _check_typed(values: Mapping[str, Any], typed: Mapping[str, str]) -> None:
     copied = values.get("hydra.job.env_copy") or ()
     for key, value in values.items():
         prefix, name = next(
-            ((p, key.removeprefix(p)) for p in ("hydra.launcher.", "hydra.job.env_set.")
-             if key.startswith(p)), ("", ""),
-        )  # fmt: skip
+            (
+                (p, key.removeprefix(p))
+                for p in ("hydra.launcher.", "hydra.job.env_set.")
+                if key.startswith(p)
+            ),
+            ("", ""),
+        )
         if not prefix or isinstance(value, dict) or typed.get(key) == str(value):
             continue
         if prefix == "hydra.job.env_set.":

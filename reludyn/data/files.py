@@ -66,8 +66,13 @@ def read_samples(
         x, y = _split(path, columns_x, columns_y, outputs, names, content)
         taken = {*x, *y}
         rest = [name for i, name in enumerate(names) if i not in taken]
-        read = Read(path, len(table), [names[i] for i in x], [names[i] for i in y],
-                    [*content.left_out, *rest])  # fmt: skip
+        read = Read(
+            path,
+            len(table),
+            [names[i] for i in x],
+            [names[i] for i in y],
+            [*content.left_out, *rest],
+        )
         return Samples(table[:, x], table[:, y], None, read)
     for name, columns in (("columns_x", columns_x), ("columns_y", columns_y)):
         if columns is not None:

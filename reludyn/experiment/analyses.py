@@ -30,10 +30,22 @@ from reludyn.theory.stationary import StationaryPoints, find_stationary, identif
 from reludyn.training.engine import State
 
 COLUMNS = (
-    "start", "replica", "seed", "kind", "theorem_1", "c", "loss", "gradient_norm",
-    "smallest_eigenvalue", "sharpness", "negative_eigenvalues", "zero_eigenvalues",
-    "lower_nearby", "signs", "reason",
-)  # fmt: skip
+    "start",
+    "replica",
+    "seed",
+    "kind",
+    "theorem_1",
+    "c",
+    "loss",
+    "gradient_norm",
+    "smallest_eigenvalue",
+    "sharpness",
+    "negative_eigenvalues",
+    "zero_eigenvalues",
+    "lower_nearby",
+    "signs",
+    "reason",
+)
 IMAGES = 10  # that are reconstructed
 ANGLES = 1001  # of the tabulated functions
 Arrays = dict[str, NDArray[Any]]
@@ -67,11 +79,14 @@ def stationary_points(parts: Experiment, state: State) -> Points:
             rows += _rows(start, of, parts.seeds, points, identified)
             found.append(identified)
     spectra = [points.spectrum for points in found]
-    return Points(rows, {
-        "kind": np.array([kind for points in found for kind in points.kind]),
-        "eigenvalues": torch.cat([spectrum.values for spectrum in spectra]).numpy(),
-        "multiplicity": torch.cat([spectrum.multiplicity for spectrum in spectra]).numpy(),
-    })  # fmt: skip
+    return Points(
+        rows,
+        {
+            "kind": np.array([kind for points in found for kind in points.kind]),
+            "eigenvalues": torch.cat([spectrum.values for spectrum in spectra]).numpy(),
+            "multiplicity": torch.cat([spectrum.multiplicity for spectrum in spectra]).numpy(),
+        },
+    )
 
 
 def plane(parts: Experiment, state: State) -> Arrays:
@@ -139,9 +154,12 @@ def _host(student: ReLUStudent) -> ReLUStudent:
 
 
 def _rows(
-    start: str, replicas: Sequence[int], seeds: Sequence[int], points: ReLUStudent,
+    start: str,
+    replicas: Sequence[int],
+    seeds: Sequence[int],
+    points: ReLUStudent,
     found: StationaryPoints,
-) -> list[Row]:  # fmt: skip
+) -> list[Row]:
     R, r = points.replicas, points.V.shape[1]
     columns: dict[str, Sequence[object]] = {
         "start": [start] * R,

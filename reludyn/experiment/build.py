@@ -231,15 +231,17 @@ def _check_tolerance(tolerance: float, objective: Objective) -> None:
     resolution, activation = objective.risk.resolution, objective.risk.activation
     if 0 < tolerance < resolution:
         raise ConfigError(
-            "trainer.tolerance", tolerance,
+            "trainer.tolerance",
+            tolerance,
             f"must be 0 or at least {resolution:.1e}, below which rounding rules the loss",
             "Use a larger tolerance, or 0 to go on until trainer.steps",
-        )  # fmt: skip
+        )
     even = activation.even
     stuck = objective.zero_loss * (even**2 / activation.square if even else 1)
     if tolerance >= stuck:
         raise ConfigError(
-            "trainer.tolerance", tolerance,
+            "trainer.tolerance",
+            tolerance,
             f"must be below {stuck:.3g}, the loss of a student that is stuck",
             "With a small data.target_norm use a smaller tolerance",
-        )  # fmt: skip
+        )

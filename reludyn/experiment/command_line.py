@@ -29,9 +29,11 @@ def resumed(arguments: Sequence[str]) -> list[str]:
         return [*arguments]
     if {"-m", "--multirun"} & {*arguments}:
         raise ConfigError(
-            "resume", path, "must be null with -m: a sweep goes on by itself",
+            "resume",
+            path,
+            "must be null with -m: a sweep goes on by itself",
             "Repeat its command with its hydra.sweep.dir",
-        )  # fmt: skip
+        )
     from reludyn.experiment.resume import begun, locate, run_of  # imports torch
     from reludyn.runs.folder import overrides_of as first_overrides
     from reludyn.runs.folder import settings_of
@@ -49,9 +51,10 @@ def resumed(arguments: Sequence[str]) -> list[str]:
         earlier = _with_paths(origin["overrides"], origin["config"])
         goes_on = [override("resume", relative(file))]
     kept = [
-        str(o.input_line) for o in overrides_of(earlier)
+        str(o.input_line)
+        for o in overrides_of(earlier)
         if o.key_or_group not in (*given, "resume") and not o.is_hydra_override()
-    ]  # fmt: skip
+    ]
     own = [a for a in arguments if not a.startswith("resume=")]
     place = [] if FOLDER in given or (run / "DONE").exists() else [override(FOLDER, str(run))]
     return [*kept, *own, *goes_on, *place]

@@ -47,9 +47,10 @@ def check_time(config: Config, device: torch.device, ranks: int = 1) -> None:
     hours = step_seconds(config, device) / cores / ranks / 3600
     if hours > MOST_HOURS:
         raise ConfigError(
-            *largest(config), f"a step would take about {hours:,.0f} hours on this machine; it may "
-            f"take {MOST_HOURS}", "Reduce replicas, data.samples, data.dim or model.width",
-        )  # fmt: skip
+            *largest(config),
+            f"a step would take about {hours:,.0f} hours on this machine; it may take {MOST_HOURS}",
+            "Reduce replicas, data.samples, data.dim or model.width",
+        )
 
 
 def stretch(config: Config, device: torch.device) -> int:

@@ -14,7 +14,8 @@ import numpy as np
 
 from reludyn.config.schema import Config
 from reludyn.recording.look import Array, Look
-from reludyn.runs.load import Run, Table
+from reludyn.runs.load import Run
+from reludyn.runs.table import Table
 from reludyn.system.errors import why
 
 log = logging.getLogger(__name__)

@@ -162,9 +162,13 @@ def make_covariance(data: PopulationData) -> Covariance | None:
 
 
 def _drawn(
-    config: Config, source: Source, unseen: Risk | None, A: Tensor, seeds: Sequence[int],
+    config: Config,
+    source: Source,
+    unseen: Risk | None,
+    A: Tensor,
+    seeds: Sequence[int],
     activation: LeakyReLU,
-) -> tuple[Risk, Batches | None]:  # fmt: skip
+) -> tuple[Risk, Batches | None]:
     """The risk of samples of a source; of new ones in every step, what stands for their limit."""
     data = config.data
     assert data.samples is not None

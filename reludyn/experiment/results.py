@@ -46,9 +46,12 @@ class Record:
 
 
 def measure(
-    parts: Experiment, state: State, reason: StoppedBecause, desk: Desk,
+    parts: Experiment,
+    state: State,
+    reason: StoppedBecause,
+    desk: Desk,
     prediction: Prediction | None,
-) -> Record:  # fmt: skip
+) -> Record:
     """What came out of one job."""
     config = parts.config
     log.info("stopped after %d steps: %s", int(state.steps.max()), reason)
@@ -82,16 +85,22 @@ def measure(
         for name, tally in desk.checks.violated.items():
             log.warning(
                 "%s is violated by %d replicas, first at step %d",
-                name, len(tally.replicas), tally.first_violation,
-            )  # fmt: skip
+                name,
+                len(tally.replicas),
+                tally.first_violation,
+            )
     events_in = None if desk.board is None else desk.board.folder
     return Record(parts, state, reason, arrays, rows, desk.checks, summary, events_in)
 
 
 def _rows(
-    parts: Experiment, state: State, reason: StoppedBecause, arrays: Arrays,
-    prediction: Prediction | None, pairs: Pairs | None,
-) -> list[replica_rows.Row]:  # fmt: skip
+    parts: Experiment,
+    state: State,
+    reason: StoppedBecause,
+    arrays: Arrays,
+    prediction: Prediction | None,
+    pairs: Pairs | None,
+) -> list[replica_rows.Row]:
     """The rows of replicas.csv."""
     objective, config = parts.objective, parts.config
     loss = objective.risk.loss(state.student)
@@ -114,9 +123,16 @@ def _rows(
         if len(parts.A) == 1:
             given |= replica_rows.rule_columns(parts.student, parts.A)
     return replica_rows.replica_rows(
-        state.student, parts.A, objective.risk.activation, loss, state.clocks,
-        outcomes(parts, state, loss), rate, pairs, given,
-    )  # fmt: skip
+        state.student,
+        parts.A,
+        objective.risk.activation,
+        loss,
+        state.clocks,
+        outcomes(parts, state, loss),
+        rate,
+        pairs,
+        given,
+    )
 
 
 def _last_finite(parts: Experiment, state: State, loss: torch.Tensor) -> torch.Tensor:
@@ -138,7 +154,13 @@ def outcomes(parts: Experiment, state: State, loss: Loss) -> list[Outcome]:
     if objective.batches is not None:  # that of the last batch
         evaluation = risk.evaluate(state.student)
     return classify(
-        state.student, evaluation, loss, converged, state.diverged,
-        parts.A, objective.zero_loss, 1e-3 + sampling,
+        state.student,
+        evaluation,
+        loss,
+        converged,
+        state.diverged,
+        parts.A,
+        objective.zero_loss,
+        1e-3 + sampling,
         objective.risk.activation,
-    )  # fmt: skip
+    )

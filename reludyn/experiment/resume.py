@@ -31,12 +31,29 @@ log = logging.getLogger(__name__)
 NAMED = 5  # differences that a message names
 # keys that may change on the way; a group stands for all of its keys
 CHANGEABLE = (
-    "optimizer.lr", "trainer.steps", "trainer.tolerance", "trainer.gradient_tolerance",
-    "trainer.max_seconds", "trainer.engine", "trainer.looks", "trainer.spacing",
-    "trainer.checkpoint_steps", "trainer.checkpoint_minutes", "device", "name", "figures",
-    "picture", "logger", "theory.stationary", "theory.plane", "theory.extent", "theory.grid",
-    "theory.stability", "theory.precision", "theory.margins",
-)  # fmt: skip
+    "optimizer.lr",
+    "trainer.steps",
+    "trainer.tolerance",
+    "trainer.gradient_tolerance",
+    "trainer.max_seconds",
+    "trainer.engine",
+    "trainer.looks",
+    "trainer.spacing",
+    "trainer.checkpoint_steps",
+    "trainer.checkpoint_minutes",
+    "device",
+    "name",
+    "figures",
+    "picture",
+    "logger",
+    "theory.stationary",
+    "theory.plane",
+    "theory.extent",
+    "theory.grid",
+    "theory.stability",
+    "theory.precision",
+    "theory.margins",
+)
 Change = Mapping[str, Any]  # step, time, and keys: what each was and is
 
 
@@ -104,9 +121,11 @@ def locate(path: str, folder: Path) -> Path | None:
     if path == "latest":
         if (file := _newest(LAST)) is None:
             raise ConfigError(
-                "resume", path, f"there is no run below {OUTPUTS}/ that is not complete and has "
-                "left a checkpoint", "Name its folder: resume=FOLDER",
-            )  # fmt: skip
+                "resume",
+                path,
+                f"there is no run below {OUTPUTS}/ that is not complete and has left a checkpoint",
+                "Name its folder: resume=FOLDER",
+            )
         return file
     place = Path(os.path.expanduser(path))
     file = place / LAST if place.is_dir() else place
@@ -137,9 +156,10 @@ def _newest(name: Path) -> Path | None:
     found = (path for path in OUTPUTS.rglob(str(name)) if not (run_of(path) / "DONE").exists())
     if name == CONFIG:
         found = (
-            path for path in found
+            path
+            for path in found
             if not (run_of(path) / LAST).exists() and not is_of_a_sweep(run_of(path))
-        )  # fmt: skip
+        )
     return max(found, key=_changed, default=None)
 
 
@@ -180,9 +200,11 @@ def begin(config: Config, folder: Path) -> Begin | None:
         log.info("from step %d on: %s", state.step, named(found, len(found)))
     if _is_over(checkpoint.state, config) and (run_of(file) / "DONE").exists():
         raise ConfigError(
-            "resume", config.resume, "the run is complete",
+            "resume",
+            config.resume,
+            "the run is complete",
             "To go on longer add trainer.steps=N resume_allow=[trainer.steps]",
-        )  # fmt: skip
+        )
     return Begin(checkpoint, run_of(file) if file.parent.name == LAST.parts[0] else None, changes)
 
 
@@ -279,18 +301,22 @@ def check_fits(start: Begin, parts: Experiment) -> None:
         same = np.allclose(first[0], loss.cpu().numpy(), rtol=rtol, atol=0)
     if not same:
         raise ConfigError(
-            "resume", start.folder or ..., "its first weights, or their loss, are not those of "
-            "this config: versions of programs differ", "Start the run anew",
-        )  # fmt: skip
+            "resume",
+            start.folder or ...,
+            "its first weights, or their loss, are not those of "
+            "this config: versions of programs differ",
+            "Start the run anew",
+        )
 
 
 def _check(config: Config, found: Mapping[str, tuple[Any, Any]], checkpoint: Checkpoint) -> None:
     for key in config.resume_allow:
         if not (_allowed(key, CHANGEABLE) or any(x.startswith(f"{key}.") for x in CHANGEABLE)):
             raise ConfigError(
-                "resume_allow", key, "cannot change in a run that goes on; these can: "
-                + ", ".join(CHANGEABLE),
-            )  # fmt: skip
+                "resume_allow",
+                key,
+                "cannot change in a run that goes on; these can: " + ", ".join(CHANGEABLE),
+            )
     refused = {
         key: pair
         for key, pair in found.items()
@@ -306,15 +332,20 @@ def _check(config: Config, found: Mapping[str, tuple[Any, Any]], checkpoint: Che
         )
     if "optimizer.lr" in found and not (is_constant_descent(config) and not config.theory.bounds):
         raise ConfigError(
-            "resume_allow", "optimizer.lr", "the step size can change on the way with optimizer=gd "
-            "and a constant schedule, without theory.bounds", "Leave it as it was",
-        )  # fmt: skip
+            "resume_allow",
+            "optimizer.lr",
+            "the step size can change on the way with optimizer=gd "
+            "and a constant schedule, without theory.bounds",
+            "Leave it as it was",
+        )
     if "trainer.steps" in found and getattr(config.optimizer, "schedule", "constant") != "constant":
         raise ConfigError(
-            "resume_allow", "trainer.steps",
+            "resume_allow",
+            "trainer.steps",
             f"optimizer.schedule={config.optimizer.schedule} ends at the number of steps that the "
-            "run had", "Leave it as it was",
-        )  # fmt: skip
+            "run had",
+            "Leave it as it was",
+        )
 
 
 def _check_files(config: Config, checkpoint: Checkpoint) -> None:

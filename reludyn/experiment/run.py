@@ -84,9 +84,13 @@ def _diverged(record: Record) -> str:
 
 
 def experiment(
-    config: Config, console: Console, folder: Path | None = None, origin: Origin | None = None,
-    start: Begin | None = None, alone: bool = True,
-) -> Record:  # fmt: skip
+    config: Config,
+    console: Console,
+    folder: Path | None = None,
+    origin: Origin | None = None,
+    start: Begin | None = None,
+    alone: bool = True,
+) -> Record:
     """Train and measure, from a checkpoint on if there is one; with a folder, checkpoints and
     TensorBoard's events go there (see `events_folder` for a run that is not alone)."""
     with explained(config):
@@ -94,9 +98,13 @@ def experiment(
 
 
 def _experiment(
-    config: Config, console: Console, folder: Path | None, origin: Origin | None,
-    start: Begin | None, alone: bool,
-) -> Record:  # fmt: skip
+    config: Config,
+    console: Console,
+    folder: Path | None,
+    origin: Origin | None,
+    start: Begin | None,
+    alone: bool,
+) -> Record:
     if config.resume is not None:
         start = shared(start)
     with Stages(console, "setting up"):
@@ -181,17 +189,26 @@ def train_together(
 
 
 def follow(
-    parts: Experiment, console: Console, instrument: Instrument, folder: Path | None = None,
-    checkpoints: Checkpoints | None = None, start: Begin | None = None,
-) -> tuple[State, StoppedBecause, Prediction | None]:  # fmt: skip
+    parts: Experiment,
+    console: Console,
+    instrument: Instrument,
+    folder: Path | None = None,
+    checkpoints: Checkpoints | None = None,
+    start: Begin | None = None,
+) -> tuple[State, StoppedBecause, Prediction | None]:
     """Predict, and train under the eyes of an instrument. The folder is where the files will be."""
     config, objective, engine = parts.config, parts.objective, parts.engine
     theory = start is None or start.has_theory
     observer = Observer(
-        objective.risk, parts.A, parts.student, [job.share for job in parts.jobs],
-        objective.beside, config.trainer.observables == "full", objective.test,
+        objective.risk,
+        parts.A,
+        parts.student,
+        [job.share for job in parts.jobs],
+        objective.beside,
+        config.trainer.observables == "full",
+        objective.test,
         theory_observer(parts, theory),
-    )  # fmt: skip
+    )
     seconds = math.inf if config.trainer.max_seconds is None else config.trainer.max_seconds
     seconds -= 0.0 if start is None else start.seen["seconds"]
     if ranks().several:

@@ -20,9 +20,15 @@ from reludyn.training.engine import State
 
 log = logging.getLogger(__name__)
 COLUMNS = (
-    "replica", "seed", "stable_lr", "unstable_lr", "above", "loss_above", "sharpness",
+    "replica",
+    "seed",
+    "stable_lr",
+    "unstable_lr",
+    "above",
+    "loss_above",
+    "sharpness",
     "two_over_sharpness",
-)  # fmt: skip
+)
 DOUBLINGS = 30  # beyond 2^30 times optimizer.lr nothing is tried
 STRETCH = 256  # iterations after which replicas that are done are put aside
 Row = Mapping[str, object]

@@ -25,9 +25,13 @@ log = logging.getLogger(__name__)
 
 
 def leave(
-    record: Record, origin: Origin, folder: Path, began: float, alone: bool = False,
+    record: Record,
+    origin: Origin,
+    folder: Path,
+    began: float,
+    alone: bool = False,
     say: Say = silent,
-) -> tuple[list[Path], dict[str, object]]:  # fmt: skip
+) -> tuple[list[Path], dict[str, object]]:
     """Write all files of a run, the results before the pictures, DONE last; returns its pictures
     and its summary. A run that is alone has a row in HPARAMS; those of a sweep have it with the
     sweep's table."""

@@ -36,11 +36,26 @@ from reludyn.figures.timeline import NothingToDraw
 from reludyn.runs.load import Run, Sweep, load_run, load_sweep
 
 __all__ = [
-    "animate", "plot_burn_in", "plot_digits", "plot_fan", "plot_loss", "plot_margins",
-    "plot_neurons", "plot_pairs", "plot_phases", "plot_polar", "plot_portrait", "plot_samples",
-    "plot_scale", "plot_spectrum", "plot_stability", "plot_stationary", "plot_stuck",
-    "plot_surface", "plot_sweep",
-]  # fmt: skip
+    "animate",
+    "plot_burn_in",
+    "plot_digits",
+    "plot_fan",
+    "plot_loss",
+    "plot_margins",
+    "plot_neurons",
+    "plot_pairs",
+    "plot_phases",
+    "plot_polar",
+    "plot_portrait",
+    "plot_samples",
+    "plot_scale",
+    "plot_spectrum",
+    "plot_stability",
+    "plot_stationary",
+    "plot_stuck",
+    "plot_surface",
+    "plot_sweep",
+]
 
 
 def __dir__() -> list[str]:

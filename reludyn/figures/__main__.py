@@ -51,9 +51,10 @@ def redraw(
 def main(arguments: Sequence[str] | None = None) -> None:
     """`reludyn-figures RUN_DIR ... [--picture NAME] [--replica J]`."""
     parser = argparse.ArgumentParser(
-        prog="reludyn-figures", description=redraw.__doc__,
+        prog="reludyn-figures",
+        description=redraw.__doc__,
         epilog="What the pictures show: docs/gallery.md.",
-    )  # fmt: skip
+    )
     parser.add_argument("folders", nargs="+", type=Path, metavar="RUN_DIR")
     parser.add_argument("--picture", choices=CHOICES)
     parser.add_argument("--replica", type=int, default=0, help="which one of a batch is shown")

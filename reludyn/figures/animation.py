@@ -34,11 +34,18 @@ def animate(run: Run, replica: int = 0, frames: int = FRAMES) -> FuncAnimation:
         left: Any = figure.add_axes((0.03, 0.1, 0.47, 0.85), projection="polar")
         right = figure.add_axes((0.6, 0.14, 0.37, 0.76))
         draw_disc(left, disc)
-        figure.legend(handles=handles_of(disc), loc="lower center", bbox_to_anchor=(0.265, 0.02),
-                      ncols=4, columnspacing=1.2)  # fmt: skip
+        figure.legend(
+            handles=handles_of(disc),
+            loc="lower center",
+            bbox_to_anchor=(0.265, 0.02),
+            ncols=4,
+            columnspacing=1.2,
+        )
         trails = [left.plot([], [], lw=1, alpha=0.6)[0] for _ in range(disc.angle.shape[1])]
-        rods = [left.plot([], [], lw=2, marker="o", markevery=[-1], ms=5, clip_on=False)[0]
-                for _ in trails]  # fmt: skip
+        rods = [
+            left.plot([], [], lw=2, marker="o", markevery=[-1], ms=5, clip_on=False)[0]
+            for _ in trails
+        ]
         for place in zip(disc.angle[0], disc.radius[0], disc.looks[0], strict=True):
             left.plot(*place[:2], color=place[2]["color"], marker="x", ms=5)
         right.set_yscale("log")

@@ -10,7 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from reludyn.figures.style import BLACK, BLUE, GREEN, ORANGE, new_figure, styled
-from reludyn.runs.load import Array, Run
+from reludyn.runs.load import Run
+from reludyn.runs.table import Array
 
 
 @styled
@@ -38,8 +39,13 @@ def plot_digits(run: Run) -> Figure:
     left, right = below.subplots(1, 2)
     left.set_yscale("log")
     left.plot(data["step"], data["loss"][:, 0], color=BLACK, label="digits")
-    left.plot(data["step"], data["loss_population"][:, 0], color=ORANGE, ls="--",
-              label="Gaussian inputs, same covariance")  # fmt: skip
+    left.plot(
+        data["step"],
+        data["loss_population"][:, 0],
+        color=ORANGE,
+        ls="--",
+        label="Gaussian inputs, same covariance",
+    )
     left.set(xlabel="iteration", ylabel="$L$")
     left.legend()
     _residuals(right, data)

@@ -12,7 +12,8 @@ from matplotlib.ticker import MaxNLocator
 
 from reludyn.figures.style import BLACK, BLUE, GREEN, GREY, RED, new_figure, styled
 from reludyn.figures.timeline import EVENTS, NothingToDraw, positive
-from reludyn.runs.load import Array, Run
+from reludyn.runs.load import Run
+from reludyn.runs.table import Array
 
 BANDS = ((0.05, 0.95, 0.15), (0.25, 0.75, 0.3))  # quantiles, and how dark it is between them
 

@@ -13,7 +13,7 @@ from matplotlib.text import Text
 from matplotlib.transforms import Bbox, BboxBase
 
 from reludyn.figures.style import BLACK
-from reludyn.runs.load import Array
+from reludyn.runs.table import Array
 
 NEAR, STEP, RINGS, DIRECTIONS = 12.0, 7.0, 8, 24  # points; tried around a point
 WITH_LINE = NEAR + 1.5 * STEP  # from here on a thin line leads to the point
@@ -45,10 +45,17 @@ def place(axes: Axes, names: Sequence[Name]) -> None:
     for name in names:
         line = {"arrowstyle": "-", "color": name.color, "lw": 0.6, "shrinkA": 0, "shrinkB": 4}
         label = axes.annotate(
-            name.text, tuple(name.point), (0, 0), textcoords="offset points", color=name.color,
-            ha="center", va="center", arrowprops=line, zorder=6,
+            name.text,
+            tuple(name.point),
+            (0, 0),
+            textcoords="offset points",
+            color=name.color,
+            ha="center",
+            va="center",
+            arrowprops=line,
+            zorder=6,
             path_effects=[withStroke(linewidth=2, foreground="white")],  # where a curve crosses it
-        )  # fmt: skip
+        )
         label.set_in_layout(False)  # else the axes move away from where names were placed
         size = Text.get_window_extent(label)
         centre = axes.transData.transform(name.point)

@@ -13,7 +13,8 @@ from matplotlib.markers import CARETLEFT, CARETRIGHT
 from reludyn.figures.labels import Name, place
 from reludyn.figures.style import BLACK, GREEN, GREY, PURPLE, SIGNS, new_figure, styled
 from reludyn.figures.timeline import has_diverged, of_replica
-from reludyn.runs.load import Array, Run
+from reludyn.runs.load import Run
+from reludyn.runs.table import Array
 
 WIDEST = 8  # the width up to which neurons are named
 TALL = 0.9  # the height of the axes over their width
@@ -46,8 +47,13 @@ def plot_neurons(run: Run, replica: int = 0, sums: bool = False) -> Figure:
     names = []
     for sign, marker in ((1, CARETRIGHT), (-1, CARETLEFT)):
         axes.plot([0, sign * size], [0, 0], color=BLACK, lw=1.4, marker=marker, markevery=[-1])
-        names.append(Name(f"${'-' * (sign < 0)}{target}$", np.array([sign * size, 0]),
-                          toward=-math.pi / 2 + sign * 0.3))  # fmt: skip
+        names.append(
+            Name(
+                f"${'-' * (sign < 0)}{target}$",
+                np.array([sign * size, 0]),
+                toward=-math.pi / 2 + sign * 0.3,
+            )
+        )
     far = FAR * max(size, np.abs(paths[0]).max()) if has_diverged(run, replica) else math.inf
     for i, sign in enumerate(signs):
         _path(axes, paths[:, i], SIGNS[sign])
@@ -69,8 +75,10 @@ def plot_neurons(run: Run, replica: int = 0, sums: bool = False) -> Figure:
     times = frame(axes, paths, size, far)
     which = f" (the first of {outputs} outputs)" if outputs > 1 else ""
     leaves = "" if np.abs(paths[-1]).max() <= far else " (diverged: leaves the picture)"
-    axes.set(xlabel=f"along ${target}${which}{leaves}",
-             ylabel=f"across ${target}$, a random direction{times}")  # fmt: skip
+    axes.set(
+        xlabel=f"along ${target}${which}{leaves}",
+        ylabel=f"across ${target}$, a random direction{times}",
+    )
     axes.plot([], [], color=GREY, marker="x", ls="none", label="start")
     figure.legend(loc="outside upper center", ncols=3)
     place(axes, names)

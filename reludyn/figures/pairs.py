@@ -8,7 +8,8 @@ from matplotlib.figure import Figure
 
 from reludyn.figures.style import CYCLE, GREY, new_figure, styled
 from reludyn.figures.timeline import NothingToDraw, of_replica
-from reludyn.runs.load import Array, Run
+from reludyn.runs.load import Run
+from reludyn.runs.table import Array
 
 MARKERS = "osD^vP"
 

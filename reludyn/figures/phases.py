@@ -12,7 +12,8 @@ from matplotlib.figure import Figure
 
 from reludyn.figures.style import BLACK, BLUE, GREEN, RED, SKY, new_figure, styled
 from reludyn.figures.timeline import iterations, made, mark_phases, of_replica, positive
-from reludyn.runs.load import Array, Run
+from reludyn.runs.load import Run
+from reludyn.runs.table import Array
 
 
 class Labels(NamedTuple):

@@ -14,7 +14,8 @@ from matplotlib.patches import Patch
 from reludyn.figures.labels import Name, place
 from reludyn.figures.style import BLACK, BLUE, CYCLE, GREEN, GREY, SIGNS, STYLE, new_figure, styled
 from reludyn.figures.timeline import of_replica, positive
-from reludyn.runs.load import Array, Run
+from reludyn.runs.load import Run
+from reludyn.runs.table import Array
 
 WIDEST = 4  # the width up to which neurons have their names beside them, if they are apart
 COLORS = len(CYCLE)  # the width up to which neurons that are not apart have looks of their own
@@ -89,8 +90,15 @@ def draw_disc(axes: Any, disc: Disc) -> None:
     # an animation is drawn later, outside the house style
     axes.grid(color=STYLE["grid.color"], lw=STYLE["grid.linewidth"])
     axes.set_rgrids(*disc.circles, color=GREY, fontsize=7)
-    axes.annotate("circles: $\\|w_i\\|$", (math.pi, 0.5), (0, -15), textcoords="offset points",
-                  ha="center", color=GREY, fontsize=7)  # fmt: skip
+    axes.annotate(
+        "circles: $\\|w_i\\|$",
+        (math.pi, 0.5),
+        (0, -15),
+        textcoords="offset points",
+        ha="center",
+        color=GREY,
+        fontsize=7,
+    )
     names = ["$A^T v_i$", "", "", "", ""]
     if disc.outputs == 1:
         names = ["$a$", "", "$\\pi/2$", "", "$-a$"]
@@ -101,15 +109,18 @@ def handles_of(disc: Disc, counted: bool = False) -> list[Artist]:
     """What colours and marks mean, for a legend; counted: with numbers instead of names."""
     k = disc.angle.shape[1]
     if disc.outputs == 1:
-        number = {sign: f" ({disc.looks[-1].count(SIGNS[sign])} neurons)" * counted
-                  for sign in SIGNS}  # fmt: skip
+        number = {
+            sign: f" ({disc.looks[-1].count(SIGNS[sign])} neurons)" * counted for sign in SIGNS
+        }
         kinds = {f"$v_i > 0${number[1]}": SIGNS[1], f"$v_i < 0${number[-1]}": SIGNS[-1]}
     elif k > COLORS:
         kinds = {f"{k} neurons": _look(0, k)}
     else:
         kinds = {f"$w_{{{i + 1}}}$": _look(i, k) for i in range(k)}
-    handles: list[Artist] = [Line2D([], [], **look, marker="o", ms=5, lw=1.4, label=label)
-                             for label, look in kinds.items()]  # fmt: skip
+    handles: list[Artist] = [
+        Line2D([], [], **look, marker="o", ms=5, lw=1.4, label=label)
+        for label, look in kinds.items()
+    ]
     start = Line2D([], [], color=GREY, marker="x", ms=5, ls="none", label="start")
     return [*handles, start, Patch(color=GREEN, alpha=0.15, label="aligned")]
 

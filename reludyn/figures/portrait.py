@@ -13,7 +13,8 @@ from matplotlib.figure import Figure
 
 from reludyn.figures.style import BLACK, GREY, SIGNS, new_figure, styled
 from reludyn.figures.timeline import NothingToDraw, has_diverged, of_replica
-from reludyn.runs.load import Array, Run
+from reludyn.runs.load import Run
+from reludyn.runs.table import Array
 
 GRID = 41
 FAR = 3  # a diverging path is followed this far, in units of its first point and of the minimum
@@ -55,8 +56,13 @@ def plot_portrait(run: Run, replica: int = 0) -> Figure:
             label = f"$v_i {'>' if sign > 0 else '<'} 0$"
             axes.plot(*path.T, color=color, label=label, ls=look["ls"])
             axes.plot(*path[:1].T, color=color, marker="x")
-            axes.plot(*path[-1:].T, color=color, marker="o", mfc="none" if sign < 0 else color,
-                      ms=8 if sign < 0 else 5)  # fmt: skip
+            axes.plot(
+                *path[-1:].T,
+                color=color,
+                marker="o",
+                mfc="none" if sign < 0 else color,
+                ms=8 if sign < 0 else 5,
+            )
     axes.plot([], [], color=GREY, lw=0.7, label="flow of a pair")
     leaves = " (diverged: leaves the picture)" if has_diverged(run, replica) else ""
     axes.set(xlabel=f"$V$, output weights{leaves}", ylabel="$P$, hidden weights along the ray")

@@ -12,7 +12,8 @@ from matplotlib.ticker import LogLocator, NullFormatter
 from reludyn.figures.style import BLUE, GREEN, ORANGE, RED, new_figure, styled
 from reludyn.figures.timeline import NothingToDraw
 from reludyn.numerics.statistics import wilson
-from reludyn.runs.load import Array, Run, Table
+from reludyn.runs.load import Run
+from reludyn.runs.table import Array, Table
 
 BINS = 16
 DECADES = 100  # the range of scales from which only powers of ten have a tick

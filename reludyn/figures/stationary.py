@@ -40,9 +40,11 @@ def plot_stationary(run: Run) -> Figure:
         axes.annotate(f" {count}", (count, place), va="center")
     axes.set_yticks(
         places,
-        [kind.replace("_", " ") + (f", $L$ = {loss}" if loss else "")
-         for (kind, loss), _ in chosen],
-    )  # fmt: skip
+        [
+            kind.replace("_", " ") + (f", $L$ = {loss}" if loss else "")
+            for (kind, loss), _ in chosen
+        ],
+    )
     axes.invert_yaxis()
     axes.grid(False)
     axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))

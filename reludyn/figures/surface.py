@@ -9,7 +9,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from reludyn.figures.style import BLACK, RED, new_figure, styled
-from reludyn.runs.load import Array, Run
+from reludyn.runs.load import Run
+from reludyn.runs.table import Array
 
 
 @styled
@@ -28,9 +29,15 @@ def plot_surface(run: Run) -> Figure:
     axes: Any = figure.add_subplot(projection="3d")
     grid = np.meshgrid(x, y, indexing="ij")
     axes.plot_surface(
-        *grid, np.minimum(loss, top), cmap="viridis", alpha=0.85, linewidth=0, rcount=60,
-        ccount=60, vmax=top,
-    )  # fmt: skip
+        *grid,
+        np.minimum(loss, top),
+        cmap="viridis",
+        alpha=0.85,
+        linewidth=0,
+        rcount=60,
+        ccount=60,
+        vmax=top,
+    )
     labels = "first direction", "second direction"
     if _is_target_plane(data):
         labels = "$\\alpha_1$", "$\\alpha_2$"
@@ -40,12 +47,21 @@ def plot_surface(run: Run) -> Figure:
         name = f"valley of {kind}, $L = {height:.3g}\\,|a|^2$"
         for begin, end in ((gap, x[-1]), (max(x[0], y[0] + gap), 0)):
             line = np.linspace(begin, end, 50)
-            axes.plot(line, line - gap, _square(data) * height, color=RED, lw=2, zorder=10,
-                      label=name)  # fmt: skip
+            axes.plot(
+                line, line - gap, _square(data) * height, color=RED, lw=2, zorder=10, label=name
+            )
             name = "_"
         best = 1 / (1 + s)
-        axes.plot([best], [-best], [0], marker="o", color=BLACK, ls="none", zorder=10,
-                  label="minimum, $L = 0$")  # fmt: skip
+        axes.plot(
+            [best],
+            [-best],
+            [0],
+            marker="o",
+            color=BLACK,
+            ls="none",
+            zorder=10,
+            label="minimum, $L = 0$",
+        )
         figure.legend(loc="outside upper center", ncols=2)
         figure.supxlabel("$v_1 w_1 = \\alpha_1 a$, $|v_2| w_2 = \\alpha_2 a$", fontsize=9)
     axes.set(xlabel=labels[0], ylabel=labels[1], zlabel="$L$", zlim=(0, top))

@@ -8,7 +8,8 @@ from matplotlib.figure import Figure
 from reludyn.figures.style import BLACK, BLUE, CYCLE, GREEN, RED, new_figure, styled
 from reludyn.figures.timeline import NothingToDraw
 from reludyn.numerics.statistics import wilson
-from reludyn.runs.load import Array, Job, Sweep, Table
+from reludyn.runs.load import Job, Sweep
+from reludyn.runs.table import Array, Table
 
 SUCCESS = 1e-6  # error of the effective weights below which A is recovered
 
@@ -31,13 +32,19 @@ def plot_stuck(sweep: Sweep) -> Figure:
         shown = fraction > 0
         if name == "outcome":
             axes.errorbar(
-                k[shown], fraction[shown],
+                k[shown],
+                fraction[shown],
                 [(fraction - low)[shown], (high - fraction)[shown]],
-                color=color, marker=marker, ls="none", capsize=3, label=label,
-            )  # fmt: skip
+                color=color,
+                marker=marker,
+                ls="none",
+                capsize=3,
+                label=label,
+            )
         else:
-            axes.plot(k[shown], fraction[shown], color=color, marker=marker, ls="none",
-                      ms=9, label=label)  # fmt: skip
+            axes.plot(
+                k[shown], fraction[shown], color=color, marker=marker, ls="none", ms=9, label=label
+            )
     axes.set(xlabel="width $k$", ylabel="fraction of seeds", yscale="log")
     axes.legend()
     return figure
@@ -63,8 +70,11 @@ def plot_samples(sweep: Sweep) -> Figure:
         x = [ratio for ratio, _ in points]
         axes.plot(x, fraction, color=color, marker="o", ms=3, label=f"$d = {d}$")
         axes.fill_between(x, low, high, color=color, alpha=0.15, lw=0)
-    axes.set(xlabel="samples per input, $n/d$", ylabel="fraction of seeds that recover $a$",
-             ylim=(-0.03, 1.03))  # fmt: skip
+    axes.set(
+        xlabel="samples per input, $n/d$",
+        ylabel="fraction of seeds that recover $a$",
+        ylim=(-0.03, 1.03),
+    )
     axes.legend()
     return figure
 
@@ -80,15 +90,20 @@ def plot_burn_in(sweep: Sweep) -> Figure:
         mu = float(job.config["optimizer"]["lr"])
         x, align, growth = burn_in(job.replicas)
         for axes, times in zip(panels, (align, growth), strict=True):
-            axes.plot(x, mu * times, color=color, marker=".", ms=4, ls="none",
-                      label=f"$\\mu = {mu:g}$")  # fmt: skip
+            axes.plot(
+                x, mu * times, color=color, marker=".", ms=4, ls="none", label=f"$\\mu = {mu:g}$"
+            )
     for axes, label in zip(panels, ("$\\mu T_1$", "$\\mu (T_2 - T_1)$"), strict=True):
         axes.set(xlabel="$\\ln(1/\\sigma)$", ylabel=label)
         axes.set_ylim(0, None)
     panels[0].set_title("alignment")
     panels[1].set_title("growth")
-    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center",
-                  ncols=len(of_size), markerscale=2)  # fmt: skip
+    figure.legend(
+        *panels[0].get_legend_handles_labels(),
+        loc="outside lower center",
+        ncols=len(of_size),
+        markerscale=2,
+    )
     return figure
 
 

@@ -16,7 +16,8 @@ from matplotlib.ticker import MaxNLocator
 from reludyn.figures.style import BLUE, GREEN, new_figure, styled
 from reludyn.figures.timeline import NothingToDraw
 from reludyn.numerics.statistics import as_numbers
-from reludyn.runs.load import Array, Sweep, Table
+from reludyn.runs.load import Sweep
+from reludyn.runs.table import Array, Table
 
 DECADES = 30  # the factor from which an axis or a colour is logarithmic
 NONE = "#d9d9d9"  # where no replica has the quantity
@@ -154,8 +155,15 @@ def _heat_map(axes: Axes, values: Array, title: str, with_numbers: bool) -> None
     if with_numbers:
         for (i, j), value in np.ndenumerate(values):
             bright = np.isnan(value) or norm(value) > 0.6
-            axes.text(j, i, _number(value), color="black" if bright else "white",
-                      ha="center", va="center", fontsize=8)  # fmt: skip
+            axes.text(
+                j,
+                i,
+                _number(value),
+                color="black" if bright else "white",
+                ha="center",
+                va="center",
+                fontsize=8,
+            )
 
 
 def _defined(groups: Table, quantity: str) -> str:
@@ -179,8 +187,9 @@ def _ticks(axes: Axes, side: str, scale: Scale, inches: float) -> None:
     room = inches / (LINE if upright or side == "y" else LETTER * scale.letters)
     shown = range(0, len(labels), math.ceil(len(labels) / max(1, int(room))))
     axis = axes.xaxis if side == "x" else axes.yaxis
-    axis.set_ticks(shown, [labels[i] for i in shown], parse_math=False,
-                   rotation=90 if upright else 0)  # fmt: skip
+    axis.set_ticks(
+        shown, [labels[i] for i in shown], parse_math=False, rotation=90 if upright else 0
+    )
 
 
 def _shortened(label: str) -> str:

@@ -159,9 +159,11 @@ def with_signs(V: Array, signs: str) -> Array:
         return V
     if V.shape[0] != 1:
         raise ConfigError(
-            "init.signs", signs, f"must be random when data.outputs={V.shape[0]} > 1",
+            "init.signs",
+            signs,
+            f"must be random when data.outputs={V.shape[0]} > 1",
             "Use init.signs=random: a pattern belongs to scalar output weights",
-        )  # fmt: skip
+        )
     pattern = np.ones(V.shape[1])
     if signs == "alternating":
         pattern[1::2] = -1
@@ -206,9 +208,11 @@ def draw_students(
         signed = with_signs(v, signs)
         if name in GIVEN and not np.array_equal(signed, v):
             raise ConfigError(
-                "init.signs", signs, f"init={name} has v_i of other signs",
+                "init.signs",
+                signs,
+                f"init={name} has v_i of other signs",
                 "Use init.signs=random: they stay as they are",
-            )  # fmt: skip
+            )
         W[j] = scales[j] * w
         output = scales[j] if output_scale is None else output_scale
         V[j] = output * signed

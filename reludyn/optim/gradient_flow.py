@@ -67,16 +67,22 @@ class GradientFlow:
         floor = floor.clamp_min(torch.finfo(floor.dtype).tiny)
         try:
             path = odeint(
-                velocity, start, times, rtol=self.rtol, atol=floor, method=self.method,
+                velocity,
+                start,
+                times,
+                rtol=self.rtol,
+                atol=floor,
+                method=self.method,
                 options=options,
-            )  # fmt: skip
+            )
         except AssertionError as error:  # too many steps, or too small ones
             raise StuckError(
-                "optimizer.rtol", self.rtol,
+                "optimizer.rtol",
+                self.rtol,
                 f"{self.method} does not get on: {error}. The flow is too stiff, or, on samples, "
                 "its gradient jumps back and forth where a neuron rests on a sample",
                 "Use a larger optimizer.rtol (1e-4), or a smaller optimizer.lr or init.scale",
-            ) from error  # fmt: skip
+            ) from error
         end = weights(torch.where(finite, path[-1], torch.nan))
         return self.sizes.trained(student, end)  # exactly: the path is interpolated at its end
 

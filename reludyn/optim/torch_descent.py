@@ -30,11 +30,7 @@ class TorchDescent:
     separable = False
 
     def __init__(
-        self,
-        student: ReLUStudent,
-        sizes: StepSizes,
-        make: Make,
-        plan: Plan | None = None,
+        self, student: ReLUStudent, sizes: StepSizes, make: Make, plan: Plan | None = None
     ) -> None:
         self.sizes, self.parameters = sizes, student.map(torch.clone)
         self.optimizer = make(

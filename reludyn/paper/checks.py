@@ -10,7 +10,8 @@ import numpy as np
 from reludyn.figures.sweeps import burn_in, recovered, stuck
 from reludyn.numerics.statistics import wilson
 from reludyn.paper.claims import CLAIMS, Finding, claim, contraction, crossing, line
-from reludyn.runs.load import Array, Job, Run, load_run, load_sweep
+from reludyn.runs.load import Job, Run, load_run, load_sweep
+from reludyn.runs.table import Array
 
 __all__ = ["CLAIMS"]
 MINIMUM, SADDLE = "global_minimum", "non_strict_saddle"
@@ -19,8 +20,12 @@ MINIMUM, SADDLE = "global_minimum", "non_strict_saddle"
 # --- Landscape --------------------------------------------------------------------------------
 
 
-@claim("Theorem 1: the two families", "v_1 w_1 = a, v_2 w_2 = -a, or non-strict saddles of loss "
-       "|a|²/4 with c > 0 or c < -1; nothing else where v_1 > 0 > v_2", "landscape")  # fmt: skip
+@claim(
+    "Theorem 1: the two families",
+    "v_1 w_1 = a, v_2 w_2 = -a, or non-strict saddles of loss "
+    "|a|²/4 with c > 0 or c < -1; nothing else where v_1 > 0 > v_2",
+    "landscape",
+)
 def _(run: Path) -> Finding:
     points = load_run(run).table("stationary_points.csv")
     kind, ours = points["kind"], points["theorem_1"] == "True"
@@ -43,8 +48,12 @@ def _(run: Path) -> Finding:
     )
 
 
-@claim("Theorem 1: Hessian at the saddles", "eigenvalues 0 (d + 2 times), (v_1² + v_2²)/2 (d - 1 "
-       "times), half of the sum of all squares once", "landscape")  # fmt: skip
+@claim(
+    "Theorem 1: Hessian at the saddles",
+    "eigenvalues 0 (d + 2 times), (v_1² + v_2²)/2 (d - 1 "
+    "times), half of the sum of all squares once",
+    "landscape",
+)
 def _(run: Path) -> Finding:
     done = load_run(run)
     points, spectra = done.table("stationary_points.csv"), done.npz("stationary_points.npz")
@@ -71,8 +80,11 @@ def _(run: Path) -> Finding:
     return Finding(f"largest error of w_i {error:.1e}", error < 1e-4)
 
 
-@claim("Figure 1b", "from W near 1.5 a descent converges to a non-strict saddle w_1 - w_2 = a, "
-       "angle 0, L = 1/4", "fig1b")  # fmt: skip
+@claim(
+    "Figure 1b",
+    "from W near 1.5 a descent converges to a non-strict saddle w_1 - w_2 = a, angle 0, L = 1/4",
+    "fig1b",
+)
 def _(run: Path) -> Finding:
     done = load_run(run)
     W, A = done.final.W[0].numpy(), done.A[0].numpy()
@@ -104,8 +116,12 @@ def _(run: Path) -> Finding:
     return Finding(f"errors of w {error:.1e}, of v {outer:.1e}", max(error, outer) < 1e-4)
 
 
-@claim("Figure 2b, group sums", "k = 4: no w_i is +-a; the sums of |v_i| w_i over the sign groups "
-       "are +-a to 1e-12", "group_sums", "fig2b")  # fmt: skip
+@claim(
+    "Figure 2b, group sums",
+    "k = 4: no w_i is +-a; the sums of |v_i| w_i over the sign groups are +-a to 1e-12",
+    "group_sums",
+    "fig2b",
+)
 def _(many: Path, one: Path) -> Finding:
     done = load_run(many).replicas
     reached = done["outcome"] == "global_minimum"
@@ -120,8 +136,11 @@ def _(many: Path, one: Path) -> Finding:
     )
 
 
-@claim("Figure 3: phases", "about 260 to 290 iterations to L = 1e-4, alignment, growth, "
-       "refinement, theta -> pi", "fig3")  # fmt: skip
+@claim(
+    "Figure 3: phases",
+    "about 260 to 290 iterations to L = 1e-4, alignment, growth, refinement, theta -> pi",
+    "fig3",
+)
 def _(run: Path) -> Finding:
     done = load_run(run)
     names = ("T_align", "T_growth", "T_converged")
@@ -130,9 +149,10 @@ def _(run: Path) -> Finding:
     angle = float(done.angle_between[-1, 0, 0, 1])
     holds = times[0] < times[1] < times[2] and 240 <= times[2] <= 305 and angle > 3.1
     return Finding(
-        f"{_times(times)} (predicted {_times(said)}), theta = {angle:.4f}", bool(holds),
+        f"{_times(times)} (predicted {_times(said)}), theta = {angle:.4f}",
+        bool(holds),
         "over 1,000 seeds T has 5 to 95% about 240 to 305: the paper's range is that of few seeds",
-    )  # fmt: skip
+    )
 
 
 @claim("Theorem 2: rate along a", "linear convergence; 1 - mu an iteration along a", "rate_along")
@@ -152,8 +172,11 @@ def _(run: Path) -> Finding:
     return Finding(f"{rate:.6f}, 1 - mu/2 = 0.95", abs(rate - 0.95) < 1e-3)
 
 
-@claim("Theorem 2, Lemmas 6, 7: burn-in", "T1 = O(1/mu) does not depend on sigma; T2 - T1 is "
-       "linear in ln(1/sigma)/mu", "burn_in")  # fmt: skip
+@claim(
+    "Theorem 2, Lemmas 6, 7: burn-in",
+    "T1 = O(1/mu) does not depend on sigma; T2 - T1 is linear in ln(1/sigma)/mu",
+    "burn_in",
+)
 def _(sweep: Path) -> Finding:
     slopes, flat, fits = [], [], []
     for job in load_sweep(sweep).jobs:
@@ -176,8 +199,12 @@ def _(sweep: Path) -> Finding:
     )
 
 
-@claim("Getting stuck", "with all signs equal descent is stuck at loss |a|²/4: probability about "
-       "2^(1-k) for small weights", "stuck")  # fmt: skip
+@claim(
+    "Getting stuck",
+    "with all signs equal descent is stuck at loss |a|²/4: probability about "
+    "2^(1-k) for small weights",
+    "stuck",
+)
 def _(sweep: Path) -> Finding:
     seen, holds, basin, signs, seeds = [], True, 0, 0, 0
     for job in sorted(load_sweep(sweep).jobs, key=_width):
@@ -192,14 +219,18 @@ def _(sweep: Path) -> Finding:
         signs += int((replicas["sign_rule"] != replicas["outcome"]).sum())
         seeds += of
     return Finding(
-        "; ".join(seen), holds and bool(seen),
+        "; ".join(seen),
+        holds and bool(seen),
         f"what decides are the effective signs sign(v + <w, a>/|a|): they err {basin} times in "
         f"{seeds:,} seeds, the signs of v(0) {signs} times",
-    )  # fmt: skip
+    )
 
 
-@claim("Samples", "n >= C d samples suffice, with a sharp transition near n/d = 3 that sharpens "
-       "with d", "samples")  # fmt: skip
+@claim(
+    "Samples",
+    "n >= C d samples suffice, with a sharp transition near n/d = 3 that sharpens with d",
+    "samples",
+)
 def _(sweep: Path) -> Finding:
     curves: dict[int, list[tuple[float, float]]] = {}
     for job in load_sweep(sweep).jobs:
@@ -216,8 +247,13 @@ def _(sweep: Path) -> Finding:
     return Finding(f"half of the seeds at n/d, and from 10% to 90%: {shown}", holds)
 
 
-@claim("Figures 6 to 8: pairs", "k = 2r neurons end as r pairs v_i = -v_j, w_i = -w_j; cosines "
-       "-1 to 1e-10", "pairs_3", "pairs_5", "pairs_10")  # fmt: skip
+@claim(
+    "Figures 6 to 8: pairs",
+    "k = 2r neurons end as r pairs v_i = -v_j, w_i = -w_j; cosines -1 to 1e-10",
+    "pairs_3",
+    "pairs_5",
+    "pairs_10",
+)
 def _(*runs: Path) -> Finding:
     seen, holds = [], True
     for r, run in zip((3, 5, 10), runs, strict=True):
@@ -243,22 +279,31 @@ def _(run: Path) -> Finding:
     return _margin(run, "lemma_13")
 
 
-@claim("Lemmas 3 to 8, 13 and Theorem 2 along trajectories", "hold wherever their hypotheses do",
-       "lemmas")  # fmt: skip
+@claim(
+    "Lemmas 3 to 8, 13 and Theorem 2 along trajectories",
+    "hold wherever their hypotheses do",
+    "lemmas",
+)
 def _(run: Path) -> Finding:
     tallies = load_run(run).summary["bounds"]
     violated = [name for name, tally in tallies.items() if tally["violated"]]
     checks = sum(tally["checked"] for tally in tallies.values())
     said = f"violated: {', '.join(violated)}" if violated else "none violated"
     return Finding(
-        f"{checks:,} checks, {said}", not violated and checks > 0,
+        f"{checks:,} checks, {said}",
+        not violated and checks > 0,
         "constants that the paper leaves open are chosen in reludyn/theory/lemmas.py",
-    )  # fmt: skip
+    )
 
 
-@claim("Samples follow the population", "with n = 16 r d samples descent goes where that of the "
-       "population risk goes", "follow_1_population", "follow_1_samples", "follow_3_population",
-       "follow_3_samples")  # fmt: skip
+@claim(
+    "Samples follow the population",
+    "with n = 16 r d samples descent goes where that of the population risk goes",
+    "follow_1_population",
+    "follow_1_samples",
+    "follow_3_population",
+    "follow_3_samples",
+)
 def _(*runs: Path) -> Finding:
     seen, holds = [], True
     for r, population, samples in ((1, runs[0], runs[1]), (3, runs[2], runs[3])):
@@ -276,8 +321,11 @@ def _(*runs: Path) -> Finding:
     return Finding("; ".join(seen), holds)
 
 
-@claim("Small-scale theory (not in the paper)", "predicts T1, T2, T and the outcome of every seed "
-       "for small sigma", "scale")  # fmt: skip
+@claim(
+    "Small-scale theory (not in the paper)",
+    "predicts T1, T2, T and the outcome of every seed for small sigma",
+    "scale",
+)
 def _(run: Path) -> Finding:
     done = load_run(run).replicas
     small = done["init_scale"] < 1e-3
@@ -295,22 +343,30 @@ def _(run: Path) -> Finding:
     )
 
 
-@claim("Real data (not in the paper)", "autoencoders and inverse problems motivate it; its theory "
-       "is about Gaussian inputs", "digits", "digits_deblur", "digits_white",
-       "digits_wide")  # fmt: skip
+@claim(
+    "Real data (not in the paper)",
+    "autoencoders and inverse problems motivate it; its theory is about Gaussian inputs",
+    "digits",
+    "digits_deblur",
+    "digits_white",
+    "digits_wide",
+)
 def _(*runs: Path) -> Finding:
     seen, holds = [], True
     for run in runs:
         done = load_run(run)
         loss, gaussian = done.loss[:, 0], float(done.loss_population[-1, 0])
         holds &= bool(loss[-1] < 0.1 * loss[0])
-        seen.append(f"{run.name}: L {loss[0]:.1f} -> {loss[-1]:.2g}, of Gaussian inputs with the "
-                    f"same covariance {gaussian:.2g}")  # fmt: skip
+        seen.append(
+            f"{run.name}: L {loss[0]:.1f} -> {loss[-1]:.2g}, of Gaussian inputs with the "
+            f"same covariance {gaussian:.2g}"
+        )
     return Finding(
-        "; ".join(seen), holds,
+        "; ".join(seen),
+        holds,
         "the digits are learned better than their Gaussian theory says of the same weights: they "
         "are no Gaussian, and few; neurons pair only in part (pictures)",
-    )  # fmt: skip
+    )
 
 
 def _margin(run: Path, name: str) -> Finding:

@@ -9,7 +9,7 @@ from typing import Literal
 
 import numpy as np
 
-from reludyn.runs.load import Array
+from reludyn.runs.table import Array
 
 Verdict = Literal["confirmed", "confirmed with a remark", "not confirmed"]
 

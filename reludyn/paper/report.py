@@ -14,14 +14,18 @@ from reludyn.system.files import atomic
 
 
 def write_report(
-    folder: Path, about: Mapping[str, object], findings: Sequence[tuple[Claim, Finding | None]],
+    folder: Path,
+    about: Mapping[str, object],
+    findings: Sequence[tuple[Claim, Finding | None]],
     done: Sequence[Done],
-) -> None:  # fmt: skip
+) -> None:
     """The table of claims, then each picture with its caption, command and numbers."""
     pages = Environment(
-        loader=PackageLoader("reludyn.paper", "."), autoescape=True, trim_blocks=True,
+        loader=PackageLoader("reludyn.paper", "."),
+        autoescape=True,
+        trim_blocks=True,
         lstrip_blocks=True,
-    )  # fmt: skip
+    )
     content = {
         "about": about,
         "claims": findings,

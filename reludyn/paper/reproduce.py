@@ -25,9 +25,12 @@ from reludyn.system.errors import ConfigError
 
 
 def reproduce(
-    folder: Path, rows: Sequence[str] | None = None, workers: int | None = None,
-    short: bool = False, overrides: Sequence[str] = (),
-) -> bool:  # fmt: skip
+    folder: Path,
+    rows: Sequence[str] | None = None,
+    workers: int | None = None,
+    short: bool = False,
+    overrides: Sequence[str] = (),
+) -> bool:
     """Run the named rows (None: all) below `folder`, `workers` at once (None: one a core); `short`
     is a rehearsal, `overrides` go to every command. Writes report.html, report.md and claims.json;
     returns whether every row came to its end."""
@@ -78,16 +81,21 @@ def _run(row: Row, folder: Path, short: bool, overrides: Sequence[str], threads:
     began = time.perf_counter()
     with log.open("w") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "reludyn", *words], stdout=output, stderr=subprocess.STDOUT,
+            [sys.executable, "-m", "reludyn", *words],
+            stdout=output,
+            stderr=subprocess.STDOUT,
             env=os.environ | {"OMP_NUM_THREADS": threads},
-        )  # fmt: skip
+        )
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
     unit = 1 if platform.system() == "Darwin" else 1024  # ru_maxrss: bytes there, else KiB
     return Done(
-        row, shown, time.perf_counter() - began, usage.ru_maxrss * unit / 2**20,
+        row,
+        shown,
+        time.perf_counter() - began,
+        usage.ru_maxrss * unit / 2**20,
         _error(process.returncode, log),
-    )  # fmt: skip
+    )
 
 
 def _error(code: int, log: Path) -> str:
@@ -107,9 +115,11 @@ def _check(folder: Path, finished: set[str]) -> list[tuple[Claim, Finding | None
 
 
 def _write_claims(
-    path: Path, about: dict[str, object], findings: Sequence[tuple[Claim, Finding | None]],
+    path: Path,
+    about: dict[str, object],
+    findings: Sequence[tuple[Claim, Finding | None]],
     done: Sequence[Done],
-) -> None:  # fmt: skip
+) -> None:
     claims = [
         {
             "title": claim.title,

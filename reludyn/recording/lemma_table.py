@@ -14,8 +14,17 @@ from reludyn.theory.lemmas import STATEMENTS
 from reludyn.training.checkpoint import is_count
 
 COLUMNS = (
-    "step", "replica", "seed", "statement", "neuron", "left", "right", "margin", "applies", "holds",
-)  # fmt: skip
+    "step",
+    "replica",
+    "seed",
+    "statement",
+    "neuron",
+    "left",
+    "right",
+    "margin",
+    "applies",
+    "holds",
+)
 MOST = 100_000  # rows of violations that are listed; all are counted
 Row = dict[str, object]
 
@@ -106,9 +115,13 @@ class BoundsTable:
 
     @staticmethod
     def _count(
-        tally: Tally, steps: NDArray[np.int64], right: NDArray[np.float64],
-        margin: NDArray[np.float64], applies: NDArray[np.bool_], violated: NDArray[np.bool_],
-    ) -> None:  # fmt: skip
+        tally: Tally,
+        steps: NDArray[np.int64],
+        right: NDArray[np.float64],
+        margin: NDArray[np.float64],
+        applies: NDArray[np.bool_],
+        violated: NDArray[np.bool_],
+    ) -> None:
         if not applies.any():
             return
         tally.checked += int(applies.sum())

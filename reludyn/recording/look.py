@@ -183,8 +183,9 @@ class Observer:
 def kept_replicas(shares: Sequence[Share], device: torch.device | None = None) -> Tensor:
     """The indices of the replicas whose weights are kept."""
     starts = ((s.replicas.start, s.kept.stop - s.kept.start) for s in shares)
-    return torch.tensor([first + j for first, n in starts for j in range(n)], device=device,
-                        dtype=torch.long)  # fmt: skip
+    return torch.tensor(
+        [first + j for first, n in starts for j in range(n)], device=device, dtype=torch.long
+    )
 
 
 def _slices(counts: Sequence[int]) -> list[slice]:

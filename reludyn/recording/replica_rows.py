@@ -22,9 +22,14 @@ from reludyn.runs.columns import COLUMNS as COLUMNS
 from reludyn.theory.predictions import Prediction, effective_sign, stuck_by_signs
 
 MEDIANS = (
-    "T_align", "T_growth", "T_converged", "loss", "loss_linear", "loss_rectification",
+    "T_align",
+    "T_growth",
+    "T_converged",
+    "loss",
+    "loss_linear",
+    "loss_rectification",
     "rate_measured",
-)  # fmt: skip
+)
 Row = dict[str, object]
 
 

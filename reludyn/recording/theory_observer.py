@@ -76,9 +76,17 @@ class Checked:
     def sides(self, state: State) -> dict[str, Sides]:
         """All statements at a state, on the host; (R, 1) or (R, 2) each."""
         point = Point(
-            state.student, state.previous, state.evaluation.gradient, self.initial, state.steps,
-            state.clocks.align, state.clocks.growth, self.risk, self.lr, self.samples,
-        )  # fmt: skip
+            state.student,
+            state.previous,
+            state.evaluation.gradient,
+            self.initial,
+            state.steps,
+            state.clocks.align,
+            state.clocks.growth,
+            self.risk,
+            self.lr,
+            self.samples,
+        )
         found = {name: sides(point) for name, sides in STATEMENTS.items()}
         return {
             name: Sides(*(x.cpu().view(len(x), -1) for x in sides)) for name, sides in found.items()

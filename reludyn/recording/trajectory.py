@@ -152,9 +152,10 @@ class Trajectory:
         row = self._cut(np.array(look.step), np.array(look.time), parts)
         same = all(
             (kept[name].shape[1:], kept[name].dtype) == (x.shape, x.dtype)
-            if (x := row.get(name)) is not None else kept[name].dtype.kind == "f"
+            if (x := row.get(name)) is not None
+            else kept[name].dtype.kind == "f"
             for name in kept
-        )  # fmt: skip
+        )
         complete = {"step", "time", *parts.replicas, *_present(look, _NEURONS), "W", "V"} <= {*kept}
         counted = self.whole <= self.rows.count <= self.whole + 1 and self.seen >= self.whole > 0
         known = self.last_step == kept["step"][-1] <= look.step and self.stride > 0

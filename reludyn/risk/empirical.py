@@ -40,9 +40,12 @@ class EmpiricalRisk:
     exact = True  # the value that comes with the gradient is that of `loss`
 
     def __init__(
-        self, samples: Samples, activation: LeakyReLU = RELU, compiled: bool = False,
+        self,
+        samples: Samples,
+        activation: LeakyReLU = RELU,
+        compiled: bool = False,
         several: bool = False,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.samples, self.activation = samples, activation
         self.compiled, self.several = compiled, several
 

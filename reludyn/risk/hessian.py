@@ -102,8 +102,9 @@ class Hessian:
         """H as a matrix, (R, N, N) with N = k d + r k: W row by row, then V row by row."""
         (R, k, d), r = self.student.W.shape, self.student.V.shape[1]
         basis = torch.eye(k * d + r * k).to(self.student.W)
-        wide = Hessian(self.student.map(lambda x: x.unsqueeze(1)), self.A, self.activation,
-                       self.colour)  # fmt: skip
+        wide = Hessian(
+            self.student.map(lambda x: x.unsqueeze(1)), self.A, self.activation, self.colour
+        )
         product = wide @ unflatten(basis.expand(R, -1, -1), k, d)
         H = flatten(product)
         return (H + H.mT) / 2

@@ -60,9 +60,13 @@ def evaluate(W: Tensor, V: Tensor, A: Tensor, zero: Tensor, activation: LeakyReL
     of_V = _times(torch.cat([kernel, across * square]), V, table)
     return Point(
         zero + (S * kernel).sum(0) + (across / 2 * norms * square - inner).sum(0),
-        of_W - pad(target, (0, 0, 0, W.shape[1] - r)), of_V - along,
-        inner, target.square().sum(1).sqrt(), length, norms.sqrt(),
-    )  # fmt: skip
+        of_W - pad(target, (0, 0, 0, W.shape[1] - r)),
+        of_V - along,
+        inner,
+        target.square().sum(1).sqrt(),
+        length,
+        norms.sqrt(),
+    )
 
 
 def _times(pairs: Tensor, rows: Tensor, table: list[int]) -> Tensor:

@@ -25,9 +25,14 @@ class ShardedRisk(EmpiricalRisk):
     group = sys.maxsize  # one all-reduce for all replicas, whatever a share's size
 
     def __init__(
-        self, samples: Samples, n: int, total: Callable[[Tensor], None],
-        activation: LeakyReLU = RELU, compiled: bool = False, several: bool = False,
-    ) -> None:  # fmt: skip
+        self,
+        samples: Samples,
+        n: int,
+        total: Callable[[Tensor], None],
+        activation: LeakyReLU = RELU,
+        compiled: bool = False,
+        several: bool = False,
+    ) -> None:
         super().__init__(samples, activation, compiled, several)
         self.rows, self.total = n, total
 

@@ -82,8 +82,9 @@ def evaluate(
     for i in range(k):
         grad_w[i][:r] = [x - y for x, y in zip(grad_w[i], targets[i], strict=False)]
         grad_v[i] = [x - y for x, y in zip(grad_v[i], along[i], strict=True)]
-    return Point(loss, grad_w, grad_v, inner, [_length(t) for t in targets], length,
-                 [_length(x) for x in v])  # fmt: skip
+    return Point(
+        loss, grad_w, grad_v, inner, [_length(t) for t in targets], length, [_length(x) for x in v]
+    )
 
 
 def dot(a: Sequence[Tensor], b: Sequence[Tensor]) -> Tensor:

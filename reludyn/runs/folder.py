@@ -27,10 +27,19 @@ CONFIG, SETTINGS, OVERRIDES = (
 )
 # what says that a run has saved something
 FILES = (
-    Path("DONE"), Path("summary.json"), Path("replicas.csv"), Path("trajectory.npz"),
-    Path("bounds.csv"), Path("plane.npz"), Path("stability.csv"), Path("stationary_points.csv"),
-    Path("stationary_points.npz"), Path("margins.npz"), Path("reconstructions.npz"), LAST,
-)  # fmt: skip
+    Path("DONE"),
+    Path("summary.json"),
+    Path("replicas.csv"),
+    Path("trajectory.npz"),
+    Path("bounds.csv"),
+    Path("plane.npz"),
+    Path("stability.csv"),
+    Path("stationary_points.csv"),
+    Path("stationary_points.npz"),
+    Path("margins.npz"),
+    Path("reconstructions.npz"),
+    LAST,
+)
 FOLDERS = ("checkpoints", "tensorboard", "figures", ".hydra")
 LEAVES = (*(path.name for path in FILES if path != LAST), *FOLDERS)  # all but the log
 OF_A_SWEEP = ("multirun.yaml", "sweep.csv", "sweep_summary.csv")
@@ -52,10 +61,12 @@ def check_plain(folder: Path, key: str, within: Iterable[str] = FOLDERS) -> None
     for path in (*folder.iterdir(), *(path for top in inner for path in _below(top))):
         if path.is_symlink() or not (path.is_file() or path.is_dir()):
             raise ConfigError(
-                key, folder, "must hold files and folders alone, since a link would lead what is "
+                key,
+                folder,
+                "must hold files and folders alone, since a link would lead what is "
                 f"written elsewhere; {path.relative_to(folder)} is none",
                 "Take it away, or choose another folder",
-            )  # fmt: skip
+            )
 
 
 def _below(top: Path) -> Iterator[Path]:

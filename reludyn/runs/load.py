@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import csv
 import difflib
 import json
 import os
-import textwrap
-from collections.abc import Container, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
@@ -16,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import yaml
-from numpy.typing import NDArray
 
+from reludyn.runs.table import Array, Table, pandas_module, whole
 from reludyn.system.arrays import read_npz
 
 if TYPE_CHECKING:
@@ -26,77 +23,44 @@ if TYPE_CHECKING:
 
     from reludyn.network.student import ReLUStudent
 
-Array = NDArray[Any]
 Layers = tuple[Array, Array]  # W (R, k, d), V (R, r, k)
-TEXT = {
-    "outcome", "predicted_outcome", "basin_rule", "sign_rule", "signs", "predicted_signs",
-    "stopped_because",
-}  # fmt: skip
 NO_CURVES = {  # arrays that are no curve of each replica, or more than a table can hold
-    "step", "time", "A", "W", "V", "partner", "thinned", "predicted_T_direction", "eigenvalues",
+    "step",
+    "time",
+    "A",
+    "W",
+    "V",
+    "partner",
+    "thinned",
+    "predicted_T_direction",
+    "eigenvalues",
     "multiplicity",
-}  # fmt: skip
+}
 NEEDED = {  # in trajectory.npz
-    "step", "time", "loss", "loss_linear", "loss_rectification", "w_norm", "v_norm", "imbalance",
-    "angle_to_target", "A", "W", "V", "thinned",
-}  # fmt: skip
+    "step",
+    "time",
+    "loss",
+    "loss_linear",
+    "loss_rectification",
+    "w_norm",
+    "v_norm",
+    "imbalance",
+    "angle_to_target",
+    "A",
+    "W",
+    "V",
+    "thinned",
+}
 DONE, SUMMARY = "DONE", "sweep_summary.csv"
 ASKED = {  # what a run leaves only where it is asked to
-    "bounds.csv": "theory.bounds=true", "stationary_points.csv": "theory.stationary=true",
-    "stationary_points.npz": "theory.stationary=true", "plane.npz": "theory.plane=targets",
-    "stability.csv": "theory.stability=true", "margins.npz": "theory.margins=true",
+    "bounds.csv": "theory.bounds=true",
+    "stationary_points.csv": "theory.stationary=true",
+    "stationary_points.npz": "theory.stationary=true",
+    "plane.npz": "theory.plane=targets",
+    "stability.csv": "theory.stability=true",
+    "margins.npz": "theory.margins=true",
     "reconstructions.npz": "data=digits",
-}  # fmt: skip
-
-
-class Table(Mapping[str, Array]):
-    """Columns of the same length by name: numbers as floats, NaN where a cell is empty, else text.
-
-    `cells` has them as they stand in the file; a column with a cell that is no number is text.
-    """
-
-    def __init__(self, cells: Mapping[str, Sequence[object]]) -> None:
-        self.cells = dict(cells)
-        self._typed: dict[str, Array] = {}
-
-    @classmethod
-    def read(cls, path: Path) -> Table:
-        """A .csv file with a header. Raises ValueError where it is damaged."""
-        with _whole(path), path.open(encoding="utf-8", newline="") as file:
-            header, *rows = [*csv.reader(file)] or [[]]
-        if not header or any(len(row) != len(header) for row in rows):
-            raise ValueError(f"{path} is damaged: its rows are not of one length")
-        return cls({name: [row[i] for row in rows] for i, name in enumerate(header)})
-
-    @property
-    def rows(self) -> int:
-        """The number of rows."""
-        return len(next(iter(self.cells.values()), ()))
-
-    def __getitem__(self, name: str) -> Array:
-        if name not in self.cells:
-            raise KeyError(f"{name}: the columns are {', '.join(self.cells)}")
-        if name not in self._typed:
-            self._typed[name] = _typed(self.cells[name], name in TEXT)
-        return self._typed[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.cells)
-
-    def _ipython_key_completions_(self) -> list[str]:
-        return [*self.cells]
-
-    def __len__(self) -> int:
-        """The number of columns, as of any mapping."""
-        return len(self.cells)
-
-    def __repr__(self) -> str:
-        return f"Table of {self.rows:,} rows: {', '.join(self.cells)}"
-
-    def to_pandas(self) -> pd.DataFrame:
-        """A DataFrame. Raises ImportError without pandas."""
-        frame: pd.DataFrame = _pandas().DataFrame(dict(self))
-        return frame
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -180,10 +144,10 @@ class Run:
             for place in np.ndindex(x.shape[2:]):
                 label = "_".join([name, *(str(i + 1) for i in place)])
                 columns[label] = x[:, :R][(..., *place)].reshape(T * R)
-        index = _pandas().MultiIndex.from_product(
+        index = pandas_module().MultiIndex.from_product(
             [self.arrays["step"], range(R)], names=["step", "replica"]
         )
-        frame: pd.DataFrame = _pandas().DataFrame(columns, index=index)
+        frame: pd.DataFrame = pandas_module().DataFrame(columns, index=index)
         return frame
 
     def _student(self, look: int) -> ReLUStudent:
@@ -251,7 +215,7 @@ class Sweep:
 
     def to_pandas(self) -> pd.DataFrame:
         """A row a replica. Raises ImportError without pandas."""
-        return self.replicas.to_pandas()
+        return self.replicas.topandas_module()
 
 
 def load_run(folder: str | Path, unfinished: bool = False) -> Run:
@@ -301,21 +265,8 @@ def _existing(folder: str | Path) -> Path:
     return path
 
 
-@contextmanager
-def _whole(path: Path) -> Iterator[None]:
-    """Raise ValueError where a file is damaged: one of anything makes its parser raise nearly
-    anything. Where it cannot be opened that comes through."""
-    try:
-        yield
-    except OSError:
-        raise
-    except Exception as error:
-        reason = textwrap.shorten(str(error), 200, placeholder=" ...") or type(error).__name__
-        raise ValueError(f"{path} is damaged: {reason}") from error
-
-
 def _summary(path: Path) -> dict[str, Any]:
-    with _whole(path):
+    with whole(path):
         summary = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(summary, dict):
             raise ValueError("it is no object of JSON")
@@ -325,14 +276,14 @@ def _summary(path: Path) -> dict[str, Any]:
 def arrays_of(path: Path, names: Container[str] | None = None) -> dict[str, Array]:
     """Return the arrays of an .npz file, all or those of these names that it has. Raises ValueError
     where it is damaged: each member has a checksum."""
-    with _whole(path):
+    with whole(path):
         return read_npz(path, names).arrays
 
 
 def _check_looks(path: Path, arrays: Mapping[str, Array], replicas: int) -> None:
     """Raise ValueError where arrays of a trajectory are not there, or not of the same looks and
     replicas."""
-    with _whole(path):
+    with whole(path):
         missing = NEEDED - arrays.keys()
         if missing:
             raise ValueError(f"it lacks {', '.join(sorted(missing))}")
@@ -340,11 +291,19 @@ def _check_looks(path: Path, arrays: Mapping[str, Array], replicas: int) -> None
         _, kept, k, d = arrays["W"].shape
         some = arrays["w_norm"].shape[1:2]
         shapes = {
-            "time": (T,), "loss": (T, replicas), "loss_linear": (T, replicas),
-            "loss_rectification": (T, replicas), "w_norm": (T, *some, k), "v_norm": (T, *some, k),
-            "imbalance": (T, *some, k), "angle_to_target": (T, *some, k), "A": (r, d),
-            "W": (T, kept, k, d), "V": (T, kept, r, k), "thinned": (),
-        }  # fmt: skip
+            "time": (T,),
+            "loss": (T, replicas),
+            "loss_linear": (T, replicas),
+            "loss_rectification": (T, replicas),
+            "w_norm": (T, *some, k),
+            "v_norm": (T, *some, k),
+            "imbalance": (T, *some, k),
+            "angle_to_target": (T, *some, k),
+            "A": (r, d),
+            "W": (T, kept, k, d),
+            "V": (T, kept, r, k),
+            "thinned": (),
+        }
         wrong = [name for name, shape in shapes.items() if arrays[name].shape != shape]
         wrong += [name for name, x in arrays.items() if x.dtype.kind not in "Ufiub"]
         if wrong or not T:
@@ -362,20 +321,3 @@ def config_of(folder: Path) -> dict[str, Any]:
     if not isinstance(config, dict) or "figures" not in config:  # one of the last
         raise ValueError(f"{path} is damaged: going on with the run writes it anew")
     return config
-
-
-def _typed(cells: Sequence[object], text: bool) -> Array:
-    if not text:
-        try:
-            return np.array([float("nan" if x in (None, "") else x) for x in cells])  # type: ignore[arg-type]
-        except (TypeError, ValueError):
-            pass
-    return np.array(["" if x is None else str(x) for x in cells])
-
-
-def _pandas() -> Any:
-    try:
-        import pandas
-    except ImportError as error:
-        raise ImportError("to_pandas needs pandas: pip install 'reludyn[pandas]'") from error
-    return pandas

@@ -21,9 +21,11 @@ LISTED = 200  # combinations of the table on the page TEXT; sweep_summary.csv ha
 
 
 def write_board(
-    folder: Path, shown: Sequence[Combination], groups: Sequence[Combination],
+    folder: Path,
+    shown: Sequence[Combination],
+    groups: Sequence[Combination],
     pictures: Sequence[Path],
-) -> tuple[list[Path], int]:  # fmt: skip
+) -> tuple[list[Path], int]:
     """Write a run of TensorBoard's below the folder for each combination that is shown: its row of
     HPARAMS, and bands over its replicas; the first one also has what is of the whole sweep, which
     are layout, texts and pictures (a run for these would count as one more). Event files of an

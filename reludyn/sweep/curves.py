@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reludyn.recording.tensorboard.bands import SEEN, quantiles, quantities
-from reludyn.runs.load import Table, arrays_of
+from reludyn.runs.load import arrays_of
+from reludyn.runs.table import Table
 
 POINTS = 200  # of a curve
 REPLICAS = 2000  # that are read: the error of their median is 3% of a standard deviation

@@ -51,9 +51,12 @@ class Fused:
         ):
             if value not in allowed:
                 raise ConfigError(
-                    f"hydra.{key}", value, f"must be {show(allowed[0])} with hydra/launcher=fused: "
-                    "its jobs run at the same time", "Use hydra/launcher=basic",
-                )  # fmt: skip
+                    f"hydra.{key}",
+                    value,
+                    f"must be {show(allowed[0])} with hydra/launcher=fused: "
+                    "its jobs run at the same time",
+                    "Use hydra/launcher=basic",
+                )
         if max_replicas is not None and max_replicas < 1:
             raise ConfigError("hydra.launcher.max_replicas", max_replicas, "must be null or >= 1")
         self.hydra, self.max_replicas, self.console = hydra, max_replicas, Console()

@@ -121,17 +121,22 @@ class _Group:
             named = job.config.override_dirname
             job.override_dirname = get_overrides_dirname(
                 [p for p in parts if not p.is_hydra_override()],
-                named.exclude_keys, named.item_sep, named.kv_sep,
-            )  # fmt: skip
+                named.exclude_keys,
+                named.item_sep,
+                named.kv_sep,
+            )
             whole.hydra.overrides.task = task
             folder = Path(str(whole.hydra.sweep.dir), str(whole.hydra.sweep.subdir)).absolute()
             whole.hydra.runtime.output_dir = str(folder)
         numbers = {key: OmegaConf.select(whole, key) for key in values}
         filled = {PLACE.format(key): _scalar(value) for key, value in numbers.items()}
         of_job = {
-            "id": job.id, "num": number, "dirname": job.override_dirname, "folder": str(folder),
+            "id": job.id,
+            "num": number,
+            "dirname": job.override_dirname,
+            "folder": str(folder),
             **{f"override.{i}": str(p.input_line) for i, p in enumerate(parts)},
-        }  # fmt: skip
+        }
         blanks = any(" " in value for value in of_job.values() if isinstance(value, str))
         if not blanks:
             filled |= {PLACE.format(name): _scalar(value) for name, value in of_job.items()}
@@ -189,9 +194,11 @@ def _attempt(make: Callable[[], Config]) -> Config | ConfigError:
 def _alone(config: Config) -> Config:
     if config.resume is not None:
         raise ConfigError(
-            "resume", config.resume, "must be null in a sweep, which goes on by itself",
+            "resume",
+            config.resume,
+            "must be null in a sweep, which goes on by itself",
             "Repeat the command of the sweep with its hydra.sweep.dir",
-        )  # fmt: skip
+        )
     return config
 
 

@@ -37,9 +37,14 @@ class Part:
 
 
 def finish(
-    sweep: Path, parts: Sequence[Part], *, picture: str, tensorboard: bool, console: Console,
+    sweep: Path,
+    parts: Sequence[Part],
+    *,
+    picture: str,
+    tensorboard: bool,
+    console: Console,
     jobs: bool = False,
-) -> list[Path]:  # fmt: skip
+) -> list[Path]:
     """Write the tables, picture and TensorBoard's events of a sweep and print a short table;
     returns the files. Without parts there is nothing to write.
 
@@ -75,8 +80,9 @@ def finish(
             what = "combinations" if groups[0].values else "jobs"
             console.print(
                 f"TensorBoard shows {len(shown):,} {what} as one run; with logger.jobs=true each "
-                "has its own", **PLAIN
-            )  # fmt: skip
+                "has its own",
+                **PLAIN,
+            )
             every = {key: _all(job.values[key] for job in single) for key in parts[0].values}
             shown = _joined(single, lambda _: every)
         events, left_out = write_board(sweep / "tensorboard", shown, groups, pictures)

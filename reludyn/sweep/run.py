@@ -33,9 +33,11 @@ Launching: TypeAlias = Launcher | Workers | Submitted
 
 
 def run(
-    loader: ConfigLoader, master: DictConfig, launcher: Launcher,
+    loader: ConfigLoader,
+    master: DictConfig,
+    launcher: Launcher,
     batches: Sequence[Sequence[Sequence[str]]],
-) -> list[Sequence[JobReturn]]:  # fmt: skip
+) -> list[Sequence[JobReturn]]:
     """Launch the jobs with these overrides, batch by batch, but for those that are complete; then
     the table of all that are. Raises ConfigError, before any job's folder is touched, where one
     holds something else, or no job can run; exits with code 1 where a job failed."""
@@ -73,9 +75,11 @@ def run(
 
 
 def _below(
-    folder: Path, loader: ConfigLoader, master: DictConfig,
+    folder: Path,
+    loader: ConfigLoader,
+    master: DictConfig,
     batches: Sequence[Sequence[Sequence[str]]],
-) -> tuple[Sequence[Sequence[Sequence[str]]], list[SweepJob]]:  # fmt: skip
+) -> tuple[Sequence[Sequence[Sequence[str]]], list[SweepJob]]:
     """The overrides and the jobs, all of them below the sweep's folder: its name may depend on a
     value that is swept, like the name of the experiment."""
     jobs = prepare(loader, master, [texts for batch in batches for texts in batch])
@@ -94,9 +98,12 @@ def _is_below(folder: Path, job: SweepJob) -> bool:
 
 
 def _run(
-    folder: Path, master: DictConfig, launcher: Launching,
-    batches: Sequence[Sequence[Sequence[str]]], jobs: Sequence[SweepJob],
-) -> tuple[list[Sequence[JobReturn]], dict[int, JobReturn], Died | None]:  # fmt: skip
+    folder: Path,
+    master: DictConfig,
+    launcher: Launching,
+    batches: Sequence[Sequence[Sequence[str]]],
+    jobs: Sequence[SweepJob],
+) -> tuple[list[Sequence[JobReturn]], dict[int, JobReturn], Died | None]:
     """Launch the jobs that are not complete; return what the launcher returned, and of each job by
     its number, and that a process has died with which no further job could run. Where it is
     interrupted it says how to go on."""
@@ -164,9 +171,12 @@ def _again(folder: Path) -> str:
 
 
 def _launch(
-    launcher: Launching, jobs: Sequence[SweepJob], complete: Sequence[SweepJob],
-    texts: Sequence[Sequence[str]], first: int,
-) -> Sequence[JobReturn]:  # fmt: skip
+    launcher: Launching,
+    jobs: Sequence[SweepJob],
+    complete: Sequence[SweepJob],
+    texts: Sequence[Sequence[str]],
+    first: int,
+) -> Sequence[JobReturn]:
     prepared = getattr(launcher, "launch_prepared", None)  # of hydra/launcher=fused
     if prepared is not None:
         returns: Sequence[JobReturn] = prepared(jobs, complete)
@@ -195,9 +205,11 @@ def _check_folders(jobs: Sequence[SweepJob]) -> None:
 
 def _refuse_subdir(job: SweepJob, allowed: str) -> None:
     raise ConfigError(
-        "hydra.sweep.subdir", ..., f"{allowed} {relative(job.folder)}",
+        "hydra.sweep.subdir",
+        ...,
+        f"{allowed} {relative(job.folder)}",
         "Leave hydra.sweep.subdir as it is: the number of the job",
-    )  # fmt: skip
+    )
 
 
 def _check_content(sweep: Path, job: SweepJob) -> None:
@@ -217,10 +229,12 @@ def _check_content(sweep: Path, job: SweepJob) -> None:
     if differs is not None:
         what = f"a run of another config ({differs or 'of another version'})"
     raise ConfigError(
-        key, job.folder.parent,
+        key,
+        job.folder.parent,
         f"must be new or hold this sweep; {relative(job.folder)}, the place of job {job.number}, "
-        f"has {what}", "Choose another folder, or repeat the command of that sweep",
-    )  # fmt: skip
+        f"has {what}",
+        "Choose another folder, or repeat the command of that sweep",
+    )
 
 
 def _between(sweep: Path, folder: Path) -> Iterator[Path]:
@@ -259,9 +273,13 @@ def _finish(folder: Path, jobs: Sequence[SweepJob], picture: str | None) -> None
     figures = picture is not None and any(config.figures for config in configs)
     drawn = picture if figures and picture else "none"
     finish(
-        folder, parts, picture=drawn, tensorboard=bool(loggers), console=console,
+        folder,
+        parts,
+        picture=drawn,
+        tensorboard=bool(loggers),
+        console=console,
         jobs=any(logger.jobs for logger in loggers),
-    )  # fmt: skip
+    )
     others = {done.parent for done in folder.rglob("DONE")} - {part.folder for part in parts}
     if others:
         print(

@@ -16,10 +16,17 @@ from reludyn.runs.columns import COLUMNS
 QUANTITIES = ("T_align", "T_growth", "T_converged", "loss", "rate_measured")
 QUANTILES = {"median": 0.5, "p10": 0.1, "p90": 0.9}
 STATISTICS = (
-    "jobs", "replicas", "success", "success_low", "success_high", "stuck", "diverged",
+    "jobs",
+    "replicas",
+    "success",
+    "success_low",
+    "success_high",
+    "stuck",
+    "diverged",
     *(f"{name}_{level}" for name in QUANTITIES for level in QUANTILES),
-    "repeated", *(f"{name}_defined" for name in QUANTITIES),
-)  # fmt: skip
+    "repeated",
+    *(f"{name}_defined" for name in QUANTITIES),
+)
 _OUTCOME = COLUMNS.index("outcome")
 _SEED, _SCALE = COLUMNS.index("seed"), COLUMNS.index("init_scale")
 _PLACES = [COLUMNS.index(name) for name in QUANTITIES]

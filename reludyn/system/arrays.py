@@ -265,14 +265,16 @@ def _read_parquet(path: Path) -> Content:
             schema, about = file.schema_arrow, file.metadata
             indices = (schema.pandas_metadata or {}).get("index_columns", [])
             at = [
-                i for i, name in enumerate(schema.names)
+                i
+                for i, name in enumerate(schema.names)
                 if not (name in indices or (name and _INDEX.fullmatch(name)))
-            ]  # fmt: skip
+            ]
             names = [schema.names[i] for i in at]
             wrong = [
-                schema.names[i] for i in at
+                schema.names[i]
+                for i in at
                 if not (types.is_integer(schema.types[i]) or types.is_floating(schema.types[i]))
-            ]  # fmt: skip
+            ]
             if wrong or about.num_columns != len(schema):  # columns within columns
                 raise ValueError(f"the columns {', '.join(wrong)} are not numbers")
             _check_different(names)
@@ -318,8 +320,9 @@ def finite_matrix(array: NDArray[Any], name: str, path: str, key: str) -> Array:
     if broken.any():
         row, column = np.argwhere(broken)[0]
         raise ConfigError(
-            key, path,
+            key,
+            path,
             f"{name} must be finite; {broken.sum()} numbers are not, the first in row {row}, "
             f"column {column} (counted from 0)",
-        )  # fmt: skip
+        )
     return matrix

@@ -24,8 +24,9 @@ class Compiled:
             return function(*arguments)
 
         program.__code__ = program.__code__.replace()
-        self.program = torch.compile(program, fullgraph=True, options=options | {
-            "guard_filter_fn": _tensors_alone})  # fmt: skip
+        self.program = torch.compile(
+            program, fullgraph=True, options=options | {"guard_filter_fn": _tensors_alone}
+        )
 
     def __call__(self, *arguments: Any) -> Any:
         if not Compiled.available:

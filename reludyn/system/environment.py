@@ -65,7 +65,12 @@ def commit_of(folder: Path, tracked: str | None = None) -> str:
 def _git(folder: Path, *arguments: str) -> str:
     here = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     done = subprocess.run(
-        ["git", "-C", str(folder), *arguments], capture_output=True, text=True, errors="replace",
-        check=True, timeout=PATIENCE, env=here | {"GIT_OPTIONAL_LOCKS": "0"},
-    )  # fmt: skip
+        ["git", "-C", str(folder), *arguments],
+        capture_output=True,
+        text=True,
+        errors="replace",
+        check=True,
+        timeout=PATIENCE,
+        env=here | {"GIT_OPTIONAL_LOCKS": "0"},
+    )
     return done.stdout.strip()

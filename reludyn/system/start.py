@@ -9,9 +9,22 @@ from collections.abc import Iterator
 
 # packages that every command needs, or the processes of its launchers
 NEEDED = (
-    "antlr4", "cloudpickle", "hydra", "hydra_plugins", "joblib", "matplotlib", "numpy", "omegaconf",
-    "packaging", "ray", "rich", "submitit", "tensorboard", "torch", "yaml",
-)  # fmt: skip
+    "antlr4",
+    "cloudpickle",
+    "hydra",
+    "hydra_plugins",
+    "joblib",
+    "matplotlib",
+    "numpy",
+    "omegaconf",
+    "packaging",
+    "ray",
+    "rich",
+    "submitit",
+    "tensorboard",
+    "torch",
+    "yaml",
+)
 
 
 def open_streams() -> None:
@@ -30,8 +43,9 @@ def refuse_shadows() -> None:
     for file in () if getattr(sys.flags, "safe_path", False) else shadows():
         print(
             f"reludyn: error: ./{file}: has the name of a module that reludyn needs, and would be "
-            "imported instead. Rename it, or start `reludyn` without `python -m`", file=sys.stderr,
-        )  # fmt: skip
+            "imported instead. Rename it, or start `reludyn` without `python -m`",
+            file=sys.stderr,
+        )
         sys.exit(2)
 
 

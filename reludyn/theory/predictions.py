@@ -51,9 +51,13 @@ class Prediction:
 
 @undisturbed()
 def predict(
-    student: ReLUStudent, A: Tensor, lr: Own, tolerance: Own, steps: int,
+    student: ReLUStudent,
+    A: Tensor,
+    lr: Own,
+    tolerance: Own,
+    steps: int,
     activation: LeakyReLU = RELU,
-) -> Prediction:  # fmt: skip
+) -> Prediction:
     """The prediction for initial weights W (R, k, d), V (R, r, k) and A (r, d): what happens within
     the steps and, for r = 1, within the time 300/|a| after the linear part.
 
@@ -70,8 +74,9 @@ def predict(
         layer = torch.full(student.W.shape[:2], math.nan)
         names: list[Outcome | None] = [None] * len(align)
         signs = torch.zeros(student.W.shape[:2])
-        return Prediction(align, never, never, direction, names, signs, unknown, unknown, layer,
-                          layer)  # fmt: skip
+        return Prediction(
+            align, never, never, direction, names, signs, unknown, unknown, layer, layer
+        )
     theory = Theory(_target_norm(A), lr, activation)
     directions = directions_across(student, A)
     rays, across = theory.rays(student, A), A.shape[-1] > 1
@@ -137,9 +142,17 @@ def _predict_rays(
     saddle_c = torch.where(stuck, torch.where(last.v[:, 0] < 0, -1.0, 0.0), math.nan)
     unit = against(whole.unit, last.v)
     return Prediction(
-        align, growth, converged, half.unsqueeze(-1), names, last.v.sign(), saddle_c, rate,
-        unit * last.v, unit * last.along,
-    )  # fmt: skip
+        align,
+        growth,
+        converged,
+        half.unsqueeze(-1),
+        names,
+        last.v.sign(),
+        saddle_c,
+        rate,
+        unit * last.v,
+        unit * last.along,
+    )
 
 
 @undisturbed()

@@ -113,11 +113,7 @@ def _eigenvalues(matrices: Tensor, exists: Tensor) -> Tensor:
 def _ends(hessian: Hessian, exists: Tensor) -> Tensor:
     """The ENDS smallest and largest eigenvalues of each replica, (R, 2 ENDS); NaN where they are
     not defined or not found."""
-    from scipy.sparse.linalg import (
-        ArpackError,
-        LinearOperator,
-        eigsh,
-    )
+    from scipy.sparse.linalg import ArpackError, LinearOperator, eigsh
 
     found = []
     _, k, d = hessian.student.W.shape
@@ -138,10 +134,17 @@ def _ends(hessian: Hessian, exists: Tensor) -> Tensor:
         accuracy = 100 * torch.finfo(student.W.dtype).eps
         try:
             ends = [
-                eigsh(operator, ENDS, which=end, v0=start, return_eigenvectors=False,
-                      ncv=min(N, BASIS), tol=accuracy)
+                eigsh(
+                    operator,
+                    ENDS,
+                    which=end,
+                    v0=start,
+                    return_eigenvectors=False,
+                    ncv=min(N, BASIS),
+                    tol=accuracy,
+                )
                 for end in ("SA", "LA")
-            ]  # fmt: skip
+            ]
             found.append(np.sort(np.concatenate(ends)))
         except ArpackError:  # overflow, or no convergence
             found.append(np.full(2 * ENDS, np.nan))

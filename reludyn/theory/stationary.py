@@ -27,9 +27,13 @@ from reludyn.risk.hessian import flatten, unflatten
 from reludyn.theory.spectrum import Spectrum, spectrum
 
 Kind = Literal[
-    "global_minimum", "local_minimum", "non_strict_saddle", "strict_saddle", "undecided",
+    "global_minimum",
+    "local_minimum",
+    "non_strict_saddle",
+    "strict_saddle",
+    "undecided",
     "not_stationary",
-]  # fmt: skip
+]
 STATIONARY = 1e-7  # the largest gradient, in units of s^(3/2), with s = |a|
 SETTLED = 1e-12  # the gradient, in these units, at which a search ends: beyond, rounding leads it
 DEAD = 1e-4  # in units of sqrt(s) a layer, in units of s what it adds, of a neuron that is dead

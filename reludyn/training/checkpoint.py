@@ -26,9 +26,13 @@ from reludyn.training.engine import State
 
 VERSION = 2
 ORIGIN = {
-    "config_hash": str, "config": dict, "overrides": list, "files": dict, "changes": list,
+    "config_hash": str,
+    "config": dict,
+    "overrides": list,
+    "files": dict,
+    "changes": list,
     "made_by": dict,
-}  # fmt: skip
+}
 COPIES = 3  # of a checkpoint, until its state is that of a run
 DTYPES = (torch.float64, torch.float32, torch.int64, torch.int32, torch.bool)
 DEPTH = 30  # of what is nested
@@ -228,8 +232,17 @@ def _checkpoint(values: dict[str, Any]) -> Checkpoint:
         previous, (loss, *gradient) = values.pop("previous"), values.pop("evaluation")
         clocks = Clocks(*(values.pop(f"T_{name}") for name in Clocks._fields))
         student = ReLUStudent(values.pop("W"), values.pop("V"))
-        names = ("step", "now", "memory", "steps", "time", "running", "diverged", "stationary",
-                 "ceiling")  # fmt: skip
+        names = (
+            "step",
+            "now",
+            "memory",
+            "steps",
+            "time",
+            "running",
+            "diverged",
+            "stationary",
+            "ceiling",
+        )
         state = State(
             student=student,
             previous=ReLUStudent(*previous),
@@ -248,9 +261,19 @@ def _checkpoint(values: dict[str, Any]) -> Checkpoint:
 def _check_parts(state: State, basis: object, seen: object) -> None:
     """Raise TypeError for parts of the wrong kind. Whether a state belongs to a run is seen once
     there is one."""
-    tensors = (*state.student, *state.previous, state.evaluation.loss, *state.evaluation.gradient,
-               *state.clocks, state.steps, state.time, state.running, state.diverged,
-               state.stationary, state.ceiling)  # fmt: skip
+    tensors = (
+        *state.student,
+        *state.previous,
+        state.evaluation.loss,
+        *state.evaluation.gradient,
+        *state.clocks,
+        state.steps,
+        state.time,
+        state.running,
+        state.diverged,
+        state.stationary,
+        state.ceiling,
+    )
     if not all(isinstance(x, Tensor) for x in tensors) or state.running.dtype is not torch.bool:
         raise TypeError("tensors of the right type")
     if not is_count(state.step) or not (isinstance(state.now, Tensor) or is_duration(state.now)):

@@ -79,9 +79,11 @@ class Ranks:
         here, there = self.place.local_size, torch.cuda.device_count()
         if here > there:
             raise ConfigError(
-                "device", "cuda", f"{here} ranks cannot share {there} CUDA devices",
+                "device",
+                "cuda",
+                f"{here} ranks cannot share {there} CUDA devices",
                 f"Use --nproc-per-node={there}, or device=cpu",
-            )  # fmt: skip
+            )
         torch.cuda.set_device(self.place.local_rank)
         return torch.device("cuda", self.place.local_rank)
 
@@ -224,9 +226,12 @@ def _meet() -> Any:
     store, rank, size = next(rendezvous("env://", timeout=TIMEOUT))
     nccl = torch.cuda.is_available() and torch_ranks.is_nccl_available()
     torch_ranks.init_process_group(
-        "cpu:gloo,cuda:nccl" if nccl else "gloo", store=PrefixStore("sums", store),
-        rank=rank, world_size=size, timeout=TIMEOUT,
-    )  # fmt: skip
+        "cpu:gloo,cuda:nccl" if nccl else "gloo",
+        store=PrefixStore("sums", store),
+        rank=rank,
+        world_size=size,
+        timeout=TIMEOUT,
+    )
     return store
 
 

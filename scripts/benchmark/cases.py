@@ -88,10 +88,17 @@ class Case:
     def overrides(self, lr: float) -> list[str]:
         """The run of this project, as on its command line."""
         words = [
-            "experiment=default", f"model.width={self.k}", f"data.dim={self.d}",
-            f"data.outputs={self.r}", f"replicas={self.replicas}", f"init.scale={SCALE}",
-            f"optimizer.lr={lr}", "trainer.tolerance=0", "device=cpu", "logger=none",
-        ]  # fmt: skip
+            "experiment=default",
+            f"model.width={self.k}",
+            f"data.dim={self.d}",
+            f"data.outputs={self.r}",
+            f"replicas={self.replicas}",
+            f"init.scale={SCALE}",
+            f"optimizer.lr={lr}",
+            "trainer.tolerance=0",
+            "device=cpu",
+            "logger=none",
+        ]
         if self.n is None:
             return words
         seed = "null" if self.own else "0"

@@ -5,12 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from scripts.benchmark.contender import Prepare
-from scripts.benchmark.jax_scan import (
-    Scan,
-    empirical_gradient,
-    matmul_gradient,
-    pairs_gradient,
-)
+from scripts.benchmark.jax_scan import Scan, empirical_gradient, matmul_gradient, pairs_gradient
 from scripts.benchmark.project import engines
 from scripts.benchmark.pytorch import Autograd, Vmap
 

@@ -85,22 +85,36 @@ def _draw(axes: Axes, rows: Sequence[Row], ceilings: Ceilings) -> None:
             axes.plot([x], [speed], marker, color=colour, ms=size, zorder=3)
         axes.plot([x] * len(speeds), list(speeds.values()), color="#cccccc", lw=1, zorder=1)
         axes.text(
-            x, 0.02, labels[case], transform=axes.get_xaxis_transform(), rotation=90,
-            ha="center", va="bottom", fontsize=7,
-        )  # fmt: skip
+            x,
+            0.02,
+            labels[case],
+            transform=axes.get_xaxis_transform(),
+            rotation=90,
+            ha="center",
+            va="bottom",
+            fontsize=7,
+        )
     ridge = ceilings.gflops / ceilings.gbytes
     left, right = min(*columns.values(), ridge) / 2.5, max(*columns.values(), ridge) * 2.5
     corners = sorted([left, ridge, right])
     axes.loglog(corners, [ceilings.roof(x) for x in corners], color=style.BLACK, lw=1.2)
     axes.annotate(
-        f"{ceilings.gflops:.3g} GFLOP/s", (right, ceilings.gflops), (-2, 3),
-        textcoords="offset points", ha="right", fontsize=7,
-    )  # fmt: skip
+        f"{ceilings.gflops:.3g} GFLOP/s",
+        (right, ceilings.gflops),
+        (-2, 3),
+        textcoords="offset points",
+        ha="right",
+        fontsize=7,
+    )
     axes.text(
-        left, 1.3 * left * ceilings.gbytes, f" {ceilings.gbytes:.3g} GB/s", fontsize=7,
-        rotation=math.degrees(math.atan(ceilings.gbytes)), rotation_mode="anchor",
+        left,
+        1.3 * left * ceilings.gbytes,
+        f" {ceilings.gbytes:.3g} GB/s",
+        fontsize=7,
+        rotation=math.degrees(math.atan(ceilings.gbytes)),
+        rotation_mode="anchor",
         transform_rotates_text=True,
-    )  # fmt: skip
+    )
     axes.set(xlabel="operations a byte", ylabel="useful operations, GFLOP/s")
     axes.margins(x=0.02)
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 3)))

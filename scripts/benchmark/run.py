@@ -27,9 +27,14 @@ class Disagreement(Exception):
 
 
 def benchmark(
-    folder: Path, cases: Sequence[Case], ceilings: Ceilings, repeats: int, seconds: float,
-    lr: float = LR, say: Say = print,
-) -> list[Row]:  # fmt: skip
+    folder: Path,
+    cases: Sequence[Case],
+    ceilings: Ceilings,
+    repeats: int,
+    seconds: float,
+    lr: float = LR,
+    say: Say = print,
+) -> list[Row]:
     """Measure all cases; write table.csv, table.md, roofline.png and .pdf, machine.json."""
     machine, rows = describe(), list[Row]()
     say(f"load {machine['load']} on {machine['cores']} cores; {BUSY}")

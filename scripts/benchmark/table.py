@@ -63,9 +63,17 @@ class Row:
 def blank(case: Case, contender: str, note: str) -> Row:
     """A row without numbers."""
     return Row(
-        case.name, case.risk, case.n, case.d, case.k, case.r, case.replicas, case.samples,
-        contender, note=note,
-    )  # fmt: skip
+        case.name,
+        case.risk,
+        case.n,
+        case.d,
+        case.k,
+        case.r,
+        case.replicas,
+        case.samples,
+        contender,
+        note=note,
+    )
 
 
 def measured(
@@ -76,7 +84,14 @@ def measured(
     gflops, gbytes = case.flops / ns, case.bytes / ns
     reading = case.sample_bytes / ceilings.gbytes  # ns
     return Row(
-        case.name, case.risk, case.n, case.d, case.k, case.r, case.replicas, case.samples,
+        case.name,
+        case.risk,
+        case.n,
+        case.d,
+        case.k,
+        case.r,
+        case.replicas,
+        case.samples,
         contender,
         trained=times.replicas,
         steps=times.steps,
@@ -92,7 +107,7 @@ def measured(
         of_roof=gflops / ceilings.roof(case.flops / case.bytes),
         of_reading=reading / (ns * case.replicas) if case.n else None,
         difference=difference,
-    )  # fmt: skip
+    )
 
 
 def write_csv(path: Path, rows: Sequence[Row]) -> None:
@@ -114,8 +129,9 @@ def write_page(
     lines += [about + ".", ""]
     lines += [
         f"Ceilings in float64: {ceilings.gflops:.1f} GFLOP/s (product of large matrices), "
-        f"{ceilings.gbytes:.1f} GB/s (reading memory).", "",
-    ]  # fmt: skip
+        f"{ceilings.gbytes:.1f} GB/s (reading memory).",
+        "",
+    ]
     for risk in ("population", "empirical"):
         chosen = [row for row in rows if row.risk == risk]
         if chosen:
@@ -142,13 +158,30 @@ def _times(rows: Sequence[Row]) -> list[str]:
 
 
 def _details(rows: Sequence[Row]) -> list[str]:
-    lines = _head([
-        "case", "contender", "GFLOP/s", "GB/s", "of GEMM", "of bandwidth", "of roof", "reading X",
-        "steps x runs", "difference", "note",
-    ])  # fmt: skip
+    lines = _head(
+        [
+            "case",
+            "contender",
+            "GFLOP/s",
+            "GB/s",
+            "of GEMM",
+            "of bandwidth",
+            "of roof",
+            "reading X",
+            "steps x runs",
+            "difference",
+            "note",
+        ]
+    )
     for row in rows:
-        numbers = (row.gflops, row.gbytes, row.of_gemm, row.of_bandwidth, row.of_roof,
-                   row.of_reading)  # fmt: skip
+        numbers = (
+            row.gflops,
+            row.gbytes,
+            row.of_gemm,
+            row.of_bandwidth,
+            row.of_roof,
+            row.of_reading,
+        )
         made = "" if row.steps is None else f"{row.steps:,} x {row.trained:,}"
         off = "" if row.difference is None else f"{row.difference:.0e}"
         cells = [_title(row), row.contender, *map(_short, numbers), made, off, row.note]

@@ -44,8 +44,7 @@ def test_the_list_of_paths_is_complete() -> None:
 
 
 @pytest.mark.parametrize(
-    "written",
-    ["x.npz", "./x.npz", "'~/x.npz'", "'${name}.npz'", "'${oc.env:HOME}/x.npz'"],
+    "written", ["x.npz", "./x.npz", "'~/x.npz'", "'${name}.npz'", "'${oc.env:HOME}/x.npz'"]
 )
 def test_a_path_is_kept_from_the_root_on(
     reludyn: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written: str
@@ -90,9 +89,14 @@ def test_the_jobs_of_a_sweep_keep_it(reludyn: Command, tmp_path: Path, launcher:
     for seed in (0, 1):
         (tmp_path / f"x_{seed}.npz").write_bytes((tmp_path / "x.npz").read_bytes())
     done = reludyn(
-        "-m", *QUICK, *RUN, f"hydra/launcher={launcher}", "hydra.sweep.dir=s", "seed=0,1",
+        "-m",
+        *QUICK,
+        *RUN,
+        f"hydra/launcher={launcher}",
+        "hydra.sweep.dir=s",
+        "seed=0,1",
         "data.path=x.npz,'x_${seed}.npz'",
-    )  # fmt: skip
+    )
     assert done.code == 0
     paths = [path_of(tmp_path / "s" / str(job)) for job in range(4)]
     assert paths == [f"{tmp_path}/{name}" for name in ("x.npz", "x_0.npz", "x.npz", "x_1.npz")]

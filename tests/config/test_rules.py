@@ -54,9 +54,15 @@ EXCLUDED = [
     ("data=population", "data.law=uniform_sphere", "no such key"),
     ("data=population", "data.noise=0.1", "no such key"),
     ("data=population", "data.seed=3", "must be null with data=population"),
-    *(("data=file", value, "no such key; data has name, dim, outputs, samples, path, "
-      "columns_x, columns_y")
-      for factor in FACTORS[3:8] for value in factor[1:]),
+    *(
+        (
+            "data=file",
+            value,
+            "no such key; data has name, dim, outputs, samples, path, columns_x, columns_y",
+        )
+        for factor in FACTORS[3:8]
+        for value in factor[1:]
+    ),
     ("data=file", "data.outputs=2", "must be null or 1, as in /"),
     ("data.outputs=2", "init.signs=alternating", "must be random when data.outputs=2"),
     ("data.outputs=2", "init.signs=same", "must be random when data.outputs=2"),
@@ -76,16 +82,29 @@ EXCLUDED = [
     ("optimizer=gradient_flow", "optimizer.warmup=5", "no such key; optimizer has"),
     ("optimizer=gradient_flow", "precision=float32", "must be at least 1e-6 with"),
     ("optimizer.output_lr=0.03", "model.train_output=false", "the output layer does not move"),
-    *((value, theory, "needs Gaussian inputs")
-      for theory in ("theory.spectrum=true", LANDSCAPE)
-      for value in ("data=file", *FACTORS[3][1:])),
+    *(
+        (value, theory, "needs Gaussian inputs")
+        for theory in ("theory.spectrum=true", LANDSCAPE)
+        for value in ("data=file", *FACTORS[3][1:])
+    ),
     *((value, LANDSCAPE, "with data.covariance=identity") for value in FACTORS[4][1:]),
-    *((value, "theory.bounds=true", "the lemmas are about one output, model.width=2, ReLU")
-      for value in (
-          "data=file", *FACTORS[3][1:], *FACTORS[4][1:], "data.outputs=2", "model.width=3",
-          *FACTORS[10][1:], *FACTORS[11][1:], *(f for f in FACTORS[0] if f != "optimizer=gd"),
-          "optimizer.output_lr=0.03", "optimizer.schedule=cosine", "optimizer.warmup=5")),
-]  # fmt: skip
+    *(
+        (value, "theory.bounds=true", "the lemmas are about one output, model.width=2, ReLU")
+        for value in (
+            "data=file",
+            *FACTORS[3][1:],
+            *FACTORS[4][1:],
+            "data.outputs=2",
+            "model.width=3",
+            *FACTORS[10][1:],
+            *FACTORS[11][1:],
+            *(f for f in FACTORS[0] if f != "optimizer=gd"),
+            "optimizer.output_lr=0.03",
+            "optimizer.schedule=cosine",
+            "optimizer.warmup=5",
+        )
+    ),
+]
 PAIRS = {frozenset(pair[:2]) for pair in EXCLUDED}
 
 

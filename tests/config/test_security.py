@@ -146,9 +146,7 @@ def test_on_the_command_line_the_environment_is_the_user_s_own(reludyn: Command)
     assert reludyn(*QUICK, "+hydra.job.env_set.OMP_NUM_THREADS=1").code == 0
 
 
-def test_a_value_of_the_command_line_cannot_be_replaced_by_a_stranger_s(
-    stranger: Command,
-) -> None:
+def test_a_value_of_the_command_line_cannot_be_replaced_by_a_stranger_s(stranger: Command) -> None:
     text = "hydra: {sweeper: {params: {++hydra.job.env_set.CXX: /tmp/evil}}}"
     line = nothing_happened(stranger(text, "-m", "seed=0,1", "+hydra.job.env_set.CXX=c++"))
     assert "hydra.job.env_set.CXX=/tmp/evil" in line
@@ -245,10 +243,13 @@ def test_no_file_is_written_outside_the_folder_of_the_run(
 
 def test_a_value_that_names_a_folder_does_not_lead_out_of_the_sweep(reludyn: Command) -> None:
     finished = reludyn(
-        "-m", *QUICK[1:], "trainer.steps=5", "hydra.sweep.dir=a/b",
+        "-m",
+        *QUICK[1:],
+        "trainer.steps=5",
+        "hydra.sweep.dir=a/b",
         "hydra.sweep.subdir='${hydra.job.override_dirname}'",
         "data.target_path=null,x/../../../y.npy",
-    )  # fmt: skip
+    )
     assert "must lie inside the folder of the sweep" in nothing_happened(finished)
 
 
@@ -257,8 +258,18 @@ def test_the_folder_of_a_run_is_the_user_s_choice(reludyn: Command, tmp_path: Pa
     assert (tmp_path / "b" / "DONE").exists()
 
 
-@pytest.mark.parametrize("folder", ["proj", "/tmp/x", "outputs", "outputs/../proj", "outputs_/x",
-                                    "${oc.env:HOME}/x", "outputs/${name}/../../x"])  # fmt: skip
+@pytest.mark.parametrize(
+    "folder",
+    [
+        "proj",
+        "/tmp/x",
+        "outputs",
+        "outputs/../proj",
+        "outputs_/x",
+        "${oc.env:HOME}/x",
+        "outputs/${name}/../../x",
+    ],
+)
 @pytest.mark.parametrize(
     ("key", "mode"), [("run", []), ("sweep", ["-m", "seed=0,1"])], ids=["run", "sweep"]
 )
@@ -291,8 +302,7 @@ def test_a_sweep_of_a_stranger_s_keys_does_not_move(stranger: Command) -> None:
 
 
 @pytest.mark.parametrize(
-    "sweep",
-    ["seed=range(1000000000)", "seed=range(0,1,1e-9)", "init.scale=range(0.5,1e300)"],
+    "sweep", ["seed=range(1000000000)", "seed=range(0,1,1e-9)", "init.scale=range(0.5,1e300)"]
 )
 def test_a_sweep_that_cannot_be_listed_is_refused(reludyn: Command, sweep: str) -> None:
     line = nothing_happened(reludyn("-m", *QUICK, sweep))
@@ -330,7 +340,7 @@ CHAIN = "\n".join(["c0: &c0 [1]"] + [f"c{i}: &c{i} [*c{i - 1}]" for i in range(1
         ("a: !!python/object/apply:os.mkdir [harm]", "this is not YAML"),
         ("seed: " + "1" * 5000, "Hydra cannot use this: ValueError: Exceeds the limit"),
     ],
-)  # fmt: skip
+)
 def test_a_file_that_stands_for_too_much_is_refused(
     stranger: Command, text: str, said: str
 ) -> None:

@@ -63,8 +63,9 @@ def test_the_last_columns_of_a_table_are_the_outputs_where_their_number_is_given
 def test_columns_named_y_are_the_outputs(tmp_path: Path, suffix: str, labels: list[str]) -> None:
     path, others = tmp_path / f"data{suffix}", ["age", "year", "x", "yes"]
     for table, names in (
-        (np.hstack([X, Y]), [*others, *labels]), (np.hstack([Y, X]), [*labels, *others])
-    ):  # fmt: skip
+        (np.hstack([X, Y]), [*others, *labels]),
+        (np.hstack([Y, X]), [*labels, *others]),
+    ):
         TABLES[suffix](path, table, names)
         for outputs in (None, 2):
             inputs, found, *_ = read(path, outputs)
@@ -77,17 +78,26 @@ def test_columns_named_y_are_the_outputs(tmp_path: Path, suffix: str, labels: li
 @pytest.mark.parametrize(
     ("names", "said"),
     [
-        ("x z y w target", "y may be its outputs, or not; its columns are x, z, y, w, target. Name "
-         "them, such as data.columns_y=[target]"),
+        (
+            "x z y w target",
+            "y may be its outputs, or not; its columns are x, z, y, w, target. Name "
+            "them, such as data.columns_y=[target]",
+        ),
         ("x y z u w", "y may be its outputs, or not"),
         ("target x z w y", "y may be its outputs, or not"),
         ("y a b c y2", "y, y2 may be its outputs, or not"),
-        ("a b c target_a target_b", "nothing says which of its columns are outputs; its columns "
-         "are a, b, c, target_a, target_b. Name them, such as data.columns_y=[target_a,target_b]"),
-        ("a b c d e", "nothing says which of its columns are outputs; its columns are a, b, c, d, "
-         "e. Name them, such as data.columns_y=[e], or take the last ones: data.outputs=1"),
+        (
+            "a b c target_a target_b",
+            "nothing says which of its columns are outputs; its columns are a, b, c, target_a, "
+            "target_b. Name them, such as data.columns_y=[target_a,target_b]",
+        ),
+        (
+            "a b c d e",
+            "nothing says which of its columns are outputs; its columns are a, b, c, d, "
+            "e. Name them, such as data.columns_y=[e], or take the last ones: data.outputs=1",
+        ),
     ],
-)  # fmt: skip
+)
 def test_outputs_are_not_guessed(tmp_path: Path, suffix: str, names: str, said: str) -> None:
     """Neither taken to be the last column, nor whatever is called y."""
     path = tmp_path / f"data{suffix}"
@@ -279,9 +289,13 @@ def test_a_run_on_a_file_equals_the_run_on_the_samples(reludyn: Command, tmp_pat
     np.savez(tmp_path / "samples.npz", X=inputs[0], Y=labels[0], A=np.eye(1, 5))
     common = ["trainer.steps=30", "figures=false", "logger=none", "init.scale=0.3"]
     drawn = reludyn(
-        *common, "data=gaussian", "data.dim=5", "data.samples=40", "data.noise=0.2",
+        *common,
+        "data=gaussian",
+        "data.dim=5",
+        "data.samples=40",
+        "data.noise=0.2",
         "hydra.run.dir=drawn",
-    )  # fmt: skip
+    )
     read = reludyn(*common, "data=file", "data.path=samples.npz", "hydra.run.dir=read")
     assert (drawn.code, read.code) == (0, 0)
     runs = [dict(np.load(tmp_path / name / "trajectory.npz")) for name in ("drawn", "read")]
@@ -311,9 +325,7 @@ def test_a_run_says_what_it_has_read(reludyn: Command, tmp_path: Path) -> None:
     assert said in Board(finished.folder / "tensorboard").texts()["about/how_to_read"]
     read = finished.summary["data"]
     assert Path(read.pop("path")).name == "data.csv"
-    assert read == {
-        "rows": 7, "inputs": ["a", "c", "d"], "outputs": ["t"], "left_out": ["b", "s"]
-    }  # fmt: skip
+    assert read == {"rows": 7, "inputs": ["a", "c", "d"], "outputs": ["t"], "left_out": ["b", "s"]}
     assert finished.arrays["W"].shape[-1] == 3
     config = yaml.safe_load((finished.folder / ".hydra" / "config.yaml").read_text())
     assert config["data"]["columns_y"] == ["t"]

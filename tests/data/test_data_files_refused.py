@@ -52,8 +52,13 @@ def test_a_factor_that_makes_the_target_infinite_is_refused(
     reludyn: Command, tmp_path: Path
 ) -> None:
     np.savez(tmp_path / "target.npz", A=1e300 * np.eye(1, 4))
-    found = reludyn("data.target=file", "data.target_path=target.npz", "data.dim=4",
-                    "data.target_norm=1e100", *QUICK)  # fmt: skip
+    found = reludyn(
+        "data.target=file",
+        "data.target_path=target.npz",
+        "data.dim=4",
+        "data.target_norm=1e100",
+        *QUICK,
+    )
     assert "must have a size from 1e-100 to 1e+100, not inf" in refused(found)
 
 
@@ -241,14 +246,19 @@ def words(path: Path) -> None:
         ("float.npz", lambda path: zeros(path, "f8"), "more than 128 times its size; save it with"),
         ("byte.npz", lambda path: zeros(path, "u1"), "it holds 381 MiB, more than 128 times"),
         ("words.parquet", words, "the columns a are not numbers"),
-        ("same.parquet", lambda path: parquet.write_table(
-            pyarrow.table({"a": np.zeros(10**7), "y": np.zeros(10**7)}), path), "it holds 153 MiB"),
+        (
+            "same.parquet",
+            lambda path: parquet.write_table(
+                pyarrow.table({"a": np.zeros(10**7), "y": np.zeros(10**7)}), path
+            ),
+            "it holds 153 MiB",
+        ),
         ("line.csv", lambda path: path.write_text("1," * 10**6 + "1\n"), None),
         ("names.csv", lambda path: path.write_text("a," * 10**6 + "y\n1\n"), "1 cells, not 100000"),
         ("rows.csv", lambda path: path.write_text("1,2,3\n" * 10**6), None),
         ("quote.csv", lambda path: path.write_text('"' * 10**6), "cannot be read"),
     ],
-)  # fmt: skip
+)
 def test_no_file_costs_much_more_memory_than_it_has_bytes(
     tmp_path: Path, name: str, write: Callable[[Path], object], said: str | None
 ) -> None:

@@ -14,8 +14,9 @@ from tests.support.commands import Command, refused, reludyn_in
 RUN = ["data=digits", "model.width=4", "init.signs=random", "trainer.steps=3"]
 
 
-def digits(target: str = "identity", whiten: bool = False, samples: int | None = None,
-           blur: float = 1.0) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
+def digits(
+    target: str = "identity", whiten: bool = False, samples: int | None = None, blur: float = 1.0
+) -> tuple[np.ndarray, np.ndarray]:
     return read_digits(target, blur, whiten, samples)
 
 

@@ -22,9 +22,28 @@ pytestmark = MARKS
 
 
 DTYPES = [
-    "f8", "f4", "f2", ">f8", "i8", "u1", "i2", "?", "c16", "S3", "U3", "M8[s]", "m8[s]", "O",
-    "V5", [("a", "f8"), ("b", "i4")], [("a", "O")], ("f8", (2,)), "f8", "f8", "f8",
-]  # fmt: skip
+    "f8",
+    "f4",
+    "f2",
+    ">f8",
+    "i8",
+    "u1",
+    "i2",
+    "?",
+    "c16",
+    "S3",
+    "U3",
+    "M8[s]",
+    "m8[s]",
+    "O",
+    "V5",
+    [("a", "f8"), ("b", "i4")],
+    [("a", "O")],
+    ("f8", (2,)),
+    "f8",
+    "f8",
+    "f8",
+]
 
 
 @st.composite
@@ -45,12 +64,19 @@ def headers(draw: st.DrawFn) -> bytes:
     size = st.integers(-2, 5) | st.sampled_from([10**9, 10**15, 2**63, 2**64, 10**40])
     shape = tuple(draw(st.lists(size, max_size=3)))
     kind = draw(st.sampled_from(["<f8", "|O", "|V1000000000", "<f2", "|S0", "x", "", "<M8"]))
-    text = draw(st.sampled_from([
-        f"{{'descr': {kind!r}, 'fortran_order': False, 'shape': {shape}}}",
-        f"{{'descr': {kind!r}, 'fortran_order': 3, 'shape': {shape}, 'more': 1}}",
-        f"{{'descr': [('a', {kind!r})], 'fortran_order': True, 'shape': {shape}}}",
-        "(" * 3000, "[" * 90 + "]" * 90, "{'shape': __import__('os').mkdir('harm')}", "x" * 60_000,
-    ]))  # fmt: skip
+    text = draw(
+        st.sampled_from(
+            [
+                f"{{'descr': {kind!r}, 'fortran_order': False, 'shape': {shape}}}",
+                f"{{'descr': {kind!r}, 'fortran_order': 3, 'shape': {shape}, 'more': 1}}",
+                f"{{'descr': [('a', {kind!r})], 'fortran_order': True, 'shape': {shape}}}",
+                "(" * 3000,
+                "[" * 90 + "]" * 90,
+                "{'shape': __import__('os').mkdir('harm')}",
+                "x" * 60_000,
+            ]
+        )
+    )
     version = draw(st.sampled_from([b"\x01\x00", b"\x02\x00", b"\x03\x00", b"\x09\x00"]))
     length = len(text).to_bytes(2 if version[0] == 1 else 4, "little")
     return b"\x93NUMPY" + version + length + text.encode() + bytes(64)
@@ -66,9 +92,11 @@ def archive(members: dict[str, bytes], method: int) -> bytes:
 
 member = arrays().map(npy) | headers() | st.binary(max_size=40)
 cells = st.one_of(
-    st.floats().map(str), st.integers().map(str), st.text(max_size=6),
+    st.floats().map(str),
+    st.integers().map(str),
+    st.text(max_size=6),
     st.sampled_from(["", "nan", "1e400", "0x1", "1_0", '"1"', '"', "x" * 5000, "9" * 5000, "y"]),
-)  # fmt: skip
+)
 tables = st.one_of(
     st.lists(st.lists(cells, max_size=5), max_size=6),
     st.integers(1, 4).flatmap(
@@ -92,10 +120,16 @@ def data_files(draw: st.DrawFn) -> tuple[str, bytes]:
     else:
         content = draw(st.binary(max_size=80))
         if suffix == ".safetensors":
-            text = draw(st.sampled_from([
-                b'{"X":{"dtype":"F64","shape":[1000000000000000,9],"data_offsets":[0,8]}}',
-                b'{"X":{"dtype":"F64","shape":[1,1],"data_offsets":[0,8]}}', b"{}", b"[" * 5000,
-            ]))  # fmt: skip
+            text = draw(
+                st.sampled_from(
+                    [
+                        b'{"X":{"dtype":"F64","shape":[1000000000000000,9],"data_offsets":[0,8]}}',
+                        b'{"X":{"dtype":"F64","shape":[1,1],"data_offsets":[0,8]}}',
+                        b"{}",
+                        b"[" * 5000,
+                    ]
+                )
+            )
             content = len(text).to_bytes(8, "little") + text + content
     if content and draw(st.integers(0, 3)) == 0:
         place = draw(st.integers(0, len(content) - 1))

@@ -86,9 +86,15 @@ def test_training_ends_in_pairs() -> None:
     """k = 2r: w_i = -w_j, v_i = -v_j as far as the loss, 1e-8, has come (figures 6 to 8 of the
     paper); cosines to the square of that."""
     run = package.train(
-        "data.outputs=3", "model.width=6", "init.signs=random", "init.scale=1e-4", "replicas=10",
-        "trainer.tolerance=0", "trainer.steps=3000", "trainer.keep_weights=0",
-    )  # fmt: skip
+        "data.outputs=3",
+        "model.width=6",
+        "init.signs=random",
+        "init.scale=1e-4",
+        "replicas=10",
+        "trainer.tolerance=0",
+        "trainer.steps=3000",
+        "trainer.keep_weights=0",
+    )
     assert (run.replicas["loss"] < 1e-8).all()
     assert (run.replicas["pair_residual"] < 1e-2).all()
     for layer in ("hidden", "output"):

@@ -115,18 +115,23 @@ def test_saddles_need_all_neurons_close_to_the_ray(theta: float, expected: bool)
     student, a = saddle_with(theta=theta)
     risk, no = PopulationRisk(a), torch.tensor([False])
     evaluation = risk.evaluate(student)
-    still = evaluation._replace(gradient=type(evaluation.gradient)(*(
-        0 * g for g in evaluation.gradient
-    )))  # fmt: skip
+    still = evaluation._replace(
+        gradient=type(evaluation.gradient)(*(0 * g for g in evaluation.gradient))
+    )
     names = classify(student, still, risk.loss(student), no, no, a, 8.0, 0.5)
     assert (names == ["non_strict_saddle"]) is expected
 
 
 @pytest.mark.parametrize(
     ("v", "w", "theta", "expected"),
-    [(1e3, 1.0, 3.0, False), (1e3, 1.0, 1.0, False), (1e3, 1.0, 0.1, True),
-     (0.11, 4.0, 0.1, True), (0.1, 4.0, 0.1, False)],
-)  # fmt: skip
+    [
+        (1e3, 1.0, 3.0, False),
+        (1e3, 1.0, 1.0, False),
+        (1e3, 1.0, 0.1, True),
+        (0.11, 4.0, 0.1, True),
+        (0.1, 4.0, 0.1, False),
+    ],
+)
 @pytest.mark.parametrize("sign", [1, -1])
 def test_saddles_need_neurons_in_the_ray_or_on_their_way(
     v: float, w: float, theta: float, expected: bool, sign: int
@@ -138,9 +143,9 @@ def test_saddles_need_neurons_in_the_ray_or_on_their_way(
     W = sign * torch.tensor([[[2.0, 0.0], turned]], dtype=torch.float64)
     student = ReLUStudent(W, torch.tensor([[[0.5, v]]], dtype=torch.float64))
     evaluation, no = PopulationRisk(a).evaluate(student), torch.tensor([False])
-    still = evaluation._replace(gradient=type(evaluation.gradient)(*(
-        0 * g for g in evaluation.gradient
-    )))  # fmt: skip
+    still = evaluation._replace(
+        gradient=type(evaluation.gradient)(*(0 * g for g in evaluation.gradient))
+    )
     loss = Loss(*(torch.tensor([x], dtype=torch.float64) for x in (0.25, 0.125, 0.125)))
     names = classify(student, still, loss, no, no, a, 0.5, 1e-3)
     assert (names == ["non_strict_saddle"]) is expected
@@ -189,9 +194,9 @@ def test_several_outputs_have_no_saddle_verdict() -> None:
     # not even all neurons in the ray of the first row, without gradient, at half the loss of zero
     student = ReLUStudent(two[:1].expand(1, 4, 3), torch.ones(1, 2, 4).double())
     evaluation, loss = risk.evaluate(student), risk.loss(student)
-    still = evaluation._replace(gradient=type(evaluation.gradient)(*(
-        0 * g for g in evaluation.gradient
-    )))  # fmt: skip
+    still = evaluation._replace(
+        gradient=type(evaluation.gradient)(*(0 * g for g in evaluation.gradient))
+    )
     zero_loss = 2 * float(loss.total)
     assert classify(student, still, loss, no, no, two, zero_loss, 1e-3) == ["unconverged"]
     one = two[:1]
@@ -340,9 +345,15 @@ def test_growth_waits_for_alignment_and_keeps_the_first_time() -> None:
         nothing = rule.tick(never, steps, iterates, ~yes, yes)
         assert nothing == never  # what has not been made does not count
     assert times == [
-        (0, 1, -1, -1), (1, 1, 1, -1), (2, 1, 1, 2), (3, 1, 1, 2), (4, 1, 1, 2),
-        (0, 2, 1, -1), (2, 3, 1, 2), (0, 5, 1, 2),
-    ]  # fmt: skip
+        (0, 1, -1, -1),
+        (1, 1, 1, -1),
+        (2, 1, 1, 2),
+        (3, 1, 1, 2),
+        (4, 1, 1, 2),
+        (0, 2, 1, -1),
+        (2, 3, 1, 2),
+        (0, 5, 1, 2),
+    ]
 
 
 def test_rules_of_replicas_with_teachers_of_their_own() -> None:

@@ -82,9 +82,11 @@ def test_a_file_that_is_too_large_is_named(tmp_path: Path, monkeypatch: pytest.M
 
 @pytest.mark.parametrize(
     ("overrides", "key"),
-    [(["model.width=1000000"], "model.width"),
-     (["data=stream", "data.samples=1000000000000"], "data.samples")],
-)  # fmt: skip
+    [
+        (["model.width=1000000"], "model.width"),
+        (["data=stream", "data.samples=1000000000000"], "data.samples"),
+    ],
+)
 def test_a_run_whose_steps_take_hours_is_refused(
     monkeypatch: pytest.MonkeyPatch, overrides: list[str], key: str
 ) -> None:

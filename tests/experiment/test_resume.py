@@ -48,8 +48,11 @@ def test_a_crashed_run_goes_on_from_its_last_checkpoint(
 ) -> None:
     crashed(reludyn, monkeypatch, "outputs/one")
     assert {path.name for path in (tmp_path / "outputs/one").iterdir()} == {
-        ".hydra", "reludyn.log", "checkpoints", "tensorboard"
-    }  # fmt: skip
+        ".hydra",
+        "reludyn.log",
+        "checkpoints",
+        "tensorboard",
+    }
     saved = torch.load(tmp_path / "outputs/one/checkpoints/last.pt", weights_only=True)
     assert 12 <= saved["step"] < 32
     assert reludyn("resume=latest").code == 0

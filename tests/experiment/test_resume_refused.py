@@ -17,21 +17,32 @@ pytestmark = pytest.mark.usefixtures("short_stretches")
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ("optimizer.lr=0.2 model.width=3", "resume=one/checkpoints/last.pt: the run had another "
-         "config: model.width is 2 there, 3 here; optimizer.lr is 0.1 there, 0.2 here. Leave them "
-         "as they were"),
-        ("optimizer.lr=0.2", "optimizer.lr is 0.1 there, 0.2 here. Leave them as they were, or add "
-         "resume_allow=[optimizer.lr]"),
-        ("optimizer.lr=0.2 trainer.steps=99 resume_allow=[optimizer.lr]", "another config: "
-         "trainer.steps is 90 there, 99 here. Leave them as they were, or add "
-         "resume_allow=[optimizer.lr,trainer.steps]"),
-        ("model.width=3 resume_allow=[model.width]", "resume_allow=model.width: cannot change in a "
-         "run that goes on; these can: optimizer.lr, trainer.steps"),
+        (
+            "optimizer.lr=0.2 model.width=3",
+            "resume=one/checkpoints/last.pt: the run had another config: model.width is 2 "
+            "there, 3 here; optimizer.lr is 0.1 there, 0.2 here. Leave them as they were",
+        ),
+        (
+            "optimizer.lr=0.2",
+            "optimizer.lr is 0.1 there, 0.2 here. Leave them as they were, or add "
+            "resume_allow=[optimizer.lr]",
+        ),
+        (
+            "optimizer.lr=0.2 trainer.steps=99 resume_allow=[optimizer.lr]",
+            "another config: "
+            "trainer.steps is 90 there, 99 here. Leave them as they were, or add "
+            "resume_allow=[optimizer.lr,trainer.steps]",
+        ),
+        (
+            "model.width=3 resume_allow=[model.width]",
+            "resume_allow=model.width: cannot change in a "
+            "run that goes on; these can: optimizer.lr, trainer.steps",
+        ),
         ("seed=4", "seed is 0 there, 4 here"),
         ("optimizer=adam", "optimizer.name is gd there, adam here"),
         ("-m seed=1,2", "resume=one: must be null with -m"),
     ],
-)  # fmt: skip
+)
 def test_another_config_is_refused(
     reludyn: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, words: str, said: str
 ) -> None:
@@ -78,8 +89,9 @@ def test_weights_that_are_not_those_of_the_config_are_refused(
 ) -> None:
     """A file that the config names may have changed: coordinates would mean other weights."""
     np.savez(tmp_path / "w.npz", W=np.eye(2, 5), V=np.array([[1.0, -1.0]]))
-    crashed(reludyn, monkeypatch, "one", "init=explicit", f"init.path={tmp_path}/w.npz",
-            "data.dim=5")  # fmt: skip
+    crashed(
+        reludyn, monkeypatch, "one", "init=explicit", f"init.path={tmp_path}/w.npz", "data.dim=5"
+    )
     for W in (np.eye(2, 5, 1), 2 * np.eye(2, 5)):
         np.savez(tmp_path / "w.npz", W=W, V=np.array([[1.0, -1.0]]))
         assert "path names has changed" in complaint(reludyn("resume=one"))

@@ -20,22 +20,60 @@ from tests.support.commands import QUICK, Command, Finished, contents, reludyn_i
 
 # the public contract, written out here so that a change of it is seen
 COLUMNS_OF_CSV = [
-    "replica", "seed", "outcome", "loss", "loss_linear", "loss_rectification",
-    "T_align", "T_growth", "T_converged", "rate_measured",
-    "predicted_T_align", "predicted_T_growth", "predicted_T_converged", "predicted_outcome",
-    "effective_weight_error", "group_sum_error", "saddle_c",
-    "init_scale", "stopped_because", "loss_population", "signs", "predicted_signs", "basin_rule",
-    "sign_rule", "predicted_saddle_c", "predicted_rate", "pair_residual", "pair_cosine_hidden",
-    "pair_cosine_output", "steps", "last_finite_loss",
-]  # fmt: skip
-KEYS_OF_SUMMARY = {
-    "version", "experiment", "device", "precision", "wall_seconds", "steps", "replicas",
-    "stopped_because", "success_fraction", "median", "defined",
-}  # fmt: skip
-KEYS_OF_MEDIAN = {
-    "T_align", "T_growth", "T_converged", "loss", "loss_linear", "loss_rectification",
+    "replica",
+    "seed",
+    "outcome",
+    "loss",
+    "loss_linear",
+    "loss_rectification",
+    "T_align",
+    "T_growth",
+    "T_converged",
     "rate_measured",
-}  # fmt: skip
+    "predicted_T_align",
+    "predicted_T_growth",
+    "predicted_T_converged",
+    "predicted_outcome",
+    "effective_weight_error",
+    "group_sum_error",
+    "saddle_c",
+    "init_scale",
+    "stopped_because",
+    "loss_population",
+    "signs",
+    "predicted_signs",
+    "basin_rule",
+    "sign_rule",
+    "predicted_saddle_c",
+    "predicted_rate",
+    "pair_residual",
+    "pair_cosine_hidden",
+    "pair_cosine_output",
+    "steps",
+    "last_finite_loss",
+]
+KEYS_OF_SUMMARY = {
+    "version",
+    "experiment",
+    "device",
+    "precision",
+    "wall_seconds",
+    "steps",
+    "replicas",
+    "stopped_because",
+    "success_fraction",
+    "median",
+    "defined",
+}
+KEYS_OF_MEDIAN = {
+    "T_align",
+    "T_growth",
+    "T_converged",
+    "loss",
+    "loss_linear",
+    "loss_rectification",
+    "rate_measured",
+}
 ADDED_TO_SUMMARY = {"loss_resolution"}
 OUTCOMES = {"global_minimum", "non_strict_saddle", "diverged", "unconverged"}
 
@@ -46,10 +84,18 @@ OUTCOMES = {"global_minimum", "non_strict_saddle", "diverged", "unconverged"}
 def test_every_file_is_there(fig3: Finished) -> None:
     left = {re.sub(r"tfevents.*", "tfevents", name) for name in contents(fig3.folder)}
     assert left == {
-        "DONE", "summary.json", "replicas.csv", "trajectory.npz", "checkpoints/last.pt",
-        "figures/phases.png", "figures/phases.pdf", "tensorboard/events.out.tfevents",
-        ".hydra/config.yaml", ".hydra/hydra.yaml", ".hydra/overrides.yaml",
-    }  # fmt: skip
+        "DONE",
+        "summary.json",
+        "replicas.csv",
+        "trajectory.npz",
+        "checkpoints/last.pt",
+        "figures/phases.png",
+        "figures/phases.pdf",
+        "tensorboard/events.out.tfevents",
+        ".hydra/config.yaml",
+        ".hydra/hydra.yaml",
+        ".hydra/overrides.yaml",
+    }
     assert (fig3.folder / "reludyn.log").stat().st_size > 0
 
 
@@ -69,8 +115,13 @@ def test_the_files_are_named_at_the_end(fig3: Finished) -> None:
 def test_figures_and_logger_can_be_left_out(reludyn: Command) -> None:
     finished = reludyn("trainer.steps=5", "figures=false", "logger=none")
     assert {name.split("/")[0] for name in contents(finished.folder)} == {
-        "DONE", "summary.json", "replicas.csv", "trajectory.npz", "checkpoints", ".hydra",
-    }  # fmt: skip
+        "DONE",
+        "summary.json",
+        "replicas.csv",
+        "trajectory.npz",
+        "checkpoints",
+        ".hydra",
+    }
     assert "tensorboard" not in finished.out
     assert "picture" not in finished.out
 

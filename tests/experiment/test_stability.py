@@ -18,9 +18,16 @@ from tests.support.commands import Command, refused, run_command
 
 QUIET = Console(quiet=True)
 SMALL = (
-    "experiment=stability", "replicas=12", "data.dim=4", "trainer.steps=400", "init.scale_to=3",
-    "init.signs=alternating", "optimizer.lr=0.2", "trainer.tolerance=1e-6", "logger=none",
-)  # fmt: skip
+    "experiment=stability",
+    "replicas=12",
+    "data.dim=4",
+    "trainer.steps=400",
+    "init.scale_to=3",
+    "init.signs=alternating",
+    "optimizer.lr=0.2",
+    "trainer.tolerance=1e-6",
+    "logger=none",
+)
 
 
 @cache
@@ -87,9 +94,13 @@ def test_the_norm_of_the_target_is_a_unit() -> None:
     """W, V in sqrt|a| and mu in 1/|a|: the same search with |a| = 4."""
     rows, *_ = searched("theory.precision=1e-2")
     scaled, *_ = searched(
-        "theory.precision=1e-2", "data.target_norm=4", "optimizer.lr=0.05", "init.scale=0.2",
-        "init.scale_to=6", "trainer.tolerance=1.6e-5",
-    )  # fmt: skip
+        "theory.precision=1e-2",
+        "data.target_norm=4",
+        "optimizer.lr=0.05",
+        "init.scale=0.2",
+        "init.scale_to=6",
+        "trainer.tolerance=1.6e-5",
+    )
     for one, other in zip(rows, scaled, strict=True):
         assert one["above"] == other["above"]
         if one["stable_lr"] is not None:
@@ -111,9 +122,17 @@ def test_both_layers_keep_their_ratio() -> None:
 
 def test_samples_have_a_stable_step_size_too() -> None:
     record = experiment(
-        configure(*SMALL, "data=gaussian", "data.samples=60", "init.scale=0.1",
-                  "init.scale_to=null", "replicas=3", "theory.precision=0.1"), QUIET,
-    )  # fmt: skip
+        configure(
+            *SMALL,
+            "data=gaussian",
+            "data.samples=60",
+            "init.scale=0.1",
+            "init.scale_to=null",
+            "replicas=3",
+            "theory.precision=0.1",
+        ),
+        QUIET,
+    )
     rows = largest_stable(record.parts, record.state)
     found = [row["stable_lr"] for row in rows if row["stable_lr"] is not None]
     assert found

@@ -19,14 +19,15 @@ from reludyn.figures.scale import binned
 from reludyn.figures.sweeps import burn_in, recovered
 from reludyn.figures.timeline import NothingToDraw
 from reludyn.numerics.statistics import wilson
-from reludyn.runs.load import Table
+from reludyn.runs.table import Table
 from reludyn.system.errors import ConfigError
 from tests.support.commands import QUICK, Command, Finished, reludyn_in, run_command
 
 
 def test_a_picture_has_a_name_in_the_settings() -> None:
-    (allowed,) = (f.metadata["one_of"] for f in Config.__dataclass_fields__.values()
-                  if f.name == "picture")  # fmt: skip
+    (allowed,) = (
+        f.metadata["one_of"] for f in Config.__dataclass_fields__.values() if f.name == "picture"
+    )
     assert set(CHOICES) == set(allowed)
 
 
@@ -85,9 +86,12 @@ def sweep(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     """A small sweep of each kind; the overrides replace what its experiment sweeps."""
     where = tmp_path_factory.mktemp(request.param)
     run = run_command(
-        where, f"experiment={request.param}", "hydra.sweep.dir=sweep", "figures=true",
+        where,
+        f"experiment={request.param}",
+        "hydra.sweep.dir=sweep",
+        "figures=true",
         *SWEEPS[request.param],
-    )  # fmt: skip
+    )
     assert run.code == 0, run.err
     return Finished(run.code, run.out, run.err, where / "sweep")
 

@@ -148,9 +148,13 @@ def test_a_fan_can_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_scale_can_be_read(to: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also where the scales span less than a decade, and many."""
     run = package.train(
-        "experiment=scale", "replicas=60", "data.dim=6", "trainer.steps=400", "init.scale=0.3",
+        "experiment=scale",
+        "replicas=60",
+        "data.dim=6",
+        "trainer.steps=400",
+        "init.scale=0.3",
         f"init.scale_to={to}",
-    )  # fmt: skip
+    )
     assert_legible(figures.plot_scale(run), monkeypatch)
 
 

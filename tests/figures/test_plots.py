@@ -30,9 +30,13 @@ def pair() -> Run:
 @pytest.fixture(scope="module")
 def many() -> Run:
     return package.train(
-        "replicas=40", "model.width=4", "experiment=default", "trainer.looks=60",
-        "trainer.tolerance=1e-4", "data.dim=6",
-    )  # fmt: skip
+        "replicas=40",
+        "model.width=4",
+        "experiment=default",
+        "trainer.looks=60",
+        "trainer.tolerance=1e-4",
+        "data.dim=6",
+    )
 
 
 def line(figure: Figure, label: str, axes: int = 0) -> np.ndarray:
@@ -59,8 +63,9 @@ def test_directions_are_those_of_the_weights(pair: Run) -> None:
         cosine = W[:, i] @ a / np.linalg.norm(W[:, i], axis=1) / np.linalg.norm(a)
         np.testing.assert_allclose(np.cos(path[:, 0]), cosine, atol=1e-12)
         length = np.log10(np.linalg.norm(W[:, i], axis=1))
-        np.testing.assert_allclose(np.diff(path[:, 1]) * np.ptp(length),
-                                   np.diff(length) * np.ptp(path[:, 1]), atol=1e-12)  # fmt: skip
+        np.testing.assert_allclose(
+            np.diff(path[:, 1]) * np.ptp(length), np.diff(length) * np.ptp(path[:, 1]), atol=1e-12
+        )
     assert max(path[:, 1].max() for path in np.asarray(paths)) == pytest.approx(1)
     axes = figure.axes[0]
     for circle, label in zip(axes.get_yticks(), axes.get_yticklabels(), strict=True):
@@ -159,8 +164,11 @@ def test_nothing_is_drawn_after_a_replica_stopped(many: Run, stopped: str) -> No
         loss = many.loss.copy()
         loss[many.step > last, j] = loss[many.step == last, j]
         outcomes = {"outcome": ["diverged"] * 40, "T_converged": [""] * 40}
-        many = replace(many, arrays={**many.arrays, "loss": loss},
-                       replicas=package.Table({**many.replicas.cells, **outcomes}))  # fmt: skip
+        many = replace(
+            many,
+            arrays={**many.arrays, "loss": loss},
+            replicas=package.Table({**many.replicas.cells, **outcomes}),
+        )
     assert last < many.step[-2]
     figure = figures.plot_phases(many, j)
     until = many.step[np.searchsorted(many.step, last)]
@@ -234,9 +242,12 @@ def test_a_plane_with_one_scale_does_not_say_so() -> None:
     assert axes.get_xlabel() == "along $a_1$ (the first of 2 outputs)"
     names = {text.get_text() for text in figure.legends[0].get_texts()}
     assert names == {
-        "$V_{1i} > 0$", "$V_{1i} < 0$", "$\\sum_{V_{1i}>0} |V_{1i}| w_i$",
-        "$\\sum_{V_{1i}<0} |V_{1i}| w_i$", "start",
-    }  # fmt: skip
+        "$V_{1i} > 0$",
+        "$V_{1i} < 0$",
+        "$\\sum_{V_{1i}>0} |V_{1i}| w_i$",
+        "$\\sum_{V_{1i}<0} |V_{1i}| w_i$",
+        "start",
+    }
 
 
 @pytest.mark.parametrize("slope", [0.0, 0.3, 1.0])
@@ -244,8 +255,15 @@ def test_the_valley_and_the_minimum_are_those_of_the_risk(slope: float, tmp_path
     """The loss is what the picture says there, and its gradient vanishes."""
     x = np.linspace(-2, 2, 21)
     zero, one = np.zeros((2, 3)), np.array([[1.0, 0, 0], [0, 0, 0]])
-    np.savez(tmp_path / "plane.npz", x=x, y=x, loss=np.add.outer(x**2, x**2), origin_W=zero,
-             origin_V=np.array([[1.0, -1.0]]), one_W=one)  # fmt: skip
+    np.savez(
+        tmp_path / "plane.npz",
+        x=x,
+        y=x,
+        loss=np.add.outer(x**2, x**2),
+        origin_W=zero,
+        origin_V=np.array([[1.0, -1.0]]),
+        one_W=one,
+    )
     run = Run({}, package.Table({}), {}, {"model": {"negative_slope": slope}}, tmp_path)
     figure = figures.plot_surface(run)
     risk = package.PopulationRisk(torch.eye(1, 3).double(), package.LeakyReLU(slope))

@@ -28,11 +28,25 @@ from tests.support.commands import QUICK
 
 RUNS = (
     ("precision=float32", "replicas=3", "init.scale=1e-2"),
-    ("precision=float32", "data=gaussian", "data.samples=20", "data.dim=5", "init.scale=0.1",
-     "replicas=2"),
-    ("data=stream", "data.samples=20", "data.dim=5", "data.outputs=2", "init.signs=random",
-     "model.width=4", "trainer.observables=full", "replicas=2"),
-)  # fmt: skip
+    (
+        "precision=float32",
+        "data=gaussian",
+        "data.samples=20",
+        "data.dim=5",
+        "init.scale=0.1",
+        "replicas=2",
+    ),
+    (
+        "data=stream",
+        "data.samples=20",
+        "data.dim=5",
+        "data.outputs=2",
+        "init.signs=random",
+        "model.width=4",
+        "trainer.observables=full",
+        "replicas=2",
+    ),
+)
 
 
 def everything() -> list[bytes]:
@@ -74,12 +88,22 @@ def bits(said: Any) -> Iterator[bytes]:
 def settings() -> list[Any]:
     """What a program can see of what it has set."""
     return [
-        torch.get_default_dtype(), torch.get_default_device(), torch.is_autocast_enabled("cpu"),
-        torch.is_grad_enabled(), torch.is_inference_mode_enabled(), torch.get_num_threads(),
-        torch.are_deterministic_algorithms_enabled(), torch.get_float32_matmul_precision(),
-        torch.get_rng_state().tolist(), np.random.get_state()[1].tolist(), random.getstate(),  # noqa: NPY002
-        np.geterr(), [*warnings.filters], version.getbase(), GlobalHydra.instance().hydra,
-    ]  # fmt: skip
+        torch.get_default_dtype(),
+        torch.get_default_device(),
+        torch.is_autocast_enabled("cpu"),
+        torch.is_grad_enabled(),
+        torch.is_inference_mode_enabled(),
+        torch.get_num_threads(),
+        torch.are_deterministic_algorithms_enabled(),
+        torch.get_float32_matmul_precision(),
+        torch.get_rng_state().tolist(),
+        np.random.get_state()[1].tolist(),  # noqa: NPY002
+        random.getstate(),
+        np.geterr(),
+        [*warnings.filters],
+        version.getbase(),
+        GlobalHydra.instance().hydra,
+    ]
 
 
 @contextmanager

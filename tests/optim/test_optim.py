@@ -82,10 +82,13 @@ def test_a_rule_equals_an_independent_loop(
     sizes = getattr(oracle, plan[0])
     lrs = sizes(0.1, plan[1], STEPS)
     Ws, Vs = loop(
-        student.W[0].numpy(), student.V[0].numpy(),
+        student.W[0].numpy(),
+        student.V[0].numpy(),
         lambda W, V: reference.empirical_gradient(W, V, X[0].numpy(), Y[0].numpy()),
-        lrs=lrs, output_lrs=sizes(output_lr or 0.1, plan[1], STEPS), steps=STEPS,
-    )  # fmt: skip
+        lrs=lrs,
+        output_lrs=sizes(output_lr or 0.1, plan[1], STEPS),
+        steps=STEPS,
+    )
     for found, expected in zip(paths(states), (Ws, Vs), strict=True):
         np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-11)
     times = [float(s.time) for s in states]
@@ -175,10 +178,16 @@ def test_adam_runs_in_the_coordinates_of_the_inputs(reludyn: Command) -> None:
     ).arrays
     A = arrays["A"]
     Ws, _ = oracle.adam(
-        arrays["W"][0, 0], arrays["V"][0, 0],
+        arrays["W"][0, 0],
+        arrays["V"][0, 0],
         lambda W, V: reference.population_gradient(W, V, A),
-        lrs=[0.05] * 40, output_lrs=[0.05] * 40, beta1=0.9, beta2=0.999, eps=1e-8, steps=40,
-    )  # fmt: skip
+        lrs=[0.05] * 40,
+        output_lrs=[0.05] * 40,
+        beta1=0.9,
+        beta2=0.999,
+        eps=1e-8,
+        steps=40,
+    )
     np.testing.assert_allclose(arrays["W"][:, 0], Ws, rtol=1e-8, atol=1e-10)
     assert arrays["time"][-1] == pytest.approx(40 * 0.05)
 
@@ -197,10 +206,12 @@ def test_the_flow_equals_an_independent_integrator(
     rule = flow_on(risk, StepSizes(0.1, output_lr), rtol=1e-12)
     states = descend(risk, rule, student, 200)
     Ws, Vs = oracle.flow(
-        student.W[0].numpy(), student.V[0].numpy(),
+        student.W[0].numpy(),
+        student.V[0].numpy(),
         lambda W, V: reference.population_gradient(W, V, teacher.A.numpy()),
-        times=[0.1 * s for s in range(0, 201, 20)], output_ratio=(output_lr or 0.1) / 0.1,
-    )  # fmt: skip
+        times=[0.1 * s for s in range(0, 201, 20)],
+        output_ratio=(output_lr or 0.1) / 0.1,
+    )
     W, V = paths(states[::20])
     np.testing.assert_allclose(W, Ws, rtol=1e-8, atol=1e-9)
     np.testing.assert_allclose(V, Vs, rtol=1e-8, atol=1e-9)
@@ -286,10 +297,17 @@ def test_a_flow_that_is_too_stiff_is_refused() -> None:
 def test_flow_and_descent_overlay(reludyn: Command) -> None:
     """T_* of the flow are near those of descent with the same lr, and the time is mu step."""
     runs = {
-        name: reludyn_in(reludyn, name, f"optimizer={name}", "trainer.steps=600",
-                         "optimizer.lr=0.02", "init.scale=0.05", "init.signs=alternating")
+        name: reludyn_in(
+            reludyn,
+            name,
+            f"optimizer={name}",
+            "trainer.steps=600",
+            "optimizer.lr=0.02",
+            "init.scale=0.05",
+            "init.signs=alternating",
+        )
         for name in ("gd", "gradient_flow")
-    }  # fmt: skip
+    }
     gd, flow = (run.arrays for run in runs.values())
     for arrays in (gd, flow):
         np.testing.assert_allclose(arrays["time"], 0.02 * arrays["step"], rtol=1e-12, atol=1e-12)
@@ -307,8 +325,9 @@ def test_the_checkpoint_holds_the_memory(reludyn: Command) -> None:
     saved = torch.load(folder / "checkpoints" / "last.pt", weights_only=True)
     state = saved["memory"]["optimizer"]["state"]
     assert {name: tuple(state[0][name].shape) for name in ("exp_avg", "exp_avg_sq")} == {
-        "exp_avg": (1, 2, 5), "exp_avg_sq": (1, 2, 5),
-    }  # fmt: skip
+        "exp_avg": (1, 2, 5),
+        "exp_avg_sq": (1, 2, 5),
+    }
     assert saved["memory"]["schedule"]["last_epoch"] == saved["step"] == 5
 
 
@@ -324,9 +343,16 @@ def test_a_flow_on_samples_gets_on_and_conserves_the_imbalance(reludyn: Command)
     """With the default tolerance, also where neurons cross samples."""
     folder = "flow"
     arrays = reludyn_in(
-        reludyn, folder, "optimizer=gradient_flow", "data=gaussian", "data.samples=100",
-        "data.dim=5", "init.scale=0.3", "trainer.steps=100", "trainer.tolerance=0",
-    ).arrays  # fmt: skip
+        reludyn,
+        folder,
+        "optimizer=gradient_flow",
+        "data=gaussian",
+        "data.samples=100",
+        "data.dim=5",
+        "init.scale=0.3",
+        "trainer.steps=100",
+        "trainer.tolerance=0",
+    ).arrays
     assert arrays["step"][-1] == 100
     assert np.abs(arrays["imbalance"] - arrays["imbalance"][0]).max() < 1e-6
 
@@ -340,13 +366,17 @@ REFUSED = [
     (["optimizer=gradient_flow", "precision=float32"], "^optimizer.rtol=null: must be at least"),
     (["optimizer.output_lr=1", "model.train_output=false"], "^optimizer.output_lr=1.0: must be n"),
     (["optimizer.warmup=5"], "^optimizer.warmup=5: must be below trainer.steps=5"),
-    (["optimizer=sgd", *GAUSSIAN, "trainer.gradient_tolerance=1e-3", "optimizer.batch=2"],
-     "^trainer.gradient_tolerance=0.001: must be 0 where steps follow a part"),
-    (["data=stream", "data.fresh=true", "trainer.gradient_tolerance=1e-3"],
-     "^trainer.gradient_tolerance=0.001: must be 0"),
+    (
+        ["optimizer=sgd", *GAUSSIAN, "trainer.gradient_tolerance=1e-3", "optimizer.batch=2"],
+        "^trainer.gradient_tolerance=0.001: must be 0 where steps follow a part",
+    ),
+    (
+        ["data=stream", "data.fresh=true", "trainer.gradient_tolerance=1e-3"],
+        "^trainer.gradient_tolerance=0.001: must be 0",
+    ),
     (["optimizer=gradient_flow", "optimizer.schedule=cosine"], "^optimizer.schedule.*no such key"),
     (["optimizer=momentum", "optimizer.momentum=1"], "^optimizer.momentum=1.0: must be < 1"),
-]  # fmt: skip
+]
 
 
 @pytest.mark.quick(5)

@@ -261,9 +261,15 @@ def descend(
 
 
 def population_descent_mp(
-    W: Array, V: Array, A: Array, lr: float, steps: int, dps: int = 50, slope: float = 0.0,
+    W: Array,
+    V: Array,
+    A: Array,
+    lr: float,
+    steps: int,
+    dps: int = 50,
+    slope: float = 0.0,
     train_output: bool = True,
-) -> tuple[Array, Array]:  # fmt: skip
+) -> tuple[Array, Array]:
     """`descend` on the population risk with `dps` digits throughout, each iterate rounded once.
 
     `lr` is taken as the exact float64 given.  Returns Ws (steps+1,k,d) and Vs (steps+1,r,k).
@@ -300,9 +306,13 @@ def _empirical_mp(w: Rows, v: Rows, x: Rows, y: Rows) -> tuple[Rows, Rows]:
 
 
 def _descend_mp(
-    W: Array, V: Array, gradient: Callable[[Rows, Rows], tuple[Rows, Rows]], lr: float, steps: int,
+    W: Array,
+    V: Array,
+    gradient: Callable[[Rows, Rows], tuple[Rows, Rows]],
+    lr: float,
+    steps: int,
     train_output: bool,
-) -> tuple[Array, Array]:  # fmt: skip
+) -> tuple[Array, Array]:
     """`descend` at the current precision; the gradient takes and gives rows w_i and v_i."""
     w, v, rate = _exact(W), _exact(V.T), mpf(float(lr))
     Ws, Vs = [W.astype(np.float64)], [V.astype(np.float64)]

@@ -201,15 +201,7 @@ def _split(p: Array, direction: Array) -> tuple[float, float]:
 
 
 def observables(
-    W: Array,
-    V: Array,
-    W0: Array,
-    V0: Array,
-    Wp: Array,
-    Vp: Array,
-    A: Array,
-    gW: Array,
-    gV: Array,
+    W: Array, V: Array, W0: Array, V0: Array, Wp: Array, Vp: Array, A: Array, gW: Array, gV: Array
 ) -> dict[str, float | Array]:
     """What is measured at (W, V), started from (W0, V0), previously (Wp, Vp), gradients (gW, gV).
 

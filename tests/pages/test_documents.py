@@ -32,10 +32,15 @@ SHOWN = {  # texts that the snippets of a page print, in order
     "docs/concepts.md": ["True True"],
     "docs/api.md": ["0.0"],
     "docs/how-to.md": [
-        "0.0001 0.1 0.0", "max_steps", "(21, 1) (21, 1, 2, 100)", "T_growth", "0 unconverged",
-        "21 looks, loss 0.5 -> 0.5", "torch.Size([1, 2, 100])",
+        "0.0001 0.1 0.0",
+        "max_steps",
+        "(21, 1) (21, 1, 2, 100)",
+        "T_growth",
+        "0 unconverged",
+        "21 looks, loss 0.5 -> 0.5",
+        "torch.Size([1, 2, 100])",
     ],
-}  # fmt: skip
+}
 
 
 def short(command: str, **others: str) -> list[str]:

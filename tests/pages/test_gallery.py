@@ -25,7 +25,7 @@ SHORTER = {
     "experiment=landscape": ("replicas=5", "trainer.steps=40", "theory.grid=15"),
     "name=map": (*FEW, "seed=0,1", "optimizer.lr=0.1,0.2"),
     "name=lines": (*FEW, "seed=0,1"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.slow

@@ -84,8 +84,10 @@ def test_tensorboard_finds_the_runs(folder: Path) -> None:
     with log.open("w") as file:
         server = subprocess.Popen(
             [BIN / "tensorboard", *TENSORBOARD.split()[1:], "--port", "0"],
-            cwd=folder, stdout=file, stderr=subprocess.STDOUT,
-        )  # fmt: skip
+            cwd=folder,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+        )
     try:
         deadline, runs = time.monotonic() + 60, b"[]"
         while time.monotonic() < deadline and runs == b"[]":

@@ -111,9 +111,8 @@ def test_the_report_for_machines(rehearsal: Path) -> None:
 )
 def test_what_the_script_cannot_use_is_one_line(tmp_path: Path, word: str, said: str) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "reludyn.paper", word], cwd=tmp_path,
-        capture_output=True, text=True,
-    )  # fmt: skip
+        [sys.executable, "-m", "reludyn.paper", word], cwd=tmp_path, capture_output=True, text=True
+    )
     (line,) = done.stderr.splitlines()
     assert line.startswith("reludyn.paper: error: ")
     assert said in line
@@ -124,10 +123,19 @@ def test_what_the_script_cannot_use_is_one_line(tmp_path: Path, word: str, said:
 def test_a_row_that_fails_is_reported(tmp_path: Path) -> None:
     """The others go on; its claims are not run; the script ends with exit code 1."""
     done = subprocess.run(
-        [sys.executable, "-m", "reludyn.paper", "rows=[fig4,fig5]", "short=true",
-         "overrides=['model.width=0']", "hydra.run.dir=out"],
-        cwd=tmp_path, capture_output=True, text=True,
-    )  # fmt: skip
+        [
+            sys.executable,
+            "-m",
+            "reludyn.paper",
+            "rows=[fig4,fig5]",
+            "short=true",
+            "overrides=['model.width=0']",
+            "hydra.run.dir=out",
+        ],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 1
     found = json.loads((tmp_path / "out" / "claims.json").read_text())
     assert {claim["verdict"] for claim in found["claims"]} == {"not run"}

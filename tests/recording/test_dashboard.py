@@ -40,9 +40,14 @@ def everything(tmp_path_factory: pytest.TempPathFactory) -> Finished:
     """A run with all observables, spectrum and lemmas."""
     return run_command(
         tmp_path_factory.mktemp("everything"),
-        "trainer.observables=full", "theory.bounds=true", "theory.spectrum=true",
-        "trainer.steps=120", "trainer.looks=12", "figures=false", "replicas=2",
-    )  # fmt: skip
+        "trainer.observables=full",
+        "theory.bounds=true",
+        "theory.spectrum=true",
+        "trainer.steps=120",
+        "trainer.looks=12",
+        "figures=false",
+        "replicas=2",
+    )
 
 
 # --- Meanings ---------------------------------------------------------------------------------
@@ -156,9 +161,12 @@ def test_a_single_neuron_has_no_pairs(reludyn: Command) -> None:
     run = reludyn(*SHORT, "model.width=1")
     charts = [chart for category in layout(run).category for chart in category.chart]
     assert {chart.title for chart in charts} == {
-        "loss and its two parts", "log10 of the loss", "lengths |w_i| and |v_i|",
-        "angles to the targets (radians)", "imbalance |w_i|² - |v_i|²",
-    }  # fmt: skip
+        "loss and its two parts",
+        "log10 of the loss",
+        "lengths |w_i| and |v_i|",
+        "angles to the targets (radians)",
+        "imbalance |w_i|² - |v_i|²",
+    }
 
 
 def test_an_ensemble_has_bands(ensemble: Finished) -> None:
@@ -260,11 +268,21 @@ def test_a_run_has_a_row(fig3: Finished) -> None:
     shown = Tab(fig3.folder / "tensorboard")
     assert list(shown.groups) == [ITSELF]
     assert shown.values(ITSELF) == {
-        "experiment": "fig3", "data": "population", "data.dim": 100.0, "data.outputs": 1.0,
-        "data.samples": "null", "model.width": 2.0, "init": "xavier_normal", "init.scale": 1e-4,
-        "init.signs": "alternating", "optimizer": "gd", "optimizer.lr": 0.1,
-        "trainer.tolerance": 1e-4, "replicas": 1.0, "seed": "0",
-    }  # fmt: skip
+        "experiment": "fig3",
+        "data": "population",
+        "data.dim": 100.0,
+        "data.outputs": 1.0,
+        "data.samples": "null",
+        "model.width": 2.0,
+        "init": "xavier_normal",
+        "init.scale": 1e-4,
+        "init.signs": "alternating",
+        "optimizer": "gd",
+        "optimizer.lr": 0.1,
+        "trainer.tolerance": 1e-4,
+        "replicas": 1.0,
+        "seed": "0",
+    }
     median, outcome = fig3.summary["median"], {"success": 1, "stuck": 0, "diverged": 0}
     expected = {f"result/{name}": median[name] for name in ("T_align", "T_growth", "T_converged")}
     expected |= {f"result/{name}": median[name] for name in ("loss", "rate_measured")}
@@ -286,8 +304,9 @@ def test_runs_of_any_config_share_one_table(
     assert types[0] == types[1] == types[2]
     assert set(shown.infos) == set(types[0])
     assert (shown.values("b")["data.samples"], shown.values("c")["optimizer"]) == (
-        "30", "gradient_flow",
-    )  # fmt: skip
+        "30",
+        "gradient_flow",
+    )
     assert shown.metrics == [*RESULTS]
 
 
@@ -295,9 +314,12 @@ def test_results_are_those_of_all_replicas() -> None:
     outcomes = ["global_minimum", "non_strict_saddle", "global_minimum", "unconverged", "diverged"]
     medians = dict.fromkeys(MEDIANS) | {"loss": 0.1, "T_align": 80.0}
     assert results_of(outcomes, medians) == {
-        "result/success_fraction": 0.4, "result/stuck_fraction": 0.2,
-        "result/diverged_fraction": 0.2, "result/loss": 0.1, "result/T_align": 80.0,
-    }  # fmt: skip
+        "result/success_fraction": 0.4,
+        "result/stuck_fraction": 0.2,
+        "result/diverged_fraction": 0.2,
+        "result/loss": 0.1,
+        "result/T_align": 80.0,
+    }
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")

@@ -25,10 +25,22 @@ from tests.support.parts import drawn
 FULL_RUN = ["trainer.observables=full", "data.dim=6", "init.scale=0.5", "trainer.keep_weights=9"]
 # the public contract, written out here so that a change of it is seen
 NAMES = {
-    "gradient_hidden", "gradient_output", "update_hidden", "update_output", "distance_hidden",
-    "distance_output", "pattern_change", "Q", "M", "effective_along", "effective_across",
-    "group_along", "group_across", "learned", "loss_test",
-}  # fmt: skip
+    "gradient_hidden",
+    "gradient_output",
+    "update_hidden",
+    "update_output",
+    "distance_hidden",
+    "distance_output",
+    "pattern_change",
+    "Q",
+    "M",
+    "effective_along",
+    "effective_across",
+    "group_along",
+    "group_across",
+    "learned",
+    "loss_test",
+}
 
 
 def test_the_observables_are_known() -> None:
@@ -45,9 +57,16 @@ def test_the_core_tier_has_none_of_them(reludyn: Command) -> None:
 def test_they_equal_independent_loops(reludyn: Command, k: int, r: int) -> None:
     """In the coordinates of the subspace, at every iteration, for each replica."""
     arrays = reludyn_in(
-        reludyn, "full", *FULL_RUN, "replicas=2", f"model.width={k}", f"data.outputs={r}",
-        "init.signs=random", "data.target=random", "optimizer.lr=0.2",
-    ).arrays  # fmt: skip
+        reludyn,
+        "full",
+        *FULL_RUN,
+        "replicas=2",
+        f"model.width={k}",
+        f"data.outputs={r}",
+        "init.signs=random",
+        "data.target=random",
+        "optimizer.lr=0.2",
+    ).arrays
     W, V, A = arrays["W"], arrays["V"], arrays["A"]
     expected_names = NAMES - {"loss_test"} - ({"group_along", "group_across"} if r > 1 else set())
     assert NAMES & set(arrays) == expected_names
@@ -72,9 +91,15 @@ def test_how_much_of_each_direction_is_learned(reludyn: Command, tmp_path: Path)
     A = np.random.default_rng(2).standard_normal((3, 6)) * 0.4
     np.save(tmp_path / "A.npy", A)
     arrays = reludyn_in(
-        reludyn, "run", *FULL_RUN, "data.outputs=3", "init.signs=random", "model.width=4",
-        "data.target=file", f"data.target_path={tmp_path}/A.npy",
-    ).arrays  # fmt: skip
+        reludyn,
+        "run",
+        *FULL_RUN,
+        "data.outputs=3",
+        "init.signs=random",
+        "model.width=4",
+        "data.target=file",
+        f"data.target_path={tmp_path}/A.npy",
+    ).arrays
     U, s, Q = np.linalg.svd(A, full_matrices=False)
     expected = np.einsum(
         "aj,tak,tkd,jd->tj", U, arrays["V"][:, 0], arrays["W"][:, 0], Q, optimize=True

@@ -39,13 +39,26 @@ def seen(step: int, **given: Sequence[float]) -> Look:
     times = {name: arrays.pop(name, never) for name in ("T_align", "T_growth", "T_converged")}
     diverged = arrays.pop("diverged", never >= 0)
     return Look(
-        steps=np.full(R, step), times=np.full(R, 0.1 * step), diverged=diverged,
+        steps=np.full(R, step),
+        times=np.full(R, 0.1 * step),
+        diverged=diverged,
         going=arrays.pop("going", ~diverged & (times["T_converged"] < 0)),
-        loss=arrays.pop("loss", np.full(R, 0.5)), loss_linear=layer[:, 0],
-        loss_rectification=layer[:, 0], loss_population=None, w_norm=layer, v_norm=layer,
-        angle_to_target=layer, angle_between=None, imbalance=layer, full={}, beside=Beside(),
-        W=layer, V=layer, **times, **arrays,
-    )  # fmt: skip
+        loss=arrays.pop("loss", np.full(R, 0.5)),
+        loss_linear=layer[:, 0],
+        loss_rectification=layer[:, 0],
+        loss_population=None,
+        w_norm=layer,
+        v_norm=layer,
+        angle_to_target=layer,
+        angle_between=None,
+        imbalance=layer,
+        full={},
+        beside=Beside(),
+        W=layer,
+        V=layer,
+        **times,
+        **arrays,
+    )
 
 
 # --- The words --------------------------------------------------------------------------------
@@ -155,10 +168,14 @@ def test_the_bar_says_what_matters(clock: list[float]) -> None:
 def test_how_far_each_of_many_has_come(clock: list[float]) -> None:
     shown = report(3000)
     look = seen(
-        1000, T_align=[-1, 8, 8, 8, 8, -1, 5], T_growth=[-1, -1, 9, 9, 9, -1, -1],
-        T_converged=[-1, -1, -1, 11, 12, -1, -1], diverged=[False] * 5 + [True, False],
-        going=[True] * 3 + [False] * 4, loss=[1, 2, 3, 4, 5, np.nan, np.inf],
-    )  # fmt: skip
+        1000,
+        T_align=[-1, 8, 8, 8, 8, -1, 5],
+        T_growth=[-1, -1, 9, 9, 9, -1, -1],
+        T_converged=[-1, -1, -1, 11, 12, -1, -1],
+        diverged=[False] * 5 + [True, False],
+        going=[True] * 3 + [False] * 4,
+        loss=[1, 2, 3, 4, 5, np.nan, np.inf],
+    )
     shown.record(look)
     shown.console.print(shown._bar())
     row, phases = printed(shown).splitlines()
@@ -200,9 +217,10 @@ def test_iterations_are_counted_before_they_are_looked_at(
         ProgressReport, "made", lambda self, step: calls.append(("made", step)) or made(self, step)
     )
     monkeypatch.setattr(
-        ProgressReport, "record",
+        ProgressReport,
+        "record",
         lambda self, look: calls.append(("look", look.step)) or record(self, look),
-    )  # fmt: skip
+    )
     assert reludyn(*QUICK).code == 0
     looks = [i for i, (name, _) in enumerate(calls) if name == "look"]
     assert len(looks) == 6
@@ -280,9 +298,8 @@ def test_a_long_run_in_a_pipe_is_followed_by_its_log(
 def test_a_terminal_shows_the_events(reludyn: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     """And nothing else above the report: the bar goes away."""
     monkeypatch.setattr(
-        run, "Console",
-        partial(Console, force_terminal=True, width=80, color_system=None),
-    )  # fmt: skip
+        run, "Console", partial(Console, force_terminal=True, width=80, color_system=None)
+    )
     finished = reludyn(*SHORT)
     shown = screen(finished.out)
     assert shown[:3] == LINES

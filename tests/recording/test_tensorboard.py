@@ -80,11 +80,7 @@ def test_every_event_is_one_summary_without_repetition(fig3: Finished) -> None:
     ],
 )
 def test_a_curve_is_its_array(
-    fig3: Finished,
-    board: dict[str, dict[int, float]],
-    tag: str,
-    array: str,
-    place: tuple[int, ...],
+    fig3: Finished, board: dict[str, dict[int, float]], tag: str, array: str, place: tuple[int, ...]
 ) -> None:
     expected = fig3.arrays[array][(slice(None), *place)]
     np.testing.assert_allclose(list(board[tag].values()), expected, rtol=1e-6)
@@ -187,9 +183,8 @@ def test_the_parts_of_several_outputs_are_predicted_while_weights_are_small(
         early = [step for step in theory[tag] if step <= 100]
         assert len(early) == 101
         np.testing.assert_allclose(
-            [theory[tag][s] for s in early], [measured[tag][s] for s in early],
-            rtol=1e-3, atol=1e-6,
-        )  # fmt: skip
+            [theory[tag][s] for s in early], [measured[tag][s] for s in early], rtol=1e-3, atol=1e-6
+        )
 
 
 def test_without_theory_there_is_no_second_line(reludyn: Command) -> None:

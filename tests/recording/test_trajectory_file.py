@@ -130,14 +130,24 @@ def thinned(T: int, R: int, k: int, limit: int, kept: int = 2) -> dict[str, NDAr
         per_replica = {name: draw.random(R) for name in ("loss", "loss_linear")}
         neurons = {name: draw.random((R, k)) for name in ("w_norm", "v_norm", "imbalance")}
         look = Look(
-            steps=np.full(R, step), times=np.full(R, 0.1 * step), going=np.ones(R, dtype=bool),
-            full={}, loss_rectification=draw.random(R),
-            loss_population=None, beside=Beside(),
-            angle_to_target=draw.random((R, k)), angle_between=draw.random((R, k, k)),
-            T_align=never, T_growth=never, T_converged=never, diverged=never >= 0,
-            W=draw.random((kept, k, 3)), V=draw.random((kept, 1, k)),
-            **per_replica, **neurons,
-        )  # fmt: skip
+            steps=np.full(R, step),
+            times=np.full(R, 0.1 * step),
+            going=np.ones(R, dtype=bool),
+            full={},
+            loss_rectification=draw.random(R),
+            loss_population=None,
+            beside=Beside(),
+            angle_to_target=draw.random((R, k)),
+            angle_between=draw.random((R, k, k)),
+            T_align=never,
+            T_growth=never,
+            T_converged=never,
+            diverged=never >= 0,
+            W=draw.random((kept, k, 3)),
+            V=draw.random((kept, 1, k)),
+            **per_replica,
+            **neurons,
+        )
         trajectory.record(look)
     return trajectory.arrays(lambda W: W, np.eye(1, 3))
 

@@ -157,8 +157,9 @@ def test_the_work_of_a_population_step() -> None:
 
 
 def test_samples_are_read_once_by_all_who_share_them() -> None:
-    one, shared, own = (Case(2, 1, 100, R, 1600, mine) for R, mine in
-                        ((1, False), (50, False), (50, True)))  # fmt: skip
+    one, shared, own = (
+        Case(2, 1, 100, R, 1600, mine) for R, mine in ((1, False), (50, False), (50, True))
+    )
     assert one.bytes == own.bytes == 8 * 1600 * 101 + 16 * 202
     assert shared.bytes == 8 * 1600 * 101 / 50 + 16 * 202
     assert (own.sample_bytes, shared.sample_bytes) == (50 * 8 * 1600 * 101, 8 * 1600 * 101)
@@ -246,8 +247,12 @@ def test_without_jax(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     notes = {row.contender: row.note for row in rows if row.contender != "reludyn compiled"}
     missing = "skipped: jax is not installed: pip install 'reludyn[bench]'"
     assert notes == {
-        "autograd": "", "vmap": "", "jax matmul": missing, "jax pairs": missing, "reludyn eager": ""
-    }  # fmt: skip
+        "autograd": "",
+        "vmap": "",
+        "jax matmul": missing,
+        "jax pairs": missing,
+        "reludyn eager": "",
+    }
     assert f"| {missing} |" in (tmp_path / "table.md").read_text()
     assert (tmp_path / "roofline.png").exists()
 
@@ -287,13 +292,22 @@ def test_all_cases_of_a_risk() -> None:
 @pytest.mark.parametrize(
     "words",
     [
-        ["--cases", "populaton,2,1,5"], ["--cases", "population,2,1"], ["--cases", "own"],
-        ["--cases", "population,2,0,5"], ["--cases", "population,2,1,5,own"],
-        ["--cases", "empirical,10,5,2,own"], ["--cases", "empirical,10,5,x,3"], ["--cases"],
-        ["--quik"], ["quick"], ["--repeats", "0"], ["--seconds", "-1"], ["--seconds", "soon"],
+        ["--cases", "populaton,2,1,5"],
+        ["--cases", "population,2,1"],
+        ["--cases", "own"],
+        ["--cases", "population,2,0,5"],
+        ["--cases", "population,2,1,5,own"],
+        ["--cases", "empirical,10,5,2,own"],
+        ["--cases", "empirical,10,5,x,3"],
+        ["--cases"],
+        ["--quik"],
+        ["quick"],
+        ["--repeats", "0"],
+        ["--seconds", "-1"],
+        ["--seconds", "soon"],
     ],
     ids=" ".join,
-)  # fmt: skip
+)
 def test_a_typo_gives_one_line(words: list[str], command: Benchmark) -> None:
     with pytest.raises(SystemExit, match=r"\Abenchmark: error: [^\n]+\Z") as stopped:
         command(*words)

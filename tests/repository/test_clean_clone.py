@@ -92,13 +92,18 @@ def extras(target: str) -> set[str]:
 @pytest.mark.parametrize(
     ("target", "needed"),
     [
-        ("train", {"digits"}), ("paper", {"digits"}), ("gallery", {"digits"}),
-        ("test", {"digits", "test", "lint"}), ("lint", {"digits", "test", "lint"}),
-        ("docs", {"digits", "docs"}), ("bench", {"digits", "bench"}),
-        ("test-ray", {"digits", "test", "lint", "ray"}), ("lock", {"digits", "lock"}),
+        ("train", {"digits"}),
+        ("paper", {"digits"}),
+        ("gallery", {"digits"}),
+        ("test", {"digits", "test", "lint"}),
+        ("lint", {"digits", "test", "lint"}),
+        ("docs", {"digits", "docs"}),
+        ("bench", {"digits", "bench"}),
+        ("test-ray", {"digits", "test", "lint", "ray"}),
+        ("lock", {"digits", "lock"}),
         ("screenshots", {"digits", "test", "lint", "browser"}),
     ],
-)  # fmt: skip
+)
 def test_a_target_installs_what_it_needs(
     target: str, needed: set[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -22,8 +22,10 @@ def locked() -> dict[str, list[str]]:
     """The hashes of each pin."""
     text = (ROOT / "requirements-ci.txt").read_text().replace("\\\n", " ")
     lines = [line for line in text.splitlines() if line and not line.startswith("#")]
-    return {line.partition(" --hash")[0]: re.findall("--hash=sha256:([0-9a-f]{64})", line)
-            for line in lines}  # fmt: skip
+    return {
+        line.partition(" --hash")[0]: re.findall("--hash=sha256:([0-9a-f]{64})", line)
+        for line in lines
+    }
 
 
 def chosen(pins: list[str], version: str) -> dict[str, str]:
@@ -62,9 +64,23 @@ def test_pip_takes_only_files_of_these_hashes(right: bool, tmp_path: Path) -> No
     lines = tmp_path / "requirements.txt"
     lines.write_text(f"nothing==1.0 --hash=sha256:{digest}\n")
     done = subprocess.run(
-        [sys.executable, "-m", "pip", "--isolated", "install", "--require-hashes", "--no-index",
-         "--find-links", tmp_path, "--target", tmp_path / "here", "--requirement", lines],
-        capture_output=True, text=True,
-    )  # fmt: skip
+        [
+            sys.executable,
+            "-m",
+            "pip",
+            "--isolated",
+            "install",
+            "--require-hashes",
+            "--no-index",
+            "--find-links",
+            tmp_path,
+            "--target",
+            tmp_path / "here",
+            "--requirement",
+            lines,
+        ],
+        capture_output=True,
+        text=True,
+    )
     assert (done.returncode == 0) is right, done.stderr
     assert right or "THESE PACKAGES DO NOT MATCH THE HASHES" in done.stderr

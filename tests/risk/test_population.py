@@ -87,9 +87,17 @@ def degenerate(kind: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 DEGENERATE = [
-    "parallel", "antiparallel", "equal", "nearly parallel", "nearly antiparallel", "zero",
-    "all zero", "orthogonal", "tiny", "huge",
-]  # fmt: skip
+    "parallel",
+    "antiparallel",
+    "equal",
+    "nearly parallel",
+    "nearly antiparallel",
+    "zero",
+    "all zero",
+    "orthogonal",
+    "tiny",
+    "huge",
+]
 
 
 @pytest.mark.parametrize("kind", DEGENERATE)
@@ -113,9 +121,12 @@ def test_loss_equals_monte_carlo_within_four_standard_errors(case: int) -> None:
     k, r, d = SIZES[case % len(SIZES)]
     student, A = random_student(k, r, d, seed=1000 + case), random_A(r, d, case)
     mean, error = reference.monte_carlo_loss(
-        student.W[0].numpy(), student.V[0].numpy(), A.numpy(), 2_000_000,
+        student.W[0].numpy(),
+        student.V[0].numpy(),
+        A.numpy(),
+        2_000_000,
         np.random.default_rng(case),
-    )  # fmt: skip
+    )
     assert abs(float(PopulationRisk(A).loss(student).total) - mean) <= 4 * error
 
 

@@ -16,14 +16,7 @@ from reludyn.network.student import ReLUStudent
 from reludyn.network.teacher import axis_teacher
 from reludyn.optim import StepSizes
 from reludyn.optim.gradient_descent import GradientDescent
-from reludyn.risk import (
-    Batches,
-    EmpiricalRisk,
-    FreshSamples,
-    MiniBatches,
-    PopulationRisk,
-    Risk,
-)
+from reludyn.risk import Batches, EmpiricalRisk, FreshSamples, MiniBatches, PopulationRisk, Risk
 from reludyn.training.engine import Engine, State
 from tests.support.commands import Finished
 from tests.support.parts import drawn
@@ -121,9 +114,16 @@ def test_a_stopped_replica_keeps_its_last_evaluation() -> None:
 def test_a_loss_below_the_tolerance_is_a_minimum(reludyn: Callable[..., Finished]) -> None:
     """Also between two checks of the whole risk."""
     finished = reludyn(
-        "data=stream", "data.law=rademacher", "data.fresh=true", "data.samples=16", "data.dim=5",
-        "init.scale=0.5", "trainer.steps=200", "trainer.tolerance=1e-3", "logger=none",
+        "data=stream",
+        "data.law=rademacher",
+        "data.fresh=true",
+        "data.samples=16",
+        "data.dim=5",
+        "init.scale=0.5",
+        "trainer.steps=200",
+        "trainer.tolerance=1e-3",
+        "logger=none",
         "figures=false",
-    )  # fmt: skip
+    )
     assert finished.rows[0]["outcome"] == "global_minimum"
     assert float(finished.rows[0]["loss"]) < 1e-3

@@ -86,8 +86,15 @@ def test_a_run_in_the_folder_of_a_sweep_is_refused(reludyn: Command, tmp_path: P
     assert everything(tmp_path) == before
 
 
-@pytest.mark.parametrize("names", [("tensorboard/x/events.out.tfevents.1",), ("sweep.csv",),
-                                   ("multirun.yaml",), ("checkpoints/resnet.pt",)])  # fmt: skip
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("tensorboard/x/events.out.tfevents.1",),
+        ("sweep.csv",),
+        ("multirun.yaml",),
+        ("checkpoints/resnet.pt",),
+    ],
+)
 def test_a_sweep_in_a_folder_of_others_is_refused(
     reludyn: Command, tmp_path: Path, names: tuple[str, ...]
 ) -> None:
@@ -156,11 +163,15 @@ def test_a_run_that_may_not_go_on_stays_as_it_was(
 
 AGAIN = {
     "the same command": [*SHORT, "trainer.checkpoint_steps=12", "hydra.run.dir=outputs/one"],
-    "resume=auto": [*SHORT, "trainer.checkpoint_steps=12", "hydra.run.dir=outputs/one",
-                    "resume=auto"],
+    "resume=auto": [
+        *SHORT,
+        "trainer.checkpoint_steps=12",
+        "hydra.run.dir=outputs/one",
+        "resume=auto",
+    ],
     "resume=FOLDER": ["resume=outputs/one"],
     "resume=latest": ["resume=latest"],
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("how", AGAIN)
@@ -210,9 +221,17 @@ def test_a_refused_run_leaves_one_that_had_saved_nothing(
 
 
 LINKS = (
-    ".lock", "reludyn.log", ".hydra", ".hydra/config.yaml", "figures", "figures/phases.png",
-    "tensorboard", "tensorboard/theory", "checkpoints", "checkpoints/.last.pt.part",
-)  # fmt: skip
+    ".lock",
+    "reludyn.log",
+    ".hydra",
+    ".hydra/config.yaml",
+    "figures",
+    "figures/phases.png",
+    "tensorboard",
+    "tensorboard/theory",
+    "checkpoints",
+    "checkpoints/.last.pt.part",
+)
 
 
 @pytest.mark.parametrize("name", LINKS)

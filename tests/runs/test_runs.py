@@ -16,7 +16,8 @@ import yaml
 
 import reludyn as package
 from reludyn.figures import __main__
-from reludyn.runs.load import Table, config_of, latest, load_run, load_sweep
+from reludyn.runs.load import config_of, latest, load_run, load_sweep
+from reludyn.runs.table import Table
 from tests.support.commands import QUICK, Command, Finished, reludyn_in
 from tests.support.sweeps import FOUND, STUCK, Jobs, finished
 
@@ -70,8 +71,11 @@ def test_looks_as_a_data_frame(reludyn: Command) -> None:
     frame = run.to_pandas()
     assert frame.index.names == ["step", "replica"]
     assert len(frame) == 6 * 3
-    for name, array in (("loss", run.loss), ("w_norm_2", run.w_norm[..., 1]),
-                        ("angle_between_1_2", run.angle_between[..., 0, 1])):  # fmt: skip
+    for name, array in (
+        ("loss", run.loss),
+        ("w_norm_2", run.w_norm[..., 1]),
+        ("angle_between_1_2", run.angle_between[..., 0, 1]),
+    ):
         np.testing.assert_array_equal(frame[name].unstack().to_numpy(), array)
     np.testing.assert_array_equal(frame["time"].unstack()[2], run.time)
     assert not {name for name in frame if name.startswith(("W", "A", "V", "partner"))}
@@ -136,10 +140,15 @@ def test_damaged_tables_are_refused(fig3: Finished, tmp_path: Path, name: str, t
 @pytest.mark.parametrize(
     ("name", "array"),
     [
-        ("step", None), ("loss", np.zeros((3, 1))), ("w_norm", np.zeros(3)), ("A", np.zeros(2)),
-        ("W", np.zeros((0, 0, 0, 0))), ("time", np.zeros(3, "S1")), ("loss", "a lying header"),
+        ("step", None),
+        ("loss", np.zeros((3, 1))),
+        ("w_norm", np.zeros(3)),
+        ("A", np.zeros(2)),
+        ("W", np.zeros((0, 0, 0, 0))),
+        ("time", np.zeros(3, "S1")),
+        ("loss", "a lying header"),
     ],
-)  # fmt: skip
+)
 def test_a_trajectory_that_is_none_ends_in_one_line(
     fig3: Finished, tmp_path: Path, name: str, array: Any
 ) -> None:
@@ -205,8 +214,9 @@ def test_a_config_that_was_torn_is_refused(fig3: Finished, tmp_path: Path) -> No
 
 JOBS: Jobs = [
     ({"seed": seed, "init.scale": scale}, [FOUND, STUCK if scale == "1e-2" else FOUND])
-    for scale in ("1e-2", "1e-4") for seed in ("0", "2")
-]  # fmt: skip
+    for scale in ("1e-2", "1e-4")
+    for seed in ("0", "2")
+]
 
 
 def test_a_sweep_is_its_tables(tmp_path: Path) -> None:

@@ -105,9 +105,10 @@ class Tab(Board):
         super().__init__(folder)
         about = backend_context.Context(SimpleNamespace(data_provider=self.provider))
         asked = api.ListSessionGroupsRequest(
-            start_index=0, slice_size=1000,
+            start_index=0,
+            slice_size=1000,
             allowed_statuses=[api.STATUS_SUCCESS, api.STATUS_FAILURE],
-        )  # fmt: skip
+        )
         place: Any = RequestContext(), about, ""
         answer = list_session_groups.Handler(*place, asked).run()
         self.groups = {group.name: group for group in answer.session_groups}

@@ -17,9 +17,13 @@ from reludyn.training.trainer import train
 
 
 def make_engine(
-    teacher: LinearTeacher, risk: PopulationRisk | EmpiricalRisk | None = None, lr: float = 0.1,
-    tolerance: float = 0.0, train_output: bool = True, A: torch.Tensor | None = None,
-) -> Engine:  # fmt: skip
+    teacher: LinearTeacher,
+    risk: PopulationRisk | EmpiricalRisk | None = None,
+    lr: float = 0.1,
+    tolerance: float = 0.0,
+    train_output: bool = True,
+    A: torch.Tensor | None = None,
+) -> Engine:
     A = teacher.A if A is None else A
     descent = GradientDescent(StepSizes(lr, train_output=train_output))
     return Engine(risk or PopulationRisk(A), descent, PhaseRule(teacher, A), tolerance)
@@ -32,9 +36,13 @@ def follow(engine: Engine, student: ReLUStudent, looks: list[int]) -> tuple[list
 
 
 def trained(
-    teacher: LinearTeacher, student: ReLUStudent, lr: float, tolerance: float, steps: int,
+    teacher: LinearTeacher,
+    student: ReLUStudent,
+    lr: float,
+    tolerance: float,
+    steps: int,
     activation: LeakyReLU = RELU,
-) -> State:  # fmt: skip
+) -> State:
     """What descent does, in the invariant subspace."""
     subspace = InvariantSubspace.spanned(teacher, student)
     A = subspace.teacher.A

@@ -29,9 +29,12 @@ def cases(number: int) -> Any:
     """So many cases, without a limit for each: machines are slow."""
     checks = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]
     return settings(
-        max_examples=number * TIMES, deadline=None, suppress_health_check=checks, database=None,
+        max_examples=number * TIMES,
+        deadline=None,
+        suppress_health_check=checks,
+        database=None,
         derandomize=TIMES == 1,
-    )  # fmt: skip
+    )
 
 
 @contextlib.contextmanager

@@ -18,17 +18,27 @@ from reludyn.risk import EmpiricalRisk
 
 
 def drawn(
-    name: str, seeds: Sequence[int], k: int, d: int, r: int, scale: float, signs: str = "random",
-    teacher: LinearTeacher | None = None, **others: Any,
-) -> ReLUStudent:  # fmt: skip
+    name: str,
+    seeds: Sequence[int],
+    k: int,
+    d: int,
+    r: int,
+    scale: float,
+    signs: str = "random",
+    teacher: LinearTeacher | None = None,
+    **others: Any,
+) -> ReLUStudent:
     """Students of an initialisation, without a configuration."""
     return draw_students(seeds, k, teacher or axis_teacher(r, d), name, scale, signs, **others)
 
 
 def sampled(
-    teacher: LinearTeacher, n: int, seeds: Sequence[int], law: InputLaw | None = None,
+    teacher: LinearTeacher,
+    n: int,
+    seeds: Sequence[int],
+    law: InputLaw | None = None,
     noise: float = 0.0,
-) -> tuple[Tensor, Tensor]:  # fmt: skip
+) -> tuple[Tensor, Tensor]:
     """X and Y of standard Gaussian inputs, or of another law."""
     samples = Source(teacher, law or InputLaw(), seeds, noise).draw(n)
     return samples.X, samples.Y

@@ -12,10 +12,18 @@ from tests.support.commands import Finished
 
 TORCHRUN = str(Path(sys.executable).with_name("torchrun"))
 SIZE = [
-    "data.dim=6", "replicas=2", "seed=2", "init.scale=0.3", "optimizer.lr=0.3",
-    "trainer.steps=300", "trainer.looks=30", "trainer.observables=full", "trainer.tolerance=1e-3",
-    "logger=none", "figures=false",
-]  # fmt: skip
+    "data.dim=6",
+    "replicas=2",
+    "seed=2",
+    "init.scale=0.3",
+    "optimizer.lr=0.3",
+    "trainer.steps=300",
+    "trainer.looks=30",
+    "trainer.observables=full",
+    "trainer.tolerance=1e-3",
+    "logger=none",
+    "figures=false",
+]
 STREAM = ["data=stream", "data.samples=9000", *SIZE]
 
 
@@ -63,7 +71,11 @@ def on_ranks(size: int, where: Path, *arguments: str, fault: str = "") -> Finish
     command = [TORCHRUN, "--standalone", f"--nproc-per-node={size}", *program, *arguments]
     package_at = str(Path(package.__file__).parents[1])
     ended = subprocess.run(
-        [*command, "hydra.run.dir=run"], cwd=where, capture_output=True, text=True, timeout=100,
+        [*command, "hydra.run.dir=run"],
+        cwd=where,
+        capture_output=True,
+        text=True,
+        timeout=100,
         env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": package_at},
-    )  # fmt: skip
+    )
     return Finished(ended.returncode, ended.stdout, ended.stderr, where)

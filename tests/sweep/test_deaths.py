@@ -114,9 +114,15 @@ def test_submitit_waits_for_the_jobs_beside_one_that_is_killed(tmp_path: Path) -
     if lacking("submitit_local"):
         pytest.skip(lacking("submitit_local"))
     words = [
-        "-m", "hydra/launcher=submitit_local", *QUICK[1:], "hydra.sweep.dir=s", "seed=0,1",
-        "trainer.tolerance=0", "trainer.steps=100000000,20", "trainer.engine=eager",
-    ]  # fmt: skip
+        "-m",
+        "hydra/launcher=submitit_local",
+        *QUICK[1:],
+        "hydra.sweep.dir=s",
+        "seed=0,1",
+        "trainer.tolerance=0",
+        "trainer.steps=100000000,20",
+        "trainer.engine=eager",
+    ]
     sweep = subprocess.Popen(
         [COMMAND, *words], cwd=tmp_path, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
@@ -138,8 +144,9 @@ def test_submitit_waits_for_the_jobs_beside_one_that_is_killed(tmp_path: Path) -
         f"reludyn: error: job {job}, s/{job}: {line}" for job in (0, 2)
     ]
     assert said[2:4] == [
-        "reludyn: 2 of 4 jobs failed", "reludyn: 2 of 4 jobs are complete; to run the others:"
-    ]  # fmt: skip
+        "reludyn: 2 of 4 jobs failed",
+        "reludyn: 2 of 4 jobs are complete; to run the others:",
+    ]
     assert shlex.split(said[4])[:2] == ["resume", "reludyn"]
     assert "Traceback" not in err
     assert "s/sweep.csv" in out

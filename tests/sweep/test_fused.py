@@ -27,9 +27,15 @@ from tests.support.commands import QUICK, Command, interrupt, run_command
 
 FUSED = "hydra/launcher=fused"
 SWEPT = (
-    "seed=0,3", "init.scale=1e-2,0.1", "optimizer.lr=0.1,0.3", "model.width=2,3",
-    "init.signs=random", "trainer.steps=40", "trainer.looks=15", "data.dim=9",
-)  # fmt: skip
+    "seed=0,3",
+    "init.scale=1e-2,0.1",
+    "optimizer.lr=0.1,0.3",
+    "model.width=2,3",
+    "init.signs=random",
+    "trainer.steps=40",
+    "trainer.looks=15",
+    "data.dim=9",
+)
 
 
 @pytest.fixture(scope="module")
@@ -252,9 +258,13 @@ def test_ctrl_c_keeps_what_had_been_reached(
 def test_jobs_are_composed_as_hydra_composes_them(reludyn: Command) -> None:
     """Types, groups, interpolations, quotes: what .hydra/ has is what the basic launcher has."""
     swept = [
-        "seed=7", "init.scale=1,1e-3", "init=theorem", "trainer.tolerance=0,1e-9",
-        "name='a-b',c", "init.output_scale=${init.scale}",
-    ]  # fmt: skip
+        "seed=7",
+        "init.scale=1,1e-3",
+        "init=theorem",
+        "trainer.tolerance=0,1e-9",
+        "name='a-b',c",
+        "init.output_scale=${init.scale}",
+    ]
     for name, launcher in (("one", "basic"), ("two", "fused")):
         done = reludyn(
             "-m", f"hydra/launcher={launcher}", *QUICK, *swept, f"hydra.sweep.dir={name}"
@@ -269,9 +279,14 @@ def test_jobs_are_composed_as_hydra_composes_them(reludyn: Command) -> None:
 
 def test_other_folders_may_depend_on_values(reludyn: Command) -> None:
     finished = reludyn(
-        "-m", FUSED, *QUICK, "seed=1,2", "optimizer.lr=0.1,0.2", "hydra.sweep.dir=s",
+        "-m",
+        FUSED,
+        *QUICK,
+        "seed=1,2",
+        "optimizer.lr=0.1,0.2",
+        "hydra.sweep.dir=s",
         "hydra.sweep.subdir=lr_${optimizer.lr}/${hydra.job.override_dirname}",
-    )  # fmt: skip
+    )
     assert finished.code == 0, finished.err
     names = {str(folder.relative_to(finished.where / "s")) for folder in finished.folders}
     lr = "figures=False,logger=none,optimizer.lr={},seed={},trainer.steps=5"

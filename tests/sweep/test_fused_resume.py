@@ -25,9 +25,15 @@ pytestmark = pytest.mark.usefixtures("short_stretches")
 
 FUSED = ("-m", "hydra/launcher=fused", "figures=false", "trainer.looks=12")
 SWEPT = (
-    *FUSED, "logger=none", "trainer.engine=eager", "trainer.steps=90",
-    "trainer.checkpoint_steps=12", "trainer.tolerance=0", "init.scale=0.1", "data.dim=6",
-)  # fmt: skip
+    *FUSED,
+    "logger=none",
+    "trainer.engine=eager",
+    "trainer.steps=90",
+    "trainer.checkpoint_steps=12",
+    "trainer.tolerance=0",
+    "init.scale=0.1",
+    "data.dim=6",
+)
 SEEDS = "seed=range(3)"
 HERE = "hydra.sweep.dir=s"
 KINDS = {
@@ -46,7 +52,7 @@ KINDS = {
     "trainer.tolerance=1e-2 init.scale=0.1",
     "two outputs, float32": "data.outputs=2 init.signs=random model.width=4 data.dim=8 "
     "precision=float32 trainer.steps=90 seed=0,1 trainer.tolerance=0",
-}  # fmt: skip
+}
 
 
 class Killed(BaseException):

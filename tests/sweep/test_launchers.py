@@ -30,8 +30,12 @@ from tests.support.commands import COMMAND, QUICK, Command, Composer, refused, r
 from tests.support.documents import LAUNCHED
 
 # Seeds 0 to 199 by jobs of so many replicas, after one with a seed that is impossible.
-SEEDS = {"joblib": "-1,0,50,100,150", "submitit_local": "-1,0,100", "submitit_slurm": "-1,0,100",
-         "ray": "-1,0,100"}  # fmt: skip
+SEEDS = {
+    "joblib": "-1,0,50,100,150",
+    "submitit_local": "-1,0,100",
+    "submitit_slurm": "-1,0,100",
+    "ray": "-1,0,100",
+}
 LAUNCHERS = list(SEEDS)
 RUN = [  # clusters are longer to start
     pytest.param(name, marks=[] if name == "joblib" else pytest.mark.slow) for name in LAUNCHERS
@@ -253,13 +257,21 @@ def test_a_sweep_of_the_pages_finishes(command: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("launcher", "set_by_user", "threads"),
-    [("submitit_slurm", None, "4"), ("submitit_slurm", "3", "3"), ("submitit_local", None, "1"),
-     ("joblib", "3", "3"), ("joblib", None, None)],
-)  # fmt: skip
+    [
+        ("submitit_slurm", None, "4"),
+        ("submitit_slurm", "3", "3"),
+        ("submitit_local", None, "1"),
+        ("joblib", "3", "3"),
+        ("joblib", None, None),
+    ],
+)
 def test_threads_are_asked_for_by_the_environment(
-    composed: Composer, monkeypatch: pytest.MonkeyPatch, launcher: str, set_by_user: str | None,
+    composed: Composer,
+    monkeypatch: pytest.MonkeyPatch,
+    launcher: str,
+    set_by_user: str | None,
     threads: str | None,
-) -> None:  # fmt: skip
+) -> None:
     if lacking(launcher):
         pytest.skip(lacking(launcher))
     variables = {} if set_by_user is None else {"OMP_NUM_THREADS": set_by_user}

@@ -52,22 +52,33 @@ def test_the_keys_have_types(tmp_path: Path) -> None:
 
 def test_results_are_medians_and_fractions(tmp_path: Path) -> None:
     shown = tab(tmp_path, GRID)
-    assert shown.results("init.scale=1e-2,init=theorem") == pytest.approx({
-        "result/success_fraction": 3 / 4, "result/stuck_fraction": 1 / 4,
-        "result/diverged_fraction": 0, "result/T_converged": 300, "result/loss": 2.5e-5,
-    })  # fmt: skip
+    assert shown.results("init.scale=1e-2,init=theorem") == pytest.approx(
+        {
+            "result/success_fraction": 3 / 4,
+            "result/stuck_fraction": 1 / 4,
+            "result/diverged_fraction": 0,
+            "result/T_converged": 300,
+            "result/loss": 2.5e-5,
+        }
+    )
 
 
 def test_what_is_not_defined_is_not_there(tmp_path: Path) -> None:
     shown = tab(tmp_path, GRID)
     assert set(shown.results("init.scale=1e-4,init=theorem")) == {
-        "result/success_fraction", "result/stuck_fraction", "result/diverged_fraction",
+        "result/success_fraction",
+        "result/stuck_fraction",
+        "result/diverged_fraction",
         "result/loss",
-    }  # fmt: skip
+    }
     assert shown.metrics == [
-        "result/success_fraction", "result/T_align", "result/T_converged", "result/loss",
-        "result/stuck_fraction", "result/diverged_fraction",
-    ]  # fmt: skip
+        "result/success_fraction",
+        "result/T_align",
+        "result/T_converged",
+        "result/loss",
+        "result/stuck_fraction",
+        "result/diverged_fraction",
+    ]
     for name in shown.groups:
         assert all(map(math.isfinite, shown.results(name).values()))
 

@@ -44,17 +44,20 @@ WORDS: Jobs = [({"init": word}, at(20)) for word in ("theorem", "balanced", "xav
 LONG: Jobs = [({"data.path": f"/a/{'long ' * 9}$x_{i}$.npz"}, at(20)) for i in range(40)]
 FEW: Jobs = [
     ({"init": word, "optimizer.lr": lr}, at(int(100 / float(lr))))
-    for word in ("theorem", "balanced") for lr in ("0.2", "0.001", "0.1")
+    for word in ("theorem", "balanced")
+    for lr in ("0.2", "0.001", "0.1")
     if (word, lr) != ("balanced", "0.2")
-]  # fmt: skip
+]
 MANY: Jobs = [
     ({"init.scale": str(2.0**-i), "model.width": str(k)}, at(1 + 5**k) if i else [BROKEN])
-    for i in range(20) for k in range(1, 16)
-]  # fmt: skip
+    for i in range(20)
+    for k in range(1, 16)
+]
 BUSY: Jobs = [
     ({"seed": "0", "optimizer.lr": str(lr), "init.scale": str(x)}, at(10**lr + x))
-    for x in range(1, 13) for lr in range(1, 9)
-]  # fmt: skip
+    for x in range(1, 13)
+    for lr in range(1, 9)
+]
 HOPELESS: Jobs = [({"init.scale": str(x)}, [STUCK]) for x in (1, 2)]
 
 
@@ -139,8 +142,9 @@ def test_tensorboard_has_the_picture(tmp_path: Path) -> None:
     """In the run of the first combination: one of its own would count, too."""
     finished(tmp_path, FEW, picture="phases", tensorboard=True)
     board = Board(tmp_path / "tensorboard")
-    first, *others = [f"init={values['init']},optimizer.lr={values['optimizer.lr']}"
-                      for values, _ in FEW]  # fmt: skip
+    first, *others = [
+        f"init={values['init']},optimizer.lr={values['optimizer.lr']}" for values, _ in FEW
+    ]
     png = (tmp_path / "figures" / "sweep.png").read_bytes()
     assert board.images(first)["figure/sweep"] == (0, png)
     assert not any(board.images(other) for other in others)

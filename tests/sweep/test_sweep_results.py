@@ -80,8 +80,11 @@ def test_columns_that_another_version_did_not_have_are_empty(tmp_path: Path) -> 
     header, (row,) = read(tmp_path / "sweep.csv")
     assert header == ["job", "init", *COLUMNS]
     assert {name: cell for name, cell in row.items() if cell} == {
-        "job": "0", "init": "theorem", "loss": "0.5", "outcome": "unconverged",
-    }  # fmt: skip
+        "job": "0",
+        "init": "theorem",
+        "loss": "0.5",
+        "outcome": "unconverged",
+    }
 
 
 def test_a_folder_of_jobs_may_be_deep(tmp_path: Path) -> None:
@@ -108,10 +111,18 @@ def test_without_jobs_nothing_is_written(tmp_path: Path) -> None:
 # --- sweep_summary.csv ------------------------------------------------------------------------
 
 COUNTS = ["jobs", "replicas", "success", "success_low", "success_high", "stuck", "diverged"]
-LEVELS = [f"{name}_{level}" for name in ("T_align", "T_growth", "T_converged", "loss",
-          "rate_measured") for level in ("median", "p10", "p90")]  # fmt: skip
-DEFINED = ["repeated", *(f"{name}_defined" for name in ("T_align", "T_growth", "T_converged",
-           "loss", "rate_measured"))]  # fmt: skip
+LEVELS = [
+    f"{name}_{level}"
+    for name in ("T_align", "T_growth", "T_converged", "loss", "rate_measured")
+    for level in ("median", "p10", "p90")
+]
+DEFINED = [
+    "repeated",
+    *(
+        f"{name}_defined"
+        for name in ("T_align", "T_growth", "T_converged", "loss", "rate_measured")
+    ),
+]
 
 
 def test_a_replica_that_is_repeated_counts_once(tmp_path: Path) -> None:
@@ -242,8 +253,9 @@ def test_nothing_but_tables_without_figures_and_logger(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_the_results_of_a_real_sweep(reludyn: Callable[..., Finished], tmp_path: Path) -> None:
-    run = reludyn("-m", *QUICK, "init.scale=0.01,0.5", "seed=0,7", "replicas=3",
-                  "hydra.sweep.dir=sweep")  # fmt: skip
+    run = reludyn(
+        "-m", *QUICK, "init.scale=0.01,0.5", "seed=0,7", "replicas=3", "hydra.sweep.dir=sweep"
+    )
     assert run.code == 0, run.err
     sweep, parts = tmp_path / "sweep", []
     for folder in sorted(done.parent for done in sweep.glob("*/DONE")):
@@ -256,8 +268,9 @@ def test_the_results_of_a_real_sweep(reludyn: Callable[..., Finished], tmp_path:
     assert [row["seed"] for row in rows] == ["0", "1", "2", "7", "8", "9"] * 2
     _, groups = read(sweep / "sweep_summary.csv")
     assert [(g["init.scale"], g["jobs"], g["replicas"]) for g in groups] == [
-        ("0.01", "2", "6"), ("0.5", "2", "6"),
-    ]  # fmt: skip
+        ("0.01", "2", "6"),
+        ("0.5", "2", "6"),
+    ]
     for part in parts:
         said = json.loads((part.folder / "summary.json").read_text())
         losses = [float(r["loss"]) for r in rows if r["job"] == part.folder.name]

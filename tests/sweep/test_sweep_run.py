@@ -254,9 +254,16 @@ def test_folders_never_collide(reludyn: Command, launcher: str, tmp_path: Path) 
         (tmp_path / name).mkdir()
         (tmp_path / name / "A.csv").write_text("1,0,0\n")
     finished = reludyn(
-        "-m", *QUICK, launcher, "data.dim=3", "data.target=file", "hydra.sweep.dir=s",
-        "data.target_path=a/A.csv,b/A.csv", "data.target_norm=1,2", "seed=1,1",
-    )  # fmt: skip
+        "-m",
+        *QUICK,
+        launcher,
+        "data.dim=3",
+        "data.target=file",
+        "hydra.sweep.dir=s",
+        "data.target_path=a/A.csv,b/A.csv",
+        "data.target_norm=1,2",
+        "seed=1,1",
+    )
     assert finished.code == 0, finished.err
     assert complete(tmp_path / "s") == [str(job) for job in range(8)]
     values = [
@@ -307,8 +314,17 @@ def test_failures_are_listed_with_folder_and_reason(
 
 @pytest.mark.quick(1)
 def test_jobs_that_failed_run_again(reludyn: Command, launcher: str, tmp_path: Path) -> None:
-    sweep = ("-m", *QUICK, launcher, "hydra.sweep.dir=s", "seed=0,1", "data=file",
-             "data.path=X.npz", "init.scale=0.1", "trainer.tolerance=0")  # fmt: skip
+    sweep = (
+        "-m",
+        *QUICK,
+        launcher,
+        "hydra.sweep.dir=s",
+        "seed=0,1",
+        "data=file",
+        "data.path=X.npz",
+        "init.scale=0.1",
+        "trainer.tolerance=0",
+    )
     assert reludyn(*sweep).code == 1
     assert complete(tmp_path / "s") == []
     X = np.random.default_rng(0).standard_normal((20, 3))
@@ -331,8 +347,14 @@ def test_both_launchers_end_in_the_same_words(reludyn: Command) -> None:
     ends = []
     for launcher in LAUNCHERS:
         logging.getLogger().handlers.clear()
-        run = reludyn("-m", *QUICK, f"hydra/launcher={launcher}", GRID, "seed=range(2)",
-                      f"hydra.sweep.dir={launcher}")  # fmt: skip
+        run = reludyn(
+            "-m",
+            *QUICK,
+            f"hydra/launcher={launcher}",
+            GRID,
+            "seed=range(2)",
+            f"hydra.sweep.dir={launcher}",
+        )
         ends.append(run.out.split("replicas       success")[1].replace(launcher, ""))
         assert json.loads((run.where / launcher / "0" / "summary.json").read_text())
     assert ends[0] == ends[1]

@@ -25,10 +25,20 @@ from tests.support.clusters import lacking
 from tests.support.commands import COMMAND, Composer
 
 pytestmark = pytest.mark.skipif(bool(lacking("joblib")), reason=lacking("joblib"))
-TWO = ("-m", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "logger=none", "figures=false",
-       "hydra.sweep.dir=sweep")  # fmt: skip
-ENDLESS = ("trainer.steps=100000000", "trainer.tolerance=0", "trainer.engine=eager",
-           "trainer.checkpoint_steps=20")  # fmt: skip
+TWO = (
+    "-m",
+    "hydra/launcher=joblib",
+    "hydra.launcher.n_jobs=2",
+    "logger=none",
+    "figures=false",
+    "hydra.sweep.dir=sweep",
+)
+ENDLESS = (
+    "trainer.steps=100000000",
+    "trainer.tolerance=0",
+    "trainer.engine=eager",
+    "trainer.checkpoint_steps=20",
+)
 
 
 @dataclass
@@ -87,11 +97,15 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Sweep]]:
             log.unlink()
         with (tmp_path / "out").open("w") as out:
             process = subprocess.Popen(
-                [COMMAND, *TWO, *ENDLESS, "seed=0,1,2,3"], cwd=tmp_path, stdout=out, stderr=out,
-                start_new_session=True, env=os.environ | environment,
+                [COMMAND, *TWO, *ENDLESS, "seed=0,1,2,3"],
+                cwd=tmp_path,
+                stdout=out,
+                stderr=out,
+                start_new_session=True,
+                env=os.environ | environment,
                 # a shell lets what it runs in the background ignore SIGINT
                 preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-            )  # fmt: skip
+            )
         started.append(process)
         return Sweep(tmp_path, process)
 
@@ -225,9 +239,11 @@ def test_a_job_is_one_line_on_the_terminal(tmp_path: Path) -> None:
     ours, theirs = pty.openpty()
     running = subprocess.Popen(
         [COMMAND, *TWO, "trainer.steps=400", "trainer.tolerance=0", "seed=0,1,2"],
-        cwd=tmp_path, stdout=theirs, stderr=theirs,
+        cwd=tmp_path,
+        stdout=theirs,
+        stderr=theirs,
         env=os.environ | {"COLUMNS": "80", "LINES": "40", "TERM": "xterm"},
-    )  # fmt: skip
+    )
     os.close(theirs)
     out = b""
     with contextlib.suppress(OSError):  # it has ended
@@ -261,9 +277,10 @@ def test_no_job_follows_a_signal(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         (["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"], True, False),
         (["hydra/launcher=joblib", "hydra.launcher.n_jobs=1"], False, True),
-        (["hydra/launcher=fused"], False, True), ([], False, True),
+        (["hydra/launcher=fused"], False, True),
+        ([], False, True),
     ],
-)  # fmt: skip
+)
 def test_where_jobs_run(composed: Composer, words: list[str], workers: bool, here: bool) -> None:
     config = composed(*words, return_hydra_config=True)
     assert (has_workers(config), works_here(config)) == (workers, here)

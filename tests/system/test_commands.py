@@ -21,10 +21,25 @@ from reludyn.training.engine import Engine
 from tests.support.commands import QUICK, Command, Finished, interrupt
 
 EVIL = [
-    "lr=0.1,seed=2", "-x", "~mine", "[a](b){c}", "it's \"so\"", "back\\slash\\",
-    "größe_λ", "two  words ", "$HOME", "#1", "~", "--logdir", "auto", "latest", "null", "1e3",
-    "a:b", "*?!&;|<>`",
-]  # fmt: skip
+    "lr=0.1,seed=2",
+    "-x",
+    "~mine",
+    "[a](b){c}",
+    'it\'s "so"',
+    "back\\slash\\",
+    "größe_λ",
+    "two  words ",
+    "$HOME",
+    "#1",
+    "~",
+    "--logdir",
+    "auto",
+    "latest",
+    "null",
+    "1e3",
+    "a:b",
+    "*?!&;|<>`",
+]
 
 
 def printed(finished: Finished, name: str) -> list[str]:

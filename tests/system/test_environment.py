@@ -67,8 +67,7 @@ def test_other_settings_of_git_do_not_count(
 
 
 @pytest.mark.parametrize(
-    ("script", "said"),
-    [("exit 128", "not a git checkout"), ("sleep 60", "git did not answer")],
+    ("script", "said"), [("exit 128", "not a git checkout"), ("sleep 60", "git did not answer")]
 )
 def test_a_git_that_fails_stops_nothing(
     script: str, said: str, checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -51,9 +51,15 @@ def test_a_file_s_number_of_the_environment_is_one(
     (tmp_path / "experiment").mkdir()
     (tmp_path / "experiment" / "mine.yaml").write_text(FILE)
     finished = reludyn(
-        "-m", "--config-dir", ".", "experiment=mine", "init.scale=1e-3,1e-4",
-        f"hydra/launcher={launcher}", "hydra.sweep.dir=sweep", *QUICK,
-    )  # fmt: skip
+        "-m",
+        "--config-dir",
+        ".",
+        "experiment=mine",
+        "init.scale=1e-3,1e-4",
+        f"hydra/launcher={launcher}",
+        "hydra.sweep.dir=sweep",
+        *QUICK,
+    )
     assert (finished.code, finished.err) == (0, "")
     table = (tmp_path / "sweep" / "sweep.csv").read_text().splitlines()
     seed = table[0].split(",").index("seed")
@@ -195,12 +201,22 @@ def test_no_other_file_has_a_mode(reludyn: Command, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "words",
     [
-        "init.scal=1", "model.width=0", "seed=${nowhere}", "data=guassian", "--multirn",
-        "hydra/launcher=fused", "hydra.run.dir=used", "resume=nowhere", "-m seed=-1,-2",
-        "-m hydra.sweep.subdir=x seed=1,2", "-m data.path=x", "--config-dir nowhere",
-        "data=file data.path=nowhere.npz", "replicas=100000000000",
+        "init.scal=1",
+        "model.width=0",
+        "seed=${nowhere}",
+        "data=guassian",
+        "--multirn",
+        "hydra/launcher=fused",
+        "hydra.run.dir=used",
+        "resume=nowhere",
+        "-m seed=-1,-2",
+        "-m hydra.sweep.subdir=x seed=1,2",
+        "-m data.path=x",
+        "--config-dir nowhere",
+        "data=file data.path=nowhere.npz",
+        "replicas=100000000000",
     ],
-)  # fmt: skip
+)
 def test_a_trace_comes_with_the_same_reason(
     reludyn: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: str
 ) -> None:

@@ -30,19 +30,33 @@ LR = 0.1
 
 
 def point_of(
-    W: np.ndarray, v: np.ndarray, a: np.ndarray, *, step: int = 10, align: int = -1,
-    growth: int = -1, previous: np.ndarray | None = None, initial: ReLUStudent | None = None,
-    gradient: Gradient | None = None, samples: int | None = None,
-) -> Point:  # fmt: skip
+    W: np.ndarray,
+    v: np.ndarray,
+    a: np.ndarray,
+    *,
+    step: int = 10,
+    align: int = -1,
+    growth: int = -1,
+    previous: np.ndarray | None = None,
+    initial: ReLUStudent | None = None,
+    gradient: Gradient | None = None,
+    samples: int | None = None,
+) -> Point:
     """One iterate with a past."""
     student = ReLUStudent(torch.from_numpy(W)[None], torch.from_numpy(v)[None, None])
     risk = PopulationRisk(torch.from_numpy(a)[None])
     before = student if previous is None else student._replace(W=torch.from_numpy(previous)[None])
     clock = [torch.tensor([x]) for x in (step, align, growth)]
     return Point(
-        student, before, gradient or risk.evaluate(student).gradient, initial or student,
-        *clock, risk, LR, samples,
-    )  # fmt: skip
+        student,
+        before,
+        gradient or risk.evaluate(student).gradient,
+        initial or student,
+        *clock,
+        risk,
+        LR,
+        samples,
+    )
 
 
 def near_minimum(seed: int, spread: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -238,9 +252,16 @@ def test_all_hold_on_samples() -> None:
 def test_steps_that_are_too_large_violate_lemmas_and_are_reported(reludyn: Command) -> None:
     """mu = 1.9: nothing of it is hidden."""
     run = reludyn_in(
-        reludyn, "run", "theory.bounds=true", "optimizer.lr=1.9", "init.scale=0.01",
-        "trainer.steps=200", "trainer.keep_weights=0", "replicas=3", "trainer.tolerance=0",
-    )  # fmt: skip
+        reludyn,
+        "run",
+        "theory.bounds=true",
+        "optimizer.lr=1.9",
+        "init.scale=0.01",
+        "trainer.steps=200",
+        "trainer.keep_weights=0",
+        "replicas=3",
+        "trainer.tolerance=0",
+    )
     assert run.code == 0
     tallies = run.summary["bounds"]
     violated = {name for name, tally in tallies.items() if tally["violated"]}
@@ -257,9 +278,14 @@ def test_steps_that_are_too_large_violate_lemmas_and_are_reported(reludyn: Comma
 def test_the_table_of_a_run(reludyn: Command) -> None:
     """Every check of the replicas whose weights are kept."""
     run = reludyn_in(
-        reludyn, "run", "theory.bounds=true", "replicas=3", "trainer.keep_weights=2",
-        "trainer.steps=100", *QUICK[1:],
-    )  # fmt: skip
+        reludyn,
+        "run",
+        "theory.bounds=true",
+        "replicas=3",
+        "trainer.keep_weights=2",
+        "trainer.steps=100",
+        *QUICK[1:],
+    )
     rows = run.table("bounds.csv")
     assert {row["replica"] for row in rows} == {"0", "1"}
     per_look = sum(2 if row["neuron"] else 1 for row in rows if row["step"] == "0") // 2
@@ -275,9 +301,15 @@ def test_the_table_of_a_run(reludyn: Command) -> None:
 
 def test_a_replica_that_has_stopped_is_not_checked_again(reludyn: Command) -> None:
     run = reludyn_in(
-        reludyn, "run", "theory.bounds=true", "replicas=2", "init.scale=0.1", "seed=3",
-        "trainer.steps=400", "trainer.tolerance=1e-3",
-    )  # fmt: skip
+        reludyn,
+        "run",
+        "theory.bounds=true",
+        "replicas=2",
+        "init.scale=0.1",
+        "seed=3",
+        "trainer.steps=400",
+        "trainer.tolerance=1e-3",
+    )
     last = {int(row["replica"]): int(row["T_converged"] or 400) for row in run.rows}
     found = {
         j: max(int(r["step"]) for r in run.table("bounds.csv") if r["replica"] == str(j))

@@ -61,8 +61,7 @@ def test_phase_times_are_exact_to_one_iteration(
 
 
 @pytest.mark.parametrize(
-    ("k", "sigma", "norm", "slope"),
-    [(3, 1e-4, 1.0, 0.0), (4, 1e-3, 2.5, 0.3), (6, 1e-8, 1.0, 0.0)],
+    ("k", "sigma", "norm", "slope"), [(3, 1e-4, 1.0, 0.0), (4, 1e-3, 2.5, 0.3), (6, 1e-8, 1.0, 0.0)]
 )
 def test_phases_of_sign_groups_are_exact(k: int, sigma: float, norm: float, slope: float) -> None:
     """More than two neurons, whatever becomes of them: the very iterations, also where a neuron
@@ -118,9 +117,13 @@ def test_the_basin_rule_at_small_scale(k: int) -> None:
     students = drawn("xavier_normal", range(200), k, 100, 1, 1e-8)
     state = trained(teacher, students, 0.1, 1e-2, 700)
     stuck = state.clocks.converged < 0
-    agree = [signs.abs().sum(-1) == k for signs in
-             (effective_sign(students, teacher.A).sum(-1, keepdim=True),
-              students.V[:, 0].sign().sum(-1, keepdim=True))]  # fmt: skip
+    agree = [
+        signs.abs().sum(-1) == k
+        for signs in (
+            effective_sign(students, teacher.A).sum(-1, keepdim=True),
+            students.V[:, 0].sign().sum(-1, keepdim=True),
+        )
+    ]
     assert torch.equal(agree[0], stuck)
     assert int((agree[1] != stuck).sum()) > 1
     said = predict(students, teacher.A, 0.1, 1e-2, 700)
@@ -135,9 +138,12 @@ def test_curves_follow_the_trajectory() -> None:
     students = students.map(lambda x: x[opposite])
     said = forecast(students, teacher.A, 0.1)
     Ws, Vs = reference.descend(
-        students.W[0].numpy(), students.V[0].numpy(),
-        lambda W, V: reference.population_gradient(W, V, teacher.A.numpy()), 0.1, looks[-1],
-    )  # fmt: skip
+        students.W[0].numpy(),
+        students.V[0].numpy(),
+        lambda W, V: reference.population_gradient(W, V, teacher.A.numpy()),
+        0.1,
+        looks[-1],
+    )
     for look in looks:
         at = torch.full((students.replicas,), look)
         W, V, expected = Ws[look], Vs[look], said.at(at)
@@ -362,11 +368,14 @@ def test_a_singular_value_of_zero_has_nothing_to_learn() -> None:
 @pytest.mark.parametrize(
     ("W", "V", "A"),
     [
-        ((1, 2, 5), (1, 1, 1), (1, 5)), ((2, 5), (1, 2), (1, 5)), ((1, 2, 5), (1, 1, 2), (5,)),
-        ((1, 2, 5), (1, 1, 2), (1, 4)), ((1, 2, 5), (1, 1, 2), (3, 1, 5)),
+        ((1, 2, 5), (1, 1, 1), (1, 5)),
+        ((2, 5), (1, 2), (1, 5)),
+        ((1, 2, 5), (1, 1, 2), (5,)),
+        ((1, 2, 5), (1, 1, 2), (1, 4)),
+        ((1, 2, 5), (1, 1, 2), (3, 1, 5)),
         ((1, 2, 5), (1, 2, 2), (1, 5)),
     ],
-)  # fmt: skip
+)
 def test_shapes_that_do_not_fit_are_refused(
     W: tuple[int, ...], V: tuple[int, ...], A: tuple[int, ...]
 ) -> None:

@@ -44,9 +44,15 @@ def outcomes(student: ReLUStudent) -> tuple[list[str], list[list[int]]]:
     A = InvariantSubspace.spanned(teacher, student).teacher.A
     loss = PopulationRisk(A).loss(state.student)
     found = classify(
-        state.student, state.evaluation, loss, state.clocks.converged >= 0, state.diverged, A,
-        teacher.zero_loss, 1e-3,
-    )  # fmt: skip
+        state.student,
+        state.evaluation,
+        loss,
+        state.clocks.converged >= 0,
+        state.diverged,
+        A,
+        teacher.zero_loss,
+        1e-3,
+    )
     return [*found], [clock.tolist() for clock in state.clocks]
 
 

@@ -319,12 +319,17 @@ def test_the_search_finds_minima_from_nearby() -> None:
     """From 30% away from a minimum."""
     student = ray(*[(1.0, 1.0), (-1.0, -1.0)], d=4)
     rng = np.random.default_rng(1)
-    start = ReLUStudent(*(x + torch.from_numpy(0.3 * rng.standard_normal((50, *x.shape[1:])))
-                          for x in student))  # fmt: skip
+    start = ReLUStudent(
+        *(x + torch.from_numpy(0.3 * rng.standard_normal((50, *x.shape[1:]))) for x in student)
+    )
     found = identify(risk(4), find_stationary(risk(4), start))
     assert found.kind.count("global_minimum") > 25
-    assert set(found.kind) <= {"global_minimum", "not_stationary", "non_strict_saddle",
-                               "strict_saddle"}  # fmt: skip
+    assert set(found.kind) <= {
+        "global_minimum",
+        "not_stationary",
+        "non_strict_saddle",
+        "strict_saddle",
+    }
 
 
 # --- Lines and planes -------------------------------------------------------------------------
@@ -389,8 +394,9 @@ def test_the_experiment(reludyn: Callable[..., Finished]) -> None:
     with np.load(run.folder / "plane.npz", allow_pickle=False) as file:
         data = dict(file)
     assert data["loss"].shape == (21, 21)
-    at = {(x, y): data["loss"][i, j] for i, x in enumerate(data["x"])
-          for j, y in enumerate(data["y"])}  # fmt: skip
+    at = {
+        (x, y): data["loss"][i, j] for i, x in enumerate(data["x"]) for j, y in enumerate(data["y"])
+    }
     assert at[1.0, -1.0] == pytest.approx(0, abs=1e-20)
     for x, y in [(2.0, 1.0), (1.2, 0.2), (-1.0, -2.0)]:  # the valley
         near = min(at, key=lambda point: math.hypot(point[0] - x, point[1] - y))
@@ -414,9 +420,13 @@ def test_there_is_no_plane_around_weights_that_diverged(
     reludyn: Callable[..., Finished], plane: str
 ) -> None:
     run = reludyn(
-        "theory.stationary=true", "theory.spectrum=true", f"theory.plane={plane}",
-        "optimizer.lr=1e300", "figures=false", "logger=none",
-    )  # fmt: skip
+        "theory.stationary=true",
+        "theory.spectrum=true",
+        f"theory.plane={plane}",
+        "optimizer.lr=1e300",
+        "figures=false",
+        "logger=none",
+    )
     assert run.code == 3
     assert (run.folder / "plane.npz").exists() == (plane == "targets")
     assert {row["start"] for row in run.table("stationary_points.csv")} == {"initial"}
@@ -429,9 +439,16 @@ def test_planes_around_the_final_weights(
 ) -> None:
     """At its origin the loss is that of the run; the directions are orthogonal, of length one."""
     run = reludyn(
-        f"theory.plane={plane}", "theory.grid=5", "data.dim=6", *data,
-        "model.width=3", "init.signs=random", "trainer.steps=30", "figures=false", "logger=none",
-    )  # fmt: skip
+        f"theory.plane={plane}",
+        "theory.grid=5",
+        "data.dim=6",
+        *data,
+        "model.width=3",
+        "init.signs=random",
+        "trainer.steps=30",
+        "figures=false",
+        "logger=none",
+    )
     with np.load(run.folder / "plane.npz", allow_pickle=False) as file:
         plane_of = dict(file)
     arrays, row = run.arrays, run.rows[0]

@@ -56,10 +56,13 @@ def choose(monkeypatch: pytest.MonkeyPatch) -> Callable[[type[Form]], None]:
 
 
 def pair(
-    teacher: LinearTeacher, students: ReLUStudent, tolerance: float = 0.0,
-    sizes: StepSizes | None = None, activation: LeakyReLU = RELU,
+    teacher: LinearTeacher,
+    students: ReLUStudent,
+    tolerance: float = 0.0,
+    sizes: StepSizes | None = None,
+    activation: LeakyReLU = RELU,
     dtype: torch.dtype = torch.float64,
-) -> tuple[Engine, CompiledEngine, ReLUStudent]:  # fmt: skip
+) -> tuple[Engine, CompiledEngine, ReLUStudent]:
     """Both engines, and the students in the coordinates of the run."""
     subspace = InvariantSubspace.spanned(teacher, students)
     A = subspace.teacher.A.to(dtype)
@@ -106,10 +109,14 @@ def test_the_written_out_risk_is_the_risk(k: int, r: int, slope: float) -> None:
 # A program is made of the sizes and the form; a tolerance is one of its numbers: every one with one
 # output and with several, and every size. Below 1e-14 the loss of several outputs is not resolved.
 CASES = [
-    (1, 1, 0.3, (0.0, 1e-22)), (2, 1, 1e-4, (0.0, 1e-4, 1e-10, 1e-22)), (3, 1, 1.0, (1e-4, 1e-10)),
+    (1, 1, 0.3, (0.0, 1e-22)),
+    (2, 1, 1e-4, (0.0, 1e-4, 1e-10, 1e-22)),
+    (3, 1, 1.0, (1e-4, 1e-10)),
     (5, 1, 1e-4, (0.0, 1e-4)),
-    (4, 2, 0.1, (0.0, 1e-4, 1e-10)), (6, 3, 1.0, (1e-10,)), (23, 2, 0.5, (0.0, 1e-4)),
-]  # fmt: skip
+    (4, 2, 0.1, (0.0, 1e-4, 1e-10)),
+    (6, 3, 1.0, (1e-10,)),
+    (23, 2, 0.5, (0.0, 1e-4)),
+]
 
 
 @pytest.mark.quick(5)
@@ -126,9 +133,13 @@ CASES = [
     ],
 )
 def test_the_program_equals_the_plain_engine(
-    k: int, r: int, scale: float, tolerance: float, form: type[Form],
+    k: int,
+    r: int,
+    scale: float,
+    tolerance: float,
+    form: type[Form],
     choose: Callable[[type[Form]], None],
-) -> None:  # fmt: skip
+) -> None:
     """500 steps, weights to 1e-12, all events equal, however the stretches fall."""
     choose(form)
     students = drawn("xavier_normal", range(9), k, 40, r, scale)
@@ -232,10 +243,18 @@ def test_one_program_serves_any_number_of_replicas(
 
 @pytest.mark.parametrize(
     ("k", "r", "replicas", "form"),
-    [(2, 1, 1, Unrolled), (6, 3, 1, Unrolled), (8, 1, 1, Pairs), (32, 16, 1, Pairs),
-     (33, 1, 7, Matrices), (33, 1, 8, Pairs), (128, 1, 8, Pairs), (129, 1, 1000, Matrices),
-     (1, 30, 9, Matrices)],
-)  # fmt: skip
+    [
+        (2, 1, 1, Unrolled),
+        (6, 3, 1, Unrolled),
+        (8, 1, 1, Pairs),
+        (32, 16, 1, Pairs),
+        (33, 1, 7, Matrices),
+        (33, 1, 8, Pairs),
+        (128, 1, 8, Pairs),
+        (129, 1, 1000, Matrices),
+        (1, 30, 9, Matrices),
+    ],
+)
 def test_the_form_depends_on_the_sizes_alone(
     k: int, r: int, replicas: int, form: type[Form]
 ) -> None:
@@ -324,9 +343,14 @@ def test_the_written_out_gradient_on_tiles_is_the_gradient(
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("k", "r", "layout", "own", "slope"),
-    [(2, 1, "tiles", True, 0.0), (3, 2, "tiles", True, 0.3), (2, 1, "columns", True, 0.3),
-     (2, 1, "columns", False, 0.0), (9, 1, "columns", True, 0.0)],
-)  # fmt: skip
+    [
+        (2, 1, "tiles", True, 0.0),
+        (3, 2, "tiles", True, 0.3),
+        (2, 1, "columns", True, 0.3),
+        (2, 1, "columns", False, 0.0),
+        (9, 1, "columns", True, 0.0),
+    ],
+)
 def test_the_compiled_empirical_risk_is_the_risk(
     k: int, r: int, layout: Layout, own: bool, slope: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:

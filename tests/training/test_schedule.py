@@ -30,10 +30,19 @@ def test_stretches_end_at_the_same_places_wherever_a_run_begins(
 
 @pytest.mark.parametrize(
     "overrides",
-    ["", "replicas=10000", "model.width=300", "optimizer=gradient_flow", "optimizer=adam",
-     "data=stream data.samples=100000", "data=gaussian data.samples=100000", "data.dim=100000 "
-     "data.covariance=power_law", "trainer.engine=compiled", "trainer.engine=compiled replicas=99"],
-)  # fmt: skip
+    [
+        "",
+        "replicas=10000",
+        "model.width=300",
+        "optimizer=gradient_flow",
+        "optimizer=adam",
+        "data=stream data.samples=100000",
+        "data=gaussian data.samples=100000",
+        "data.dim=100000 data.covariance=power_law",
+        "trainer.engine=compiled",
+        "trainer.engine=compiled replicas=99",
+    ],
+)
 def test_a_stretch_is_as_long_as_it_is_meant_to_be(overrides: str) -> None:
     config, cpu = configure(*overrides.split()), torch.device("cpu")
     length, seconds = cost.stretch(config, cpu), cost.step_seconds(config, cpu)

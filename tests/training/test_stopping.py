@@ -199,8 +199,9 @@ def test_what_was_reached_is_kept_where_a_rule_cannot_go_on() -> None:
             return super().step(student, gradient)
 
     made: list[int] = []
-    engine = Engine(PopulationRisk(teacher.A), Brittle(StepSizes(0.1)),
-                    PhaseRule(teacher, teacher.A), 0.0)  # fmt: skip
+    engine = Engine(
+        PopulationRisk(teacher.A), Brittle(StepSizes(0.1)), PhaseRule(teacher, teacher.A), 0.0
+    )
     state, reason = train(engine, engine.start(student), range(0, 101, 10), 256, lambda _: None)
     assert (reason, state.steps.tolist()) == ("stuck", [40])
     with pytest.raises(StuckError):

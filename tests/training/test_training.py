@@ -39,10 +39,13 @@ def test_population_trajectory_equals_an_independent_descent(
     engine = make_engine(teacher, train_output=train_output, A=subspace.teacher.A)
     states, _ = follow(engine, subspace.reduce(student), list(range(301)))
     Ws, Vs = reference.descend(
-        student.W[0].numpy(), student.V[0].numpy(),
+        student.W[0].numpy(),
+        student.V[0].numpy(),
         lambda W, V: reference.population_gradient(W, V, teacher.A.numpy()),
-        0.1, 300, train_output,
-    )  # fmt: skip
+        0.1,
+        300,
+        train_output,
+    )
     W = np.stack([subspace.lift(s.student).W[0].numpy() for s in states])
     V = np.stack([s.student.V[0].numpy() for s in states])
     np.testing.assert_allclose(W, Ws, rtol=1e-10, atol=1e-10 * np.abs(Ws).max())
@@ -51,8 +54,12 @@ def test_population_trajectory_equals_an_independent_descent(
 
 def test_a_frozen_hidden_layer_stays() -> None:
     teacher, student = axis_teacher(1, 4), drawn("theorem", [0], 3, 4, 1, 1.0)
-    engine = Engine(PopulationRisk(teacher.A), GradientDescent(StepSizes(0.1, train_hidden=False)),
-                    PhaseRule(teacher, teacher.A), 0.0)  # fmt: skip
+    engine = Engine(
+        PopulationRisk(teacher.A),
+        GradientDescent(StepSizes(0.1, train_hidden=False)),
+        PhaseRule(teacher, teacher.A),
+        0.0,
+    )
     state = follow(engine, student, [0, 50])[0][-1]
     assert torch.equal(state.student.W, student.W)
     assert not torch.isclose(state.student.V, student.V).any()
@@ -63,9 +70,12 @@ def test_empirical_trajectory_equals_an_independent_descent() -> None:
     X, Y = sampled(teacher, 60, [1])
     states, _ = follow(make_engine(teacher, empirical_risk(X, Y)), student, list(range(301)))
     Ws, Vs = reference.descend(
-        student.W[0].numpy(), student.V[0].numpy(),
-        lambda W, V: reference.empirical_gradient(W, V, X[0].numpy(), Y[0].numpy()), 0.1, 300,
-    )  # fmt: skip
+        student.W[0].numpy(),
+        student.V[0].numpy(),
+        lambda W, V: reference.empirical_gradient(W, V, X[0].numpy(), Y[0].numpy()),
+        0.1,
+        300,
+    )
     np.testing.assert_allclose([s.student.W[0].numpy() for s in states], Ws, rtol=1e-9, atol=1e-11)
     np.testing.assert_allclose([s.student.V[0].numpy() for s in states], Vs, rtol=1e-9, atol=1e-11)
 
@@ -79,9 +89,12 @@ def test_events_are_exact_at_any_spacing_of_the_looks(k: int, r: int) -> None:
     expected = []
     for j in range(6):
         Ws, Vs = reference.descend(
-            students.W[j].numpy(), students.V[j].numpy(),
-            lambda W, V: reference.population_gradient(W, V, teacher.A.numpy()), 0.1, 600,
-        )  # fmt: skip
+            students.W[j].numpy(),
+            students.V[j].numpy(),
+            lambda W, V: reference.population_gradient(W, V, teacher.A.numpy()),
+            0.1,
+            600,
+        )
         A = teacher.A.numpy()
         losses = [reference.population_loss(W, V, A) for W, V in zip(Ws, Vs, strict=True)]
         expected.append(reference.phase_times(Ws, Vs, A, losses, tolerance))
@@ -176,8 +189,9 @@ def test_everything_stays_on_the_device(empirical: bool, tolerance: float) -> No
         cuda = {"device": "cuda", "dtype": torch.float64}
         A = torch.empty(1, 5, **cuda)
         risk = empirical_risk(torch.empty(1, 7, 5, **cuda), torch.empty(1, 7, 1, **cuda))
-        engine = make_engine(teacher, risk if empirical else PopulationRisk(A), A=A,
-                             tolerance=tolerance)  # fmt: skip
+        engine = make_engine(
+            teacher, risk if empirical else PopulationRisk(A), A=A, tolerance=tolerance
+        )
         student = ReLUStudent(torch.empty(4, 2, 5, **cuda), torch.empty(4, 1, 2, **cuda))
         state = engine._advance(engine._start(student), 3)
         tensors = [*state.student, state.steps, state.running, state.diverged, *state.clocks]

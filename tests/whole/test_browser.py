@@ -80,9 +80,15 @@ def sweep(stack: ExitStack, context: Any, tmp_path_factory: pytest.TempPathFacto
     """Four jobs, and as many combinations."""
     where = tmp_path_factory.mktemp("sweep")
     run_command(
-        where, "-m", "hydra/launcher=fused", "init.scale=1e-2,1e-4", "optimizer.lr=0.1,0.2",
-        "trainer.steps=5", "figures=false", "hydra.sweep.dir=sweep",
-    )  # fmt: skip
+        where,
+        "-m",
+        "hydra/launcher=fused",
+        "init.scale=1e-2,1e-4",
+        "optimizer.lr=0.1,0.2",
+        "trainer.steps=5",
+        "figures=false",
+        "hydra.sweep.dir=sweep",
+    )
     return visitor(stack, context, where / "sweep", 4)
 
 
@@ -94,9 +100,14 @@ def many(stack: ExitStack, context: Any, tmp_path_factory: pytest.TempPathFactor
     for seed in range(35):
         run_command(where, *short, f"seed={seed}", f"hydra.run.dir=outputs/run/{seed}")
     run_command(
-        where, "-m", "hydra/launcher=fused", *short, "seed=range(20)", "init.scale=1e-2,1e-4,0.1",
+        where,
+        "-m",
+        "hydra/launcher=fused",
+        *short,
+        "seed=range(20)",
+        "init.scale=1e-2,1e-4,0.1",
         "hydra.sweep.dir=outputs/sweep/one",
-    )  # fmt: skip
+    )
     return visitor(stack, context, where / "outputs", 35 + 3)
 
 
@@ -123,10 +134,16 @@ def titles(page: Any, kind: str) -> list[str]:
     ("group", "titles"),
     [
         ("^angle", ["angle/between/1-2", "angle/to_target/1", "angle/to_target/2"]),
-        ("norm", [*(f"norm/{layer}/{i}" for layer in "vw" for i in (1, 2)),
-                  "predicted/norm/v/1", "predicted/norm/v/2"]),
+        (
+            "norm",
+            [
+                *(f"norm/{layer}/{i}" for layer in "vw" for i in (1, 2)),
+                "predicted/norm/v/1",
+                "predicted/norm/v/2",
+            ],
+        ),
     ],
-)  # fmt: skip
+)
 def test_cards_show_measured_and_predicted(one: Visitor, group: str, titles: list[str]) -> None:
     page = one.open(f"?smoothing=0&tagFilter={group}/#timeseries")
     cards = page.locator("scalar-card")
@@ -153,10 +170,13 @@ def test_a_card_says_what_it_shows(one: Visitor) -> None:
 def test_charts_have_lines(one: Visitor) -> None:
     page = one.open("#custom_scalars")
     assert titles(page, "multi-line") == [
-        "loss and its two parts", "log10 of the loss", "lengths |w_i| and |v_i|",
-        "angles to the targets (radians)", "angles between neurons (radians)",
+        "loss and its two parts",
+        "log10 of the loss",
+        "lengths |w_i| and |v_i|",
+        "angles to the targets (radians)",
+        "angles between neurons (radians)",
         "imbalance |w_i|² - |v_i|²",
-    ]  # fmt: skip
+    ]
     expect(page.locator(".category-name")).to_have_text(["Loss", "Neurons"])
     cards = page.locator(CHART.format("multi-line"))
     for place, matches in enumerate([3, 2, 6, 4, 1, 2]):
@@ -168,9 +188,13 @@ def test_charts_have_lines(one: Visitor) -> None:
 def test_an_ensemble_is_drawn_as_bands(batch: Visitor) -> None:
     page = batch.open("#custom_scalars")
     assert titles(page, "margin") == [
-        "log10 of the loss", "smallest |w_i|", "smallest |v_i|", "largest angle to a target",
-        "largest angle between neurons", "largest imbalance",
-    ]  # fmt: skip
+        "log10 of the loss",
+        "smallest |w_i|",
+        "smallest |v_i|",
+        "largest angle to a target",
+        "largest angle between neurons",
+        "largest imbalance",
+    ]
     for card in page.locator(CHART.format("margin")).all():
         expect(card).to_contain_text("Matches (1)")
         expect(card.locator("path.area")).to_have_attribute("d", re.compile(r"^M[\d.,-]+L"))

@@ -155,8 +155,9 @@ def test_what_is_refused_leaves_no_folder(reludyn: Command, tmp_path: Path, mist
     for folder in ("new", "used"):
         refused(reludyn(*mistake.split(), f"hydra.run.dir={folder}"))
     assert [str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")] == [
-        "used", "used/notes.txt"
-    ]  # fmt: skip
+        "used",
+        "used/notes.txt",
+    ]
 
 
 def test_a_folder_that_cannot_be_made_is_explained(reludyn: Command, tmp_path: Path) -> None:

@@ -69,9 +69,13 @@ def left_by_a_process(kinds: dict[str, str], threads: int, folder: Path) -> Left
     words = {name: [*FEW, *overrides.split()] for name, overrides in kinds.items()}
     folder.mkdir()
     done = subprocess.run(
-        [sys.executable, "-c", CHILD, folder, str(threads)], input=json.dumps(words), text=True,
-        env=environment, cwd=ROOT, capture_output=True,
-    )  # fmt: skip
+        [sys.executable, "-c", CHILD, folder, str(threads)],
+        input=json.dumps(words),
+        text=True,
+        env=environment,
+        cwd=ROOT,
+        capture_output=True,
+    )
     assert done.returncode == 0, done.stderr
     left = {}
     for name in kinds:

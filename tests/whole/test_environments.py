@@ -39,9 +39,11 @@ def no_temporary_folder(monkeypatch: pytest.MonkeyPatch) -> list[Callable[[], ob
 
 
 def test_a_run_has_its_temporary_files_beside_its_own(
-    reludyn: Command, no_temporary_folder: list[Callable[[], object]], tmp_path: Path,
+    reludyn: Command,
+    no_temporary_folder: list[Callable[[], object]],
+    tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+) -> None:
     """Before, compiling refused it, and matplotlib its picture; nothing of them stays."""
     seen: list[str] = []
 
@@ -159,9 +161,11 @@ def test_odd_variables(tmp_path: Path, given: dict[str, str]) -> None:
     """Letters that cannot be printed, docstrings that are not there, warnings that are errors."""
     words = ["trainer.steps=20", "trainer.observables=full", "theory.bounds=true"]
     ended = subprocess.run(
-        [COMMAND, *words, "hydra.run.dir=run"], cwd=tmp_path, env=os.environ | given,
+        [COMMAND, *words, "hydra.run.dir=run"],
+        cwd=tmp_path,
+        env=os.environ | given,
         capture_output=True,
-    )  # fmt: skip
+    )
     assert ended.returncode == 0, ended.stderr
     assert b"Traceback" not in ended.stdout + ended.stderr
     assert (tmp_path / "run" / "DONE").exists()

@@ -31,9 +31,15 @@ pytestmark = pytest.mark.usefixtures("short_stretches")
 
 KILLS = int(os.environ.get("RELUDYN_KILLS", "6"))  # 200 are a campaign
 KILLED = (
-    "figures=false", "trainer.engine=eager", "trainer.steps=600", "trainer.tolerance=0",
-    "trainer.looks=60", "replicas=2", "trainer.checkpoint_steps=50", "init.scale=0.1",
-)  # fmt: skip
+    "figures=false",
+    "trainer.engine=eager",
+    "trainer.steps=600",
+    "trainer.tolerance=0",
+    "trainer.looks=60",
+    "replicas=2",
+    "trainer.checkpoint_steps=50",
+    "init.scale=0.1",
+)
 
 
 # --- Kills ------------------------------------------------------------------------------------
@@ -51,13 +57,20 @@ def test_a_run_survives_kills_at_any_moment(tmp_path: Path, batch: bool) -> None
     words = [*KILLED, "-m", "hydra/launcher=fused", "seed=0,5,9"] if batch else KILLED
     place = "hydra.sweep.dir=whole" if batch else "hydra.run.dir=whole"
     whole = subprocess.run(
-        [COMMAND, *words, place], cwd=tmp_path, env=environment,
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
+        [COMMAND, *words, place],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     ended = subprocess.run(
-        [*program, str(tmp_path), "5", str(KILLS), *words], env=environment,
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
+        [*program, str(tmp_path), "5", str(KILLS), *words],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     said = (tmp_path / "output.txt").read_text()
     assert "Traceback" not in said
     assert "reludyn: error" not in said
@@ -84,10 +97,7 @@ def test_a_run_survives_kills_at_any_moment(tmp_path: Path, batch: bool) -> None
     [("SIGINT", 130), ("SIGTERM", 143), ("SIGHUP", 129), ("SIGUSR1", 75), ("SIGUSR2", 75)],
 )
 def test_a_signal_saves_what_was_reached(
-    endless: subprocess.Popen[str],
-    tmp_path: Path,
-    name: str,
-    code: int,
+    endless: subprocess.Popen[str], tmp_path: Path, name: str, code: int
 ) -> None:
     os.killpg(endless.pid, getattr(signal, name))
     out, _ = endless.communicate(timeout=60)
@@ -106,9 +116,13 @@ def test_a_terminal_that_is_closed_lets_a_run_save(tmp_path: Path) -> None:
     words = ["trainer.steps=100000000", "trainer.tolerance=0", "hydra.run.dir=run"]
     running = subprocess.Popen(
         [COMMAND, *words, "figures=false", "logger=none", "trainer.checkpoint_steps=5"],
-        cwd=tmp_path, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True,
+        cwd=tmp_path,
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        start_new_session=True,
         preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
-    )  # fmt: skip
+    )
     os.close(theirs)
     file = tmp_path / "run" / "checkpoints" / "last.pt"
     while not file.exists():
@@ -295,9 +309,12 @@ def test_memory_that_is_refused_is_explained(tmp_path: Path) -> None:
     """The estimate fits into the machine, but another program has the rest."""
     words = ["data=gaussian", "data.samples=400000", "data.dim=1000", *FEW]
     ended = subprocess.run(
-        [COMMAND, *words, "hydra.run.dir=run"], cwd=tmp_path, capture_output=True, text=True,
+        [COMMAND, *words, "hydra.run.dir=run"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (3 * 10**9, 3 * 10**9)),
-    )  # fmt: skip
+    )
     said = complaint(Finished(ended.returncode, ended.stdout, ended.stderr, tmp_path))
     assert said.startswith("data.samples=400000: there is no memory left; the run needs about 3")
     assert not (tmp_path / "run" / "DONE").exists()
@@ -311,9 +328,16 @@ def test_a_replica_that_diverges_is_marked_and_the_others_go_on(
 ) -> None:
     """Scales from far too large to small, a step size that only the small ones bear."""
     finished = reludyn(
-        "replicas=4", "init=balanced", "init.scale=30", "init.scale_to=0.1", "optimizer.lr=0.3",
-        "figures=false", "trainer.looks=1000", "trainer.steps=400", "init.signs=alternating",
-    )  # fmt: skip
+        "replicas=4",
+        "init=balanced",
+        "init.scale=30",
+        "init.scale_to=0.1",
+        "optimizer.lr=0.3",
+        "figures=false",
+        "trainer.looks=1000",
+        "trainer.steps=400",
+        "init.signs=alternating",
+    )
     assert finished.code == 0
     gone = [row for row in finished.rows if row["outcome"] == "diverged"]
     assert 0 < len(gone) < 4
@@ -368,9 +392,12 @@ def test_descent_is_stable_below_the_named_step_only(reludyn: Command, factor: f
     V = "[[1,-1,0.01,0],[0,0,1,-1]]"
     explicit = ["init=explicit", f"init.W={W}", f"init.V={V}", "trainer.tolerance=1e-14"]
     ended = reludyn(
-        *arguments, *explicit, f"optimizer.lr={factor * named}", "hydra.run.dir=near",
+        *arguments,
+        *explicit,
+        f"optimizer.lr={factor * named}",
+        "hydra.run.dir=near",
         "trainer.steps=3000",
-    )  # fmt: skip
+    )
     assert ended.errors == []
     summary = json.loads((ended.where / "near/summary.json").read_text())
     assert (summary["stopped_because"] == "converged") == (factor < 1)

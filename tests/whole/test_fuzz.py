@@ -28,69 +28,229 @@ pytestmark = MARKS
 
 KEYS = sorted(
     {f.name for f in fields(Config)}
-    | {f"{g}.{f.name}" for g, options in OPTIONS.items() for s in options.values()
-       for f in fields(s)}
-)  # fmt: skip
+    | {
+        f"{g}.{f.name}"
+        for g, options in OPTIONS.items()
+        for s in options.values()
+        for f in fields(s)
+    }
+)
 HYDRA_KEYS = [
-    "hydra", "hydra.verbose", "hydra.mode", "hydra.job", "hydra.job.name", "hydra.job.num",
-    "hydra.job.chdir", "hydra.job.env_copy", "hydra.job.env_set", "hydra.job.env_set.X",
-    "hydra.output_subdir", "hydra.searchpath", "hydra.launcher", "hydra.launcher._target_",
-    "hydra.sweeper", "hydra.sweeper.params", "hydra.callbacks", "hydra.callbacks.folders",
-    "hydra.callbacks.x", "hydra.job_logging", "hydra.job_logging.root", "hydra.hydra_logging",
-    "hydra.job_logging.handlers.file.filename", "hydra.job_logging.handlers.file.class",
-    "hydra.job_logging.version", "hydra.overrides.task", "hydra.runtime.choices", "hydra.sweep",
-    "hydra.runtime", "hydra.runtime.output_dir", "hydra.job.override_dirname", "hydra.help",
-    "hydra/launcher", "hydra/job_logging", "hydra/output", "hydra/sweeper", "hydra/callbacks",
-]  # fmt: skip
+    "hydra",
+    "hydra.verbose",
+    "hydra.mode",
+    "hydra.job",
+    "hydra.job.name",
+    "hydra.job.num",
+    "hydra.job.chdir",
+    "hydra.job.env_copy",
+    "hydra.job.env_set",
+    "hydra.job.env_set.X",
+    "hydra.output_subdir",
+    "hydra.searchpath",
+    "hydra.launcher",
+    "hydra.launcher._target_",
+    "hydra.sweeper",
+    "hydra.sweeper.params",
+    "hydra.callbacks",
+    "hydra.callbacks.folders",
+    "hydra.callbacks.x",
+    "hydra.job_logging",
+    "hydra.job_logging.root",
+    "hydra.hydra_logging",
+    "hydra.job_logging.handlers.file.filename",
+    "hydra.job_logging.handlers.file.class",
+    "hydra.job_logging.version",
+    "hydra.overrides.task",
+    "hydra.runtime.choices",
+    "hydra.sweep",
+    "hydra.runtime",
+    "hydra.runtime.output_dir",
+    "hydra.job.override_dirname",
+    "hydra.help",
+    "hydra/launcher",
+    "hydra/job_logging",
+    "hydra/output",
+    "hydra/sweeper",
+    "hydra/callbacks",
+]
 WRONG = [
-    "_target_", "reludyn", "reludyn/root", "data.", ".data", "data..dim", "data.dim.x", "optim.lr",
-    "init@model", "data@data", "data@_global_", "trainer/default", "a:b", "-1", "0", "é", "config",
-    "experiment@init", "scale", "data.sample", "model.widht", "init.W.0", "init.W[0]", "+", "~",
-]  # fmt: skip
+    "_target_",
+    "reludyn",
+    "reludyn/root",
+    "data.",
+    ".data",
+    "data..dim",
+    "data.dim.x",
+    "optim.lr",
+    "init@model",
+    "data@data",
+    "data@_global_",
+    "trainer/default",
+    "a:b",
+    "-1",
+    "0",
+    "é",
+    "config",
+    "experiment@init",
+    "scale",
+    "data.sample",
+    "model.widht",
+    "init.W.0",
+    "init.W[0]",
+    "+",
+    "~",
+]
 WORDS = [
-    "", "null", "true", "false", "nan", "inf", "-inf", "-0.0", "0", "1", "-1", "2.5", "1e308",
-    "1e-308", "1e400", "5e-324", str(10**30), str(2**63), str(-(2**63)), str(2**53), "1e30",
-    "9" * 5000, "0x10", "1_000", "1,2", "[1", "]", "{", "}", "{a:1}", "{a:{b:[1,2]}}", "[]", "[[]]",
-    "[1,2,3]", "[a,[b,{c:d}]]", "'", '"', "'a", '"a', "\\", "a b", "a'b", "${", "${}", "${x}",
-    "${seed}", "${data.dim}", "${init}", "${oc.env:HOME}", "${oc.env:NOWHERE}", "${hydra:job}",
-    "${oc.create:{a:1}}", "${oc.decode:'1'}", "${now:%Y}", "${reludyn.experiment:}", "${a:b}", "$",
-    "???", "../../x", "/", ".", "..", "~", "#", "%", "!", "é", "\u202e", "\x00", "\n", "\t",
-    "\x1b[31m", "\udcff", "𝔞", "x" * 10_000, "[" * 50, "[" * 2000, "a=b", "==", "range(3)",
-    "choice(1,2)", "interval(0,1)", "glob(*)", "sort(3,1)", "shuffle(1,2)", "tag(a,1)", "int(3.2)",
-    "float(x)", "str(3)", "bool(x)", "extend_list(1)", "json_str(x)", "range(0,1e9)", "yes", "on",
+    "",
+    "null",
+    "true",
+    "false",
+    "nan",
+    "inf",
+    "-inf",
+    "-0.0",
+    "0",
+    "1",
+    "-1",
+    "2.5",
+    "1e308",
+    "1e-308",
+    "1e400",
+    "5e-324",
+    str(10**30),
+    str(2**63),
+    str(-(2**63)),
+    str(2**53),
+    "1e30",
+    "9" * 5000,
+    "0x10",
+    "1_000",
+    "1,2",
+    "[1",
+    "]",
+    "{",
+    "}",
+    "{a:1}",
+    "{a:{b:[1,2]}}",
+    "[]",
+    "[[]]",
+    "[1,2,3]",
+    "[a,[b,{c:d}]]",
+    "'",
+    '"',
+    "'a",
+    '"a',
+    "\\",
+    "a b",
+    "a'b",
+    "${",
+    "${}",
+    "${x}",
+    "${seed}",
+    "${data.dim}",
+    "${init}",
+    "${oc.env:HOME}",
+    "${oc.env:NOWHERE}",
+    "${hydra:job}",
+    "${oc.create:{a:1}}",
+    "${oc.decode:'1'}",
+    "${now:%Y}",
+    "${reludyn.experiment:}",
+    "${a:b}",
+    "$",
+    "???",
+    "../../x",
+    "/",
+    ".",
+    "..",
+    "~",
+    "#",
+    "%",
+    "!",
+    "é",
+    "\u202e",
+    "\x00",
+    "\n",
+    "\t",
+    "\x1b[31m",
+    "\udcff",
+    "𝔞",
+    "x" * 10_000,
+    "[" * 50,
+    "[" * 2000,
+    "a=b",
+    "==",
+    "range(3)",
+    "choice(1,2)",
+    "interval(0,1)",
+    "glob(*)",
+    "sort(3,1)",
+    "shuffle(1,2)",
+    "tag(a,1)",
+    "int(3.2)",
+    "float(x)",
+    "str(3)",
+    "bool(x)",
+    "extend_list(1)",
+    "json_str(x)",
+    "range(0,1e9)",
+    "yes",
+    "on",
     "None",
-    "!!python/object/apply:os.mkdir", "&a", "*a", "<<", "1:30", "2001-01-01", "pkg://antigravity",
-]  # fmt: skip
+    "!!python/object/apply:os.mkdir",
+    "&a",
+    "*a",
+    "<<",
+    "1:30",
+    "2001-01-01",
+    "pkg://antigravity",
+]
 
 numbers = st.one_of(
-    st.integers().map(str), st.integers(-3, 10).map(str), st.floats().map(str),
+    st.integers().map(str),
+    st.integers(-3, 10).map(str),
+    st.floats().map(str),
     st.integers(1, 400).map(lambda digits: f"1e{digits}"),
     st.integers(1, 40).map(lambda digits: str(10**digits)),
-)  # fmt: skip
+)
 choices = sorted({o for options in OPTIONS.values() for o in options} | {*EXPERIMENTS})
 one_of = sorted(
-    {w for options in OPTIONS.values() for s in options.values() for f in fields(s)
-     for w in f.metadata.get("one_of", ())}
-)  # fmt: skip
+    {
+        w
+        for options in OPTIONS.values()
+        for s in options.values()
+        for f in fields(s)
+        for w in f.metadata.get("one_of", ())
+    }
+)
 values = st.one_of(
-    numbers, st.sampled_from(WORDS), st.sampled_from(choices), st.sampled_from(one_of),
+    numbers,
+    st.sampled_from(WORDS),
+    st.sampled_from(choices),
+    st.sampled_from(one_of),
     st.text(max_size=20),
-)  # fmt: skip
+)
 groups = st.sampled_from(
     [f"{g}={o}" for g, options in OPTIONS.items() for o in options]
     + [f"experiment={name}" for name in EXPERIMENTS]
 )
 keys = st.one_of(
-    st.sampled_from(KEYS), st.sampled_from(KEYS), st.sampled_from(KEYS),
-    st.sampled_from([*OPTIONS, "experiment"]), st.sampled_from(HYDRA_KEYS), st.sampled_from(WRONG),
+    st.sampled_from(KEYS),
+    st.sampled_from(KEYS),
+    st.sampled_from(KEYS),
+    st.sampled_from([*OPTIONS, "experiment"]),
+    st.sampled_from(HYDRA_KEYS),
+    st.sampled_from(WRONG),
     st.text(max_size=8),
-)  # fmt: skip
+)
 prefixes = st.sampled_from(["", "", "", "", "", "+", "++", "~"])
 assignments = st.builds(lambda prefix, key, value: f"{prefix}{key}={value}", prefixes, keys, values)
 overrides = st.lists(
     assignments | assignments | assignments | groups | st.text(max_size=20) | prefixes,
-    min_size=1, max_size=6,
-)  # fmt: skip
+    min_size=1,
+    max_size=6,
+)
 
 
 @given(words=overrides)
@@ -109,10 +269,22 @@ def test_overrides_give_settings_or_one_line(words: list[str]) -> None:
 
 
 FLAGS = [
-    [], [], [], ["-m"], ["--cfg", "job"], ["--cfg", "hydra"], ["--cfg", "all", "--resolve"],
-    ["--info", "defaults"], ["--package", "data"], ["--hydra-help"], ["-sc", "install=bash"],
-    ["--config-name", "paper"], ["--config-dir", "none"], ["--config-path", "none"], ["--version"],
-]  # fmt: skip
+    [],
+    [],
+    [],
+    ["-m"],
+    ["--cfg", "job"],
+    ["--cfg", "hydra"],
+    ["--cfg", "all", "--resolve"],
+    ["--info", "defaults"],
+    ["--package", "data"],
+    ["--hydra-help"],
+    ["-sc", "install=bash"],
+    ["--config-name", "paper"],
+    ["--config-dir", "none"],
+    ["--config-path", "none"],
+    ["--version"],
+]
 
 
 @given(flags=st.sampled_from(FLAGS), words=overrides)
@@ -130,13 +302,18 @@ def test_a_command_line_ends_in_one_line(flags: list[str], words: list[str]) -> 
 
 # of sizes that a run of five steps takes at once
 SMALL: dict[str, st.SearchStrategy[Any]] = {
-    "replicas": st.integers(1, 4), "model.width": st.integers(1, 20),
-    "data.dim": st.integers(1, 12), "data.outputs": st.integers(1, 4),
-    "data.samples": st.integers(1, 40), "trainer.looks": st.integers(1, 9),
-    "trainer.keep_weights": st.integers(0, 5), "logger.replicas": st.integers(0, 3),
-    "theory.grid": st.integers(2, 5), "data.seed": st.integers(0, 2**53),
+    "replicas": st.integers(1, 4),
+    "model.width": st.integers(1, 20),
+    "data.dim": st.integers(1, 12),
+    "data.outputs": st.integers(1, 4),
+    "data.samples": st.integers(1, 40),
+    "trainer.looks": st.integers(1, 9),
+    "trainer.keep_weights": st.integers(0, 5),
+    "logger.replicas": st.integers(0, 3),
+    "theory.grid": st.integers(2, 5),
+    "data.seed": st.integers(0, 2**53),
     "seed": st.sampled_from([0, 1, 2**53 - 4, 2**53]),
-}  # fmt: skip
+}
 SLOW = ("theory.stability", "trainer.steps", "trainer.engine", "resume", "resume_allow", "name")
 magnitudes = st.sampled_from(
     ["1e-100", "1e-30", "1e-8", "0.01", "0.5", "1", "3", "1e8", "1e30", "1e100", "0", "1e300"]
@@ -185,29 +362,57 @@ def test_a_run_ends_with_its_files_or_in_one_line(words: list[str]) -> None:
 # --- Config files -----------------------------------------------------------------------------
 
 scalars = st.one_of(
-    st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=8),
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.floats(),
+    st.text(max_size=8),
     st.sampled_from(WORDS),
-)  # fmt: skip
+)
 names = st.one_of(
     st.sampled_from([*OPTIONS, "hydra", "defaults", "seed", "name", "init", "scale", "lr", "dim"]),
     st.sampled_from([key.rpartition(".")[2] for key in KEYS]),
     st.sampled_from(["_target_", "callbacks", "job_logging", "launcher", "handlers", "job"]),
-    st.text(max_size=5), st.integers(), st.booleans(), st.none(),
-)  # fmt: skip
+    st.text(max_size=5),
+    st.integers(),
+    st.booleans(),
+    st.none(),
+)
 trees = st.recursive(
     scalars,
     lambda part: st.lists(part, max_size=3) | st.dictionaries(names, part, max_size=4),
     max_leaves=12,
 )
 TEXTS = [
-    "a: &a [*a]", "seed: !!python/object/apply:os.mkdir [x]", "seed: !!binary abc", "---\n---\n",
-    "seed: !x 1", "? [a, b]\n: 1", "defaults: [x]", "defaults: {data: gaussian}", "defaults: 3",
-    "defaults:\n  - data: [gaussian, file]", "defaults: [_self_, _self_]", "- 1", "seed", "3", "",
-    "defaults: [{override hydra/launcher: nothing}]", "defaults: ['${x}']", "seed: 1\nseed: 2",
-    "defaults: [{/data@x: gaussian}]", "defaults: [{override /data: null}]", "\ttabs: 1",
-    "hydra: {mode: MULTIRUN, sweeper: {params: {seed: 'range(0,1e12)'}}}", "%YAML 3.0\n---\na: 1",
-    "defaults: [experiment/x]", "defaults: [/config]", "<<: {seed: 1}", "<<: 3", "a: *b",
-]  # fmt: skip
+    "a: &a [*a]",
+    "seed: !!python/object/apply:os.mkdir [x]",
+    "seed: !!binary abc",
+    "---\n---\n",
+    "seed: !x 1",
+    "? [a, b]\n: 1",
+    "defaults: [x]",
+    "defaults: {data: gaussian}",
+    "defaults: 3",
+    "defaults:\n  - data: [gaussian, file]",
+    "defaults: [_self_, _self_]",
+    "- 1",
+    "seed",
+    "3",
+    "",
+    "defaults: [{override hydra/launcher: nothing}]",
+    "defaults: ['${x}']",
+    "seed: 1\nseed: 2",
+    "defaults: [{/data@x: gaussian}]",
+    "defaults: [{override /data: null}]",
+    "\ttabs: 1",
+    "hydra: {mode: MULTIRUN, sweeper: {params: {seed: 'range(0,1e12)'}}}",
+    "%YAML 3.0\n---\na: 1",
+    "defaults: [experiment/x]",
+    "defaults: [/config]",
+    "<<: {seed: 1}",
+    "<<: 3",
+    "a: *b",
+]
 
 
 def as_yaml(tree: object) -> str:
@@ -217,11 +422,13 @@ def as_yaml(tree: object) -> str:
 
 
 @given(
-    text=trees.map(as_yaml) | st.dictionaries(names, trees, max_size=4).map(as_yaml)
-    | st.sampled_from(TEXTS) | st.text(max_size=60),
+    text=trees.map(as_yaml)
+    | st.dictionaries(names, trees, max_size=4).map(as_yaml)
+    | st.sampled_from(TEXTS)
+    | st.text(max_size=60),
     header=st.sampled_from(["# @package _global_\n"] * 4 + ["", "# @package x\n", "# @package"]),
     group=st.sampled_from(["experiment"] * 4 + ["init", "data", "hydra/launcher"]),
-)  # fmt: skip
+)
 @cases(8)
 def test_a_config_file_ends_in_one_line(text: str, header: str, group: str) -> None:
     """Without training."""

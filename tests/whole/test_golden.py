@@ -31,19 +31,32 @@ def run(name: str, folder: Path, *overrides: str) -> Run:
     """What the package makes of the same weights, looked at in the same iterations."""
     file, path = golden(name), FOLDER / f"{name}.npz"
     end, (k, d), r = file["step"][-1], file["W"].shape, len(file["A"])
-    source = ["data=population", f"data.dim={d}", f"data.outputs={r}",
-              "data.target=file", f"data.target_path={path}"]  # fmt: skip
+    source = [
+        "data=population",
+        f"data.dim={d}",
+        f"data.outputs={r}",
+        "data.target=file",
+        f"data.target_path={path}",
+    ]
     if "X" in file:
         samples = folder / "samples.npz"
         np.savez(samples, X=file["X"], Y=file["Y"], A=file["A"])
         source = ["data=file", f"data.path={samples}"]
     found = train(
-        *source, "init=explicit", f"init.path={path}", "init.signs=random", f"model.width={k}",
-        f"model.negative_slope={file['slope']}", f"model.train_output={bool(file['train_output'])}",
-        f"optimizer.lr={file['lr']}", f"trainer.tolerance={file['tolerance']}",
-        f"trainer.steps={end}", f"trainer.looks={len(file['step']) - 1}", "trainer.spacing=linear",
+        *source,
+        "init=explicit",
+        f"init.path={path}",
+        "init.signs=random",
+        f"model.width={k}",
+        f"model.negative_slope={file['slope']}",
+        f"model.train_output={bool(file['train_output'])}",
+        f"optimizer.lr={file['lr']}",
+        f"trainer.tolerance={file['tolerance']}",
+        f"trainer.steps={end}",
+        f"trainer.looks={len(file['step']) - 1}",
+        "trainer.spacing=linear",
         *overrides,
-    )  # fmt: skip
+    )
     np.testing.assert_array_equal(found.step, file["step"])
     return found
 

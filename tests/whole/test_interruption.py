@@ -150,11 +150,13 @@ def test_ctrl_c_is_answered_within_a_second(endless: subprocess.Popen[str], tmp_
 @pytest.mark.parametrize(
     ("words", "library"),
     [
-        (["reludyn"], "hydra"), (["reludyn", *QUICK], "torch"),
+        (["reludyn"], "hydra"),
+        (["reludyn", *QUICK], "torch"),
         (["reludyn", "--help"], "omegaconf"),
-        (["reludyn", "-m", *QUICK, "seed=1,2"], "torch"), (["reludyn-figures", "."], "yaml"),
+        (["reludyn", "-m", *QUICK, "seed=1,2"], "torch"),
+        (["reludyn-figures", "."], "yaml"),
     ],
-)  # fmt: skip
+)
 def test_ctrl_c_while_libraries_are_imported(
     words: list[str], library: str, tmp_path: Path
 ) -> None:

@@ -10,11 +10,7 @@ from numpy.typing import NDArray
 
 Array = NDArray[Any]
 Times = Mapping[str, Array]  # by T_*, (R,): the iterations at which an event first held; -1: never
-EVENTS = {
-    "T_align": "alignment ended",
-    "T_growth": "growth ended",
-    "T_converged": "converged",
-}
+EVENTS = {"T_align": "alignment ended", "T_growth": "growth ended", "T_converged": "converged"}
 
 
 def of_rows(rows: Sequence[Mapping[str, object]]) -> Iterator[str]:

@@ -13,9 +13,16 @@ from numpy.typing import NDArray
 Array = NDArray[Any]
 QUANTILES = {"p10": 0.1, "median": 0.5, "p90": 0.9}
 SEEN = (  # arrays of trajectory.npz that bands are made of
-    "loss", "loss_linear", "loss_rectification", "loss_population", "w_norm", "v_norm",
-    "angle_to_target", "imbalance", "angle_between",
-)  # fmt: skip
+    "loss",
+    "loss_linear",
+    "loss_rectification",
+    "loss_population",
+    "w_norm",
+    "v_norm",
+    "angle_to_target",
+    "imbalance",
+    "angle_between",
+)
 
 
 def quantities(seen: Mapping[str, Array]) -> dict[str, Array]:

@@ -62,9 +62,7 @@ def values_of(config: Config) -> dict[str, Value]:
 
 def results_of(outcomes: Sequence[str], medians: Mapping[str, float | None]) -> Results:
     """The results of a run from its replicas' outcomes and summary.json's medians."""
-    names = {
-        "success": "global_minimum", "stuck": "non_strict_saddle", "diverged": "diverged"
-    }  # fmt: skip
+    names = {"success": "global_minimum", "stuck": "non_strict_saddle", "diverged": "diverged"}
     found: dict[str, float | None] = {
         f"result/{name}_fraction": outcomes.count(outcome) / len(outcomes)
         for name, outcome in names.items()

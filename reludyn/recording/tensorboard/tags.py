@@ -14,9 +14,13 @@ from reludyn.theory.lemmas import STATEMENTS
 
 SINGLY, PAIRS = 16, 4  # widths up to which each neuron and each pair have cards of their own
 PREDICTED = (
-    "loss/log10", "norm/v/<i>", "norm/smallest_v", "angle/to_target/<i>",
-    "angle/largest_to_target", "learned/direction/<i>",
-)  # fmt: skip
+    "loss/log10",
+    "norm/v/<i>",
+    "norm/smallest_v",
+    "angle/to_target/<i>",
+    "angle/largest_to_target",
+    "learned/direction/<i>",
+)
 SPECTRUM = {  # names of trajectory.npz
     "sharpness": "hessian/sharpness",
     "smallest_eigenvalue": "hessian/smallest",

@@ -45,9 +45,13 @@ class TensorBoard:
     always."""
 
     def __init__(
-        self, folder: Path, config: Config, looks: Sequence[int], predicted: int,
+        self,
+        folder: Path,
+        config: Config,
+        looks: Sequence[int],
+        predicted: int,
         earlier: Earlier | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         """looks: the iterations of all of them; predicted: of how many replicas theory speaks;
         earlier: what the file begins with. Raises ConfigError where that is not there any more."""
         self.folder, self.several = folder, config.replicas > 1
@@ -131,9 +135,11 @@ def _read(saved: Mapping[str, Sequence[Any]], folder: Path) -> list[bytes]:
         return events_of(path, size)
     except (OSError, ValueError) as error:
         raise ConfigError(
-            "resume", path, f"the run's curves cannot go on from here: {error}",
+            "resume",
+            path,
+            f"the run's curves cannot go on from here: {error}",
             f"To begin them anew, move {folder} away",
-        ) from error  # fmt: skip
+        ) from error
 
 
 def finish(
