@@ -215,7 +215,7 @@ class Sweep:
 
     def to_pandas(self) -> pd.DataFrame:
         """A row a replica. Raises ImportError without pandas."""
-        return self.replicas.topandas_module()
+        return self.replicas.to_pandas()
 
 
 def load_run(folder: str | Path, unfinished: bool = False) -> Run:
