@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 
 import torch
 from torch import Tensor
@@ -34,8 +33,10 @@ from reludyn.network.subspace import InvariantSubspace
 from reludyn.network.teacher import LinearTeacher
 from reludyn.numerics.sizes import DENSE
 from reludyn.optim import StepSizes, UpdateRule
+from reludyn.optim.adam import Adam
 from reludyn.optim.gradient_descent import BEGINNING, GradientDescent
-from reludyn.optim.torch_descent import Make, TorchDescent, schedule
+from reludyn.optim.momentum import Momentum
+from reludyn.optim.schedule import CONSTANT, Schedule
 from reludyn.recording.look import Share, shares_of
 from reludyn.risk import EmpiricalRisk, Risk
 from reludyn.system.errors import ConfigError
@@ -148,7 +149,7 @@ def build(*configs: Config, since: tuple[int, Own] = BEGINNING) -> Experiment:
     kind = CompiledEngine if compiles(config, device) and not on_samples else Engine
     engine = kind(
         objective.risk,
-        make_update_rule(config, objective.risk, student, own(jobs, "optimizer.lr", device), since),
+        make_update_rule(config, objective.risk, own(jobs, "optimizer.lr", device), since),
         rule,
         own(jobs, "trainer.tolerance", device),
         config.trainer.gradient_tolerance,
@@ -200,30 +201,24 @@ def pick_device(name: str) -> torch.device:
 
 
 def make_update_rule(
-    config: Config, risk: Risk, student: ReLUStudent, lr: Own, since: tuple[int, Own] = BEGINNING
+    config: Config, risk: Risk, lr: Own, since: tuple[int, Own] = BEGINNING
 ) -> UpdateRule:
     """The update rule of config.optimizer, for the layers that config.model trains."""
     settings, model = config.optimizer, config.model
-    sizes = StepSizes(lr, settings.output_lr, model.train_hidden, model.train_output)
+    plan = CONSTANT
+    if isinstance(settings, Optimizer):
+        plan = Schedule(settings.schedule, settings.warmup, config.trainer.steps)
+    sizes = StepSizes(lr, settings.output_lr, model.train_hidden, model.train_output, plan)
     if isinstance(settings, FlowOptimizer):
         from reludyn.optim.gradient_flow import GradientFlow  # imports scipy
 
         rtol = settings.rtol or (ON_SAMPLES if isinstance(risk, EmpiricalRisk) else EXACT)
         return GradientFlow(lambda x: risk.evaluate(x).gradient, sizes, rtol, settings.method)
-    plan = schedule(settings.schedule, settings.warmup, config.trainer.steps)
-    if settings.name == "gd" and plan is None:
-        return GradientDescent(sizes, since)
-    return TorchDescent(student, sizes, _torch_optimizer(settings), plan)
-
-
-def _torch_optimizer(settings: Optimizer) -> Make:
     if isinstance(settings, AdamOptimizer):
-        betas = (settings.beta1, settings.beta2)
-        return partial(torch.optim.Adam, betas=betas, eps=settings.eps)
-    if isinstance(settings, MomentumOptimizer):
-        nesterov = settings.name == "nesterov" and settings.momentum > 0
-        return partial(torch.optim.SGD, momentum=settings.momentum, nesterov=nesterov)
-    return torch.optim.SGD
+        return Adam(sizes, settings.beta1, settings.beta2, settings.eps)
+    if isinstance(settings, MomentumOptimizer) and settings.momentum > 0:
+        return Momentum(sizes, settings.momentum, settings.name == "nesterov")
+    return GradientDescent(sizes, since)
 
 
 def _check_tolerance(tolerance: float, objective: Objective) -> None:

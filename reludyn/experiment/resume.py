@@ -282,14 +282,7 @@ def check_fits(start: Begin, parts: Experiment) -> None:
     """Raise ConfigError where the state is not one of this run: of other sizes, in coordinates of
     other weights, or one that began with another loss."""
     there, subspace, engine = start.checkpoint, parts.subspace, parts.engine
-    begun, rule = engine.start(parts.student), engine.optimizer
-    memory = begun.memory
-    if memory is not None and there.state.step > 0:  # it has its form after a step
-        with torch.inference_mode():
-            rule.step(begun.student, begun.evaluation.gradient)
-        memory = rule.snapshot()
-    same = _alike(_without_memory(there.state), _without_memory(begun))
-    same = same and _alike(there.state.memory, memory)
+    same = _alike(vars(there.state), vars(engine.start(parts.student)))
     same = same and _alike(there.basis, None if subspace is None else subspace.basis)
     if same and there.basis is not None and subspace is not None:
         same = torch.equal(there.basis, subspace.basis)
@@ -353,10 +346,6 @@ def _check_files(config: Config, checkpoint: Checkpoint) -> None:
         if checkpoint.origin["files"].get(key) != digest:
             allowed = f"the file that {key} names has changed"
             raise ConfigError("resume", config.resume or ..., allowed, "Start the run anew")
-
-
-def _without_memory(state: State) -> dict[str, Any]:
-    return {name: x for name, x in vars(state).items() if name != "memory"}
 
 
 def _alike(a: Any, b: Any) -> bool:

@@ -159,14 +159,13 @@ class Together:
         job = self.parts.jobs[place]
         replicas, alone = job.share.replicas, self.parts.of(job)
         part = self.state.take(torch.arange(replicas.start, replicas.stop, device=alone.device))
-        memory = self.parts.engine.optimizer.memory_of(self.state.memory, replicas)
         reason = self.reason if part.running.any() else reason_of(part)
         prediction = None if self.prediction is None else self.prediction.of(replicas)
         _say_where(alone)
         events = None if folder is None else events_folder(alone.config, folder, alone=False)
         with closing(Desk(alone, events)) as desk:
             self.looks.show(job.share, desk)
-        return measure(alone, replace(part, memory=memory), reason, desk, prediction)
+        return measure(alone, part, reason, desk, prediction)
 
 
 def train_together(

@@ -1,4 +1,4 @@
-"""Update rules: how the weights move, given the gradient."""
+"""Update rules: how the weights move, given the gradient. Each is a pure function of its input."""
 
 from __future__ import annotations
 
@@ -8,68 +8,92 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from reludyn.network.notation import Gradient, Own, of_replicas
+from reludyn.network.notation import Gradient, Own, against, of_replicas
 from reludyn.network.student import ReLUStudent
+from reludyn.optim.schedule import CONSTANT, Schedule
 
-Memory = dict[str, Any] | None  # what later steps depend on besides weights and gradient
+Memory = Any  # nested tuples of tensors with a leading replica axis; () for a rule without memory
 
 
 @dataclass(frozen=True)
 class StepSizes:
-    """Step size lr of the hidden layer, output_lr of the output layer (None: the same), and which
-    layers are trained: the others stay as they are. Sizes of each replica are float64."""
+    """Step size lr of the hidden layer, output_lr of the output layer (None: the same), both
+    multiplied by a schedule, and which layers are trained: the others stay as they are. Step sizes
+    that differ between replicas are float64, (R,)."""
 
     lr: Own
     output_lr: Own | None = None
     train_hidden: bool = True
     train_output: bool = True
+    schedule: Schedule = CONSTANT
 
     @property
     def output(self) -> Own:
+        """The step size of the output layer."""
         return self.lr if self.output_lr is None else self.output_lr
 
     def take(self, replicas: Tensor) -> StepSizes:
-        """Those of some replicas, by their indices."""
+        """Return those of some replicas, by their indices."""
         output = None if self.output_lr is None else of_replicas(self.output_lr, replicas)
         return replace(self, lr=of_replicas(self.lr, replicas), output_lr=output)
 
     def norm(self, gradient: Gradient) -> Tensor:
-        """Norm of the gradient of the layers that are trained, (R,)."""
+        """Return the norm (R,) of the gradient of the layers that are trained."""
         layers = zip(gradient, (self.train_hidden, self.train_output), strict=True)
         return torch.stack([x.square().sum((-2, -1)) for x, on in layers if on]).sum(0).sqrt()
 
-    def trained(self, student: ReLUStudent, moved: ReLUStudent) -> ReLUStudent:
-        """The moved layers that are trained, the others as they were."""
-        W = moved.W if self.train_hidden else student.W
-        return ReLUStudent(W, moved.V if self.train_output else student.V)
+    def moved(self, student: ReLUStudent, direction: Gradient, step: int) -> ReLUStudent:
+        """Return W - mu_t direction_W and V - mu'_t direction_V at iteration t = step."""
+        factor = self.schedule(step)
+        W = _moved(student.W, direction.W, factor * self.lr)
+        return self.trained(student, W, _moved(student.V, direction.V, factor * self.output))
+
+    def trained(self, student: ReLUStudent, W: Tensor, V: Tensor) -> ReLUStudent:
+        """Return the new weights of the layers that are trained, the others as they were."""
+        return ReLUStudent(
+            W if self.train_hidden else student.W, V if self.train_output else student.V
+        )
+
+    def time(self, step: int, before: Own) -> Own:
+        """Return the sum of the hidden layer's step sizes up to iterate `step`, from that of one
+        iteration earlier."""
+        return before + self.schedule(step - 1) * self.lr
 
 
 class UpdateRule(Protocol):
-    """What the engine asks of an update rule: it acts on each replica alone."""
-
-    @property
-    def separable(self) -> bool:
-        """Whether any replicas can be moved without the others: no memory, no common steps."""
+    """What the engine asks of an update rule, which acts on each replica alone."""
 
     @property
     def sizes(self) -> StepSizes:
-        """Of the two layers."""
+        """The step sizes of the two layers."""
+
+    @property
+    def separable(self) -> bool:
+        """Whether some replicas can be moved without the others."""
+
+    @property
+    def steady(self) -> bool:
+        """Whether each update is the same function of weights and gradient: no memory, no
+        schedule."""
+
+    def memory(self, student: ReLUStudent) -> Memory:
+        """Return what the first update finds as memory."""
+
+    def update(
+        self, student: ReLUStudent, gradient: Gradient, memory: Memory, step: int
+    ) -> tuple[ReLUStudent, Memory]:
+        """Return weights and memory after the update from iterate `step` to the next one."""
 
     def time(self, step: int, before: Own) -> Own:
-        """The time after iteration `step`, before its update, from that one iteration earlier: the
-        sum of the step sizes of the hidden layer."""
-
-    def step(self, student: ReLUStudent, gradient: Gradient) -> ReLUStudent:
-        """One update of all replicas."""
-
-    def snapshot(self) -> Memory:
-        """A copy of the memory, of tensors and plain numbers."""
-
-    def restore(self, memory: Memory) -> None:
-        """Go on from a snapshot."""
+        """Return the time of iterate `step`, the sum of the hidden layer's step sizes before it,
+        from the time of one iteration earlier."""
 
     def take(self, replicas: Tensor) -> UpdateRule:
-        """That of some replicas, of a separable rule."""
+        """Return the rule of some replicas, by their indices."""
 
-    def memory_of(self, memory: Memory, replicas: slice) -> Memory:
-        """The part of a snapshot that belongs to some replicas."""
+
+def _moved(x: Tensor, direction: Tensor, lr: Own) -> Tensor:
+    """Return x - lr direction, in one operation."""
+    if isinstance(lr, Tensor):
+        return torch.addcmul(x, against(lr, x).to(x), direction, value=-1)
+    return x.sub(direction, alpha=lr)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-import torch
 from torch import Tensor
 
-from reludyn.network.notation import Gradient, Own, against
+from reludyn.network.notation import Gradient, Own
 from reludyn.network.student import ReLUStudent
 from reludyn.optim import Memory, StepSizes
+from reludyn.optim.schedule import CONSTANT
 
 BEGINNING: tuple[int, Own] = (0, 0.0)  # iteration and time
 
@@ -23,35 +23,28 @@ class GradientDescent:
     since: tuple[int, Own] = BEGINNING  # an iteration and its time: from there on mu is the same
     separable: ClassVar[bool] = True
 
+    @property
+    def steady(self) -> bool:
+        """Whether mu is constant."""
+        return self.sizes.schedule == CONSTANT
+
+    def memory(self, student: ReLUStudent) -> Memory:
+        """Return no memory."""
+        return ()
+
+    def update(
+        self, student: ReLUStudent, gradient: Gradient, memory: Memory, step: int
+    ) -> tuple[ReLUStudent, Memory]:
+        """Return the weights after one update of all replicas."""
+        return self.sizes.moved(student, gradient, step), memory
+
     def time(self, step: int, before: Own) -> Own:
-        """mu step."""
+        """Return mu step, exactly, for a constant mu."""
+        if not self.steady:
+            return self.sizes.time(step, before)
         begin, t = self.since
         return t + self.sizes.lr * (step - begin)
 
-    def step(self, student: ReLUStudent, gradient: Gradient) -> ReLUStudent:
-        """One update of all replicas."""
-        W = _moved(student.W, gradient.W, self.sizes.lr)
-        V = _moved(student.V, gradient.V, self.sizes.output)
-        return self.sizes.trained(student, ReLUStudent(W, V))
-
-    def snapshot(self) -> Memory:
-        """Gradient descent remembers nothing."""
-        return None
-
-    def restore(self, memory: Memory) -> None:
-        """Nothing to do."""
-
     def take(self, replicas: Tensor) -> GradientDescent:
-        """With the step sizes of some replicas."""
+        """Return the rule with the step sizes of some replicas."""
         return replace(self, sizes=self.sizes.take(replicas))
-
-    def memory_of(self, memory: Memory, replicas: slice) -> Memory:
-        """None."""
-        return None
-
-
-def _moved(x: Tensor, gradient: Tensor, lr: Own) -> Tensor:
-    """x - lr gradient, in one operation."""
-    if isinstance(lr, Tensor):
-        return torch.addcmul(x, against(lr, x).to(x), gradient, value=-1)
-    return x.sub(gradient, alpha=lr)

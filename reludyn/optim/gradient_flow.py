@@ -33,13 +33,20 @@ class GradientFlow:
     rtol: float = 1e-10
     method: str = "dopri8"
     separable: ClassVar[bool] = False
+    steady: ClassVar[bool] = False
+
+    def memory(self, student: ReLUStudent) -> Memory:
+        """Return no memory."""
+        return ()
 
     def time(self, step: int, before: Own) -> Own:
-        """lr step."""
+        """Return lr step."""
         return self.sizes.lr * step
 
-    def step(self, student: ReLUStudent, gradient: Gradient) -> ReLUStudent:
-        """The flow map over time lr. Raises StuckError where the flow is too stiff."""
+    def update(
+        self, student: ReLUStudent, gradient: Gradient, memory: Memory, step: int
+    ) -> tuple[ReLUStudent, Memory]:
+        """Return the flow map over time lr. Raises StuckError where the flow is too stiff."""
         size = student.W[0].numel()
         start = torch.cat([student.W.flatten(1), student.V.flatten(1)], 1)
         finite = start.isfinite().all(1, keepdim=True)
@@ -84,19 +91,9 @@ class GradientFlow:
                 "Use a larger optimizer.rtol (1e-4), or a smaller optimizer.lr or init.scale",
             ) from error
         end = weights(torch.where(finite, path[-1], torch.nan))
-        return self.sizes.trained(student, end)  # exactly: the path is interpolated at its end
-
-    def snapshot(self) -> Memory:
-        """The flow remembers nothing."""
-        return None
-
-    def restore(self, memory: Memory) -> None:
-        """Nothing to do."""
+        # exactly as they were where a layer is not trained: the path is interpolated at its end
+        return self.sizes.trained(student, *end), memory
 
     def take(self, replicas: Tensor) -> GradientFlow:
-        """Replicas share their steps: none can be taken."""
+        """Refuse: replicas share their steps, none can be taken."""
         raise NotImplementedError
-
-    def memory_of(self, memory: Memory, replicas: slice) -> Memory:
-        """None."""
-        return None

@@ -8,7 +8,7 @@ import math
 import time
 import zipfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -250,6 +250,8 @@ def _checkpoint(values: dict[str, Any]) -> Checkpoint:
             clocks=clocks,
             **{name: values.pop(name) for name in names},
         )
+        if state.memory is None:  # from version 0.1, where a rule without memory had None
+            state = replace(state, memory=())
         basis, seen, _ = (values.pop(name) for name in ("basis", "seen", "version"))
         _check_parts(state, basis, seen)
         _check_origin(values)

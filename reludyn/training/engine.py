@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from copy import copy
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -13,6 +13,7 @@ from torch import Tensor
 from reludyn.dynamics.phases import Clocks, PhaseRule
 from reludyn.network.notation import Evaluation, Gradient, Own, of_replicas
 from reludyn.network.student import ReLUStudent
+from reludyn.numerics.nested import in_form_of, map_tensors
 from reludyn.optim import Memory, UpdateRule
 from reludyn.optim.gradient_descent import GradientDescent
 from reludyn.risk import Batches, Risk
@@ -45,8 +46,8 @@ class State:
     ceiling: Tensor  # (R,) the loss above which a replica counts as diverged
 
     def take(self, replicas: Tensor) -> State:
-        """Some of the replicas, by their indices; only of an update rule without memory."""
-        parts = {name: _each(lambda x: x[replicas], x) for name, x in vars(self).items()}
+        """Return some of the replicas, by their indices."""
+        parts = {name: map_tensors(lambda x: x[replicas], x) for name, x in vars(self).items()}
         return State(**parts)
 
     def put(self, replicas: Tensor, part: State) -> State:
@@ -56,7 +57,7 @@ class State:
             return old.index_copy(0, replicas, new)
 
         pairs = ((name, x, vars(self)[name]) for name, x in vars(part).items())
-        return State(**{name: _each(change, new, old) for name, new, old in pairs})
+        return State(**{name: map_tensors(change, new, old) for name, new, old in pairs})
 
 
 class Engine:
@@ -69,8 +70,8 @@ class Engine:
     did. Where descent follows batches, the loss of the whole risk is compared with the tolerance
     every `batches.period` iterations.
 
-    graphs: iterations are made by CUDA graphs, where neither the update rule nor the risk keeps
-    anything on the host.
+    graphs: iterations are made by CUDA graphs, where the update rule is steady and the risk keeps
+    nothing on the host.
     """
 
     def __init__(
@@ -85,7 +86,7 @@ class Engine:
     ) -> None:
         self.risk, self.optimizer, self.rule, self.batches = risk, optimizer, rule, batches
         self.tolerance, self.gradient_tolerance = tolerance, gradient_tolerance
-        fixed = optimizer.separable and batches is None and risk.fixed
+        fixed = optimizer.steady and batches is None and risk.fixed
         self.repeated = Repeated(self._several) if graphs and fixed else None
         self.rounding = ROUNDING * torch.finfo(rule.A.dtype).eps * rule.zero_loss
         sizes = optimizer.sizes
@@ -103,7 +104,11 @@ class Engine:
     def go_on(self, state: State) -> State:
         """A state that was saved, on the device of this engine."""
         device = self.rule.A.device
-        parts = {n: _each(lambda x: x.to(device, copy=True), x) for n, x in vars(state).items()}
+        memory = in_form_of(self.optimizer.memory(state.student), state.memory)
+        state = replace(state, memory=memory)
+        parts = {
+            n: map_tensors(lambda x: x.to(device, copy=True), x) for n, x in vars(state).items()
+        }
         return State(**parts)
 
     @property
@@ -144,7 +149,7 @@ class Engine:
             evaluation,
             step=0,
             now=0.0 * self.optimizer.sizes.lr,
-            memory=self.optimizer.snapshot(),
+            memory=self.optimizer.memory(student),
             steps=torch.zeros_like(never),
             time=torch.zeros(R, dtype=torch.float64, device=device),
             running=no.logical_not(),
@@ -176,11 +181,10 @@ class Engine:
 
     def _advance(self, state: State, steps: int) -> State:
         """The same for all replicas, without waiting for the device."""
-        self.optimizer.restore(state.memory)
         block = self.block(state)
         for made in range(0, steps, block):
             state = self._descend(state, min(block, steps - made))
-        return replace(state, memory=self.optimizer.snapshot())
+        return state
 
     def block(self, state: State) -> int:
         """Iterations whose iterates and gradients are kept until they are checked."""
@@ -190,7 +194,7 @@ class Engine:
     def _descend(self, state: State, steps: int) -> State:
         """A block of iterations."""
         iterates, evaluations, times = [state.student], [state.evaluation], [state.now]
-        step, end = state.step, state.step + steps
+        step, end, memory = state.step, state.step + steps, state.memory
         while step < end:
             several = REPEATED if self.repeated and step + REPEATED <= end else 1
             for _ in range(several):
@@ -202,8 +206,11 @@ class Engine:
                     iterates.append(ReLUStudent(W, V))
                     evaluations.append(Evaluation(loss, Gradient(of_W, of_V)))
             else:
-                iterates.append(self.optimizer.step(iterates[-1], evaluations[-1].gradient))
+                slope = evaluations[-1].gradient
+                student, memory = self.optimizer.update(iterates[-1], slope, memory, step - 1)
+                iterates.append(student)
                 evaluations.append(self._evaluate(iterates[-1], step))
+        state = replace(state, memory=memory)
         return self._checked(state, iterates, evaluations, times, new=1)
 
     def _several(self, W: Tensor, V: Tensor, of_W: Tensor, of_V: Tensor) -> tuple[Tensor, ...]:
@@ -211,7 +218,7 @@ class Engine:
         all new iterates, stacked."""
         student, gradient, rows = ReLUStudent(W, V), Gradient(of_W, of_V), []
         for _ in range(REPEATED):
-            student = self.optimizer.step(student, gradient)
+            student, _ = self.optimizer.update(student, gradient, (), 0)
             loss, gradient = self.risk.evaluate(student)
             rows.append((*student, loss, *gradient))
         return tuple(torch.stack(column) for column in zip(*rows, strict=True))
@@ -310,12 +317,3 @@ def _clock(times: Sequence[Own], like: Tensor) -> Tensor:
         return torch.stack([time.expand_as(like) for time in rows])
     column = torch.tensor(times, dtype=like.dtype, device=like.device)
     return column.unsqueeze(-1).expand(-1, len(like))
-
-
-def _each(change: Callable[..., Tensor], *values: Any) -> Any:
-    """A change of every tensor in nested tuples, from those at the same place in each of them."""
-    if isinstance(values[0], Tensor):
-        return change(*values)
-    if isinstance(values[0], tuple):
-        return type(values[0])(*(_each(change, *parts) for parts in zip(*values, strict=True)))
-    return values[0]

@@ -16,9 +16,11 @@ from reludyn.network.student import ReLUStudent
 from reludyn.network.subspace import InvariantSubspace
 from reludyn.network.teacher import axis_teacher, random_teacher
 from reludyn.optim import StepSizes, UpdateRule
+from reludyn.optim.adam import Adam
 from reludyn.optim.gradient_descent import GradientDescent
 from reludyn.optim.gradient_flow import GradientFlow
-from reludyn.optim.torch_descent import TorchDescent, schedule
+from reludyn.optim.momentum import Momentum
+from reludyn.optim.schedule import Schedule
 from reludyn.risk import PopulationRisk, Risk
 from reludyn.system.errors import ConfigError
 from reludyn.training.engine import Engine, State
@@ -27,17 +29,22 @@ from tests.oracles import reference_optimizers as oracle
 from tests.support.commands import Command, refused, reludyn_in
 from tests.support.parts import drawn, empirical_risk, sampled
 
-SGD = torch.optim.SGD
-RULES = {
-    "gd": (SGD, partial(oracle.momentum, beta=0.0)),
-    "momentum": (partial(SGD, momentum=0.8), partial(oracle.momentum, beta=0.8)),
+RULES = {  # ours, the loop of the oracle, PyTorch's
+    "gd": (GradientDescent, partial(oracle.momentum, beta=0.0), torch.optim.SGD),
+    "momentum": (
+        partial(Momentum, beta=0.8),
+        partial(oracle.momentum, beta=0.8),
+        partial(torch.optim.SGD, momentum=0.8),
+    ),
     "nesterov": (
-        partial(SGD, momentum=0.8, nesterov=True),
+        partial(Momentum, beta=0.8, nesterov=True),
         partial(oracle.momentum, beta=0.8, nesterov=True),
+        partial(torch.optim.SGD, momentum=0.8, nesterov=True),
     ),
     "adam": (
-        partial(torch.optim.Adam, betas=(0.8, 0.95), eps=1e-6),
+        partial(Adam, beta1=0.8, beta2=0.95, eps=1e-6),
         partial(oracle.adam, beta1=0.8, beta2=0.95, eps=1e-6),
+        partial(torch.optim.Adam, betas=(0.8, 0.95), eps=1e-6),
     ),
 }
 STEPS = 60
@@ -64,7 +71,7 @@ def paths(states: list[State]) -> tuple[np.ndarray, np.ndarray]:
     return np.stack([W for W, _ in weights]), np.stack([V for _, V in weights])
 
 
-# --- Rules of torch.optim ---------------------------------------------------------------------
+# --- Rules in steps ---------------------------------------------------------------------
 
 
 @pytest.mark.quick(12)
@@ -76,8 +83,8 @@ def test_a_rule_equals_an_independent_loop(
 ) -> None:
     teacher, student = random_teacher(2, 5), drawn("theorem", [3], 4, 5, 2, 1.0)
     X, Y = sampled(teacher, 40, [3])
-    make, loop = RULES[name]
-    rule = TorchDescent(student, StepSizes(0.1, output_lr), make, schedule(*plan, STEPS))
+    make, loop, _ = RULES[name]
+    rule = make(StepSizes(0.1, output_lr, schedule=Schedule(*plan, STEPS)))
     states = descend(empirical_risk(X, Y), rule, student)
     sizes = getattr(oracle, plan[0])
     lrs = sizes(0.1, plan[1], STEPS)
@@ -97,7 +104,7 @@ def test_a_rule_equals_an_independent_loop(
 
 def test_a_cosine_ends_at_zero() -> None:
     student = drawn("theorem", [0], 2, 3, 1, 1.0)
-    rule = TorchDescent(student, StepSizes(0.1), SGD, schedule("cosine", 10, 50))
+    rule = GradientDescent(StepSizes(0.1, schedule=Schedule("cosine", 10, 50)))
     states = descend(PopulationRisk(axis_teacher(1, 3).A), rule, student, 50)
     assert float(states[-1].time - states[-2].time) == pytest.approx(
         0.05 * (1 + math.cos(math.pi * 39 / 40))
@@ -105,12 +112,20 @@ def test_a_cosine_ends_at_zero() -> None:
     assert rule.time(51, 2.0) == pytest.approx(2.0, abs=1e-17)
 
 
-def test_plain_sgd_of_torch_is_gradient_descent() -> None:
-    student = drawn("theorem", range(3), 3, 4, 1, 0.5)
-    risk, sizes = PopulationRisk(axis_teacher(1, 4).A), StepSizes(0.1, 0.07)
-    torch_s = descend(risk, TorchDescent(student, sizes, SGD), student)[-1]
-    ours = descend(risk, GradientDescent(sizes), student)[-1]
-    torch.testing.assert_close(torch_s.student, ours.student, rtol=1e-13, atol=1e-15)
+@pytest.mark.parametrize("name", RULES)
+def test_a_rule_is_that_of_torch(name: str) -> None:
+    """A third route, with the gradient by autograd."""
+    student, teacher = drawn("theorem", range(3), 3, 4, 1, 0.5), axis_teacher(1, 4)
+    X, Y = sampled(teacher, 30, range(3))
+    last = descend(empirical_risk(X, Y), RULES[name][0](StepSizes(0.1, 0.07)), student)[-1].student
+    W, V = (layer.clone().requires_grad_() for layer in student)
+    optimizer = RULES[name][2]([{"params": [W], "lr": 0.1}, {"params": [V], "lr": 0.07}])
+    for _ in range(STEPS):
+        optimizer.zero_grad()
+        error = torch.relu(X @ W.mT) @ V.mT - Y
+        (error.square().sum() / (2 * 30)).backward()
+        optimizer.step()
+    torch.testing.assert_close(last, ReLUStudent(W.detach(), V.detach()), rtol=1e-10, atol=1e-12)
 
 
 @pytest.mark.parametrize("name", RULES)
@@ -120,7 +135,7 @@ def test_a_frozen_layer_stays(name: str) -> None:
         ("W", StepSizes(0.1, train_hidden=False)),
         ("V", StepSizes(0.1, train_output=False)),
     ):
-        rule = TorchDescent(student, sizes, RULES[name][0])
+        rule = RULES[name][0](sizes)
         last = descend(PopulationRisk(axis_teacher(1, 4).A), rule, student)[-1].student
         for layer in "WV":
             moved = not torch.equal(getattr(last, layer), getattr(student, layer))
@@ -131,7 +146,7 @@ def test_a_frozen_layer_stays(name: str) -> None:
 def test_an_earlier_state_goes_on_as_it_did(name: str) -> None:
     """What a state holds decides all that follows: also after other runs with the same rule."""
     student = drawn("theorem", range(3), 3, 4, 1, 0.5)
-    rule = TorchDescent(student, StepSizes(0.05), RULES[name][0], schedule("cosine", 5, 100))
+    rule = RULES[name][0](StepSizes(0.05, schedule=Schedule("cosine", 5, 100)))
     teacher = axis_teacher(1, 4)
     engine = Engine(PopulationRisk(teacher.A), rule, PhaseRule(teacher, teacher.A), 0.0)
     early = engine.advance(engine.start(student), 20)
@@ -148,7 +163,7 @@ def test_replicas_have_their_own_memory(name: str) -> None:
     risk = PopulationRisk(axis_teacher(1, 4).A)
 
     def last(student: ReLUStudent) -> ReLUStudent:
-        rule = TorchDescent(student, StepSizes(0.1), RULES[name][0])
+        rule = RULES[name][0](StepSizes(0.1))
         return descend(risk, rule, student)[-1].student
 
     together = last(students)
@@ -162,9 +177,9 @@ def test_momentum_stays_in_the_subspace(name: str) -> None:
     teacher, student = random_teacher(1, 9), drawn("theorem", [2], 3, 9, 1, 0.1)
     subspace = InvariantSubspace.spanned(teacher, student)
     make = RULES[name][0]
-    full = descend(PopulationRisk(teacher.A), TorchDescent(student, StepSizes(0.1), make), student)
+    full = descend(PopulationRisk(teacher.A), make(StepSizes(0.1)), student)
     small = subspace.reduce(student)
-    rule = TorchDescent(small, StepSizes(0.1), make)
+    rule = make(StepSizes(0.1))
     reduced = descend(PopulationRisk(subspace.teacher.A), rule, small)
     lifted = subspace.lift(reduced[-1].student)
     torch.testing.assert_close(lifted, full[-1].student, rtol=1e-11, atol=1e-13)
@@ -323,12 +338,9 @@ def test_the_checkpoint_holds_the_memory(reludyn: Command) -> None:
     overrides = ["optimizer=adam", "optimizer.schedule=cosine", "optimizer.warmup=2"]
     folder = reludyn_in(reludyn, "run", *overrides, "data.dim=5").folder
     saved = torch.load(folder / "checkpoints" / "last.pt", weights_only=True)
-    state = saved["memory"]["optimizer"]["state"]
-    assert {name: tuple(state[0][name].shape) for name in ("exp_avg", "exp_avg_sq")} == {
-        "exp_avg": (1, 2, 5),
-        "exp_avg_sq": (1, 2, 5),
-    }
-    assert saved["memory"]["schedule"]["last_epoch"] == saved["step"] == 5
+    for of_W, of_V in saved["memory"]:  # means of the gradient and of its square
+        assert (of_W.shape, of_V.shape) == ((1, 2, 5), (1, 1, 2))
+        assert of_W.all()
 
 
 def test_nesterov_without_momentum_is_gradient_descent(reludyn: Command) -> None:

@@ -124,10 +124,10 @@ EDITS: dict[str, Any] = {
     "previous": [torch.zeros(1)],
     "ceiling": torch.zeros(3).double(),
     "memory": {"optimizer": {}},
-    "memory.optimizer.state": {},
-    "memory.optimizer.state.0.exp_avg": torch.zeros(2, 9),
-    "memory.optimizer.param_groups": [{}, {}],
-    "memory.schedule": {"last_epoch": "x"},
+    "memory ": [],
+    "memory.0": {},
+    "memory.0.1": torch.zeros(2, 9),
+    "memory.1": [torch.zeros(2, 2, 5), "x"],
     "evaluation": [torch.zeros(2)],
     "now": math.nan,
     "config": [],
@@ -157,10 +157,11 @@ def test_edited_checkpoints_are_refused(
     content = torch.load(io.BytesIO(checkpoint), weights_only=True)
     *path, last = key.strip().split(".")
     part = content
-    for name in path:
-        part = part[int(name) if name.isdigit() else name]
-    assert last in part
-    part[last] = EDITS[key]
+    place = [int(name) if name.isdigit() else name for name in (*path, last)]
+    for name in place[:-1]:
+        part = part[name]
+    _ = part[place[-1]]  # it is there
+    part[place[-1]] = EDITS[key]
     torch.save(content, tmp_path / "edited.pt")
     assert refused(reludyn("resume=edited.pt", "hydra.run.dir=on")).startswith("resume")
 

@@ -14,7 +14,7 @@ from reludyn.network.student import ReLUStudent
 from reludyn.network.teacher import axis_teacher
 from reludyn.optim import StepSizes
 from reludyn.optim.gradient_descent import GradientDescent
-from reludyn.optim.torch_descent import TorchDescent
+from reludyn.optim.momentum import Momentum
 from reludyn.risk import EmpiricalRisk, PopulationRisk
 from reludyn.training import graphs
 from reludyn.training.engine import REPEATED, Engine, State
@@ -83,10 +83,9 @@ def test_descent_is_the_same(samples: int, counts: Counts) -> None:
 
 def test_what_keeps_something_on_the_host_is_not_repeated() -> None:
     teacher = axis_teacher(1, 5)
-    students = drawn("theorem", range(2), 2, 5, 1, 0.3)
     rule, risk = PhaseRule(teacher, teacher.A), PopulationRisk(teacher.A)
-    sgd = TorchDescent(students, StepSizes(0.1), lambda groups: torch.optim.SGD(groups))
-    assert Engine(risk, sgd, rule, 0.0, graphs=True).repeated is None
+    momentum = Momentum(StepSizes(0.1), 0.9)
+    assert Engine(risk, momentum, rule, 0.0, graphs=True).repeated is None
     compiled = EmpiricalRisk(empirical_risk(*sampled(teacher, 9, [0])).samples, compiled=True)
     descent = GradientDescent(StepSizes(0.1))
     assert Engine(compiled, descent, rule, 0.0, graphs=True).repeated is None

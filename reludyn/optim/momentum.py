@@ -1,0 +1,50 @@
+"""Gradient descent with momentum (Polyak 1964), also Nesterov's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from reludyn.network.notation import Gradient, Own
+from reludyn.network.student import ReLUStudent
+from reludyn.optim import StepSizes
+
+
+@dataclass(frozen=True)
+class Momentum:
+    """M <- beta M + G and W <- W - mu M for both layers, G their gradient and M = 0 at first; with
+    nesterov W <- W - mu (G + beta M), as torch.optim.SGD has it."""
+
+    sizes: StepSizes
+    beta: float
+    nesterov: bool = False
+    separable: ClassVar[bool] = True
+    steady: ClassVar[bool] = False
+
+    def memory(self, student: ReLUStudent) -> Gradient:
+        """Return M = 0."""
+        return Gradient(*map(torch.zeros_like, student))
+
+    def update(
+        self, student: ReLUStudent, gradient: Gradient, memory: Gradient, step: int
+    ) -> tuple[ReLUStudent, Gradient]:
+        """Return weights and M after one update of all replicas."""
+        memory = _added(gradient, self.beta, memory)
+        direction = _added(gradient, self.beta, memory) if self.nesterov else memory
+        return self.sizes.moved(student, direction, step), memory
+
+    def time(self, step: int, before: Own) -> Own:
+        """Return the sum of the step sizes."""
+        return self.sizes.time(step, before)
+
+    def take(self, replicas: Tensor) -> Momentum:
+        """Return the rule with the step sizes of some replicas."""
+        return replace(self, sizes=self.sizes.take(replicas))
+
+
+def _added(x: Gradient, factor: float, y: Gradient) -> Gradient:
+    """Return x + factor y."""
+    return Gradient(*(a.add(b, alpha=factor) for a, b in zip(x, y, strict=True)))
