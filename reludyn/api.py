@@ -9,10 +9,10 @@ import torch
 from rich.console import Console
 
 from reludyn.config.compose import configure
-from reludyn.experiment.build import Experiment
+from reludyn.experiment.build import Setup
 from reludyn.experiment.command_line import resumed
-from reludyn.experiment.resume import begin
-from reludyn.experiment.run import experiment
+from reludyn.experiment.resume import find_resume_point
+from reludyn.experiment.run import execute
 from reludyn.network.student import ReLUStudent
 from reludyn.numerics.surroundings import undisturbed
 from reludyn.runs.load import Layers, Run
@@ -30,16 +30,16 @@ def train(*overrides: str) -> Run:
         raise ValueError("overrides are separate words: train('seed=1', 'replicas=10')")
     words = [word for word in resumed(overrides) if not word.startswith("hydra.run.dir=")]
     config = configure(*words)
-    record = experiment(config, Console(quiet=True), start=begin(config, Path()))
-    columns = {name: [row[name] for row in record.rows] for name in record.rows[0]}
-    parts = record.parts
-    ends = _layers(parts, parts.student), _layers(parts, record.state.student)
-    return Run(record.arrays, Table(columns), record.summary, asdict(config), ends=ends)
+    results = execute(config, Console(quiet=True), start=find_resume_point(config, Path()))
+    columns = {name: [row[name] for row in results.rows] for name in results.rows[0]}
+    setup = results.setup
+    ends = _layers(setup, setup.student), _layers(setup, results.trained.state.student)
+    return Run(results.arrays, Table(columns), results.summary, asdict(config), ends=ends)
 
 
-def _layers(parts: Experiment, student: ReLUStudent) -> Layers:
+def _layers(setup: Setup, student: ReLUStudent) -> Layers:
     """W (R, k, d) and V (R, r, k) in all inputs."""
-    if parts.subspace is not None:
-        student = parts.subspace.lift(student)
+    if setup.subspace is not None:
+        student = setup.subspace.lift(student)
     W, V = student.to("cpu", torch.float64)
     return W.numpy(), V.numpy()

@@ -13,7 +13,7 @@ from dataclasses import replace
 from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import hydra
 from hydra.conf import HydraConf
@@ -37,27 +37,34 @@ from reludyn.system.files import atomic, lock
 from reludyn.system.launch import from_torchrun, launched
 from reludyn.system.signals import exit_code, heed
 
+if TYPE_CHECKING:
+    from reludyn.training.distributed import Ranks
+
 log = logging.getLogger(__name__)
 _holding = ExitStack()  # the folder of the run, while the command goes on
 
 
-def task(composed: DictConfig, quiet: bool = False) -> str:
-    """Run one job; returns why training stopped. A quiet one prints only warnings and errors."""
+def task(composed: DictConfig, quiet: bool = False, ranks: Ranks | None = None) -> str:
+    """Run one job; return why training stopped. A quiet one prints only warnings and errors."""
     job = HydraConfig.get()
     alone, folder = job.mode == RunMode.RUN, Path(job.runtime.output_dir)
     try:
         config, digest = parse(composed), config_hash(composed)
         _write_resolved(composed, job)
         check_shared(config, launched().size)
-        from reludyn.experiment.resume import Origin
-        from reludyn.experiment.run import run  # imports torch
-        from reludyn.runs.folder import LAST
-        from reludyn.training.distributed import ranks
+        from reludyn.experiment.resume import Provenance  # imports torch
+        from reludyn.experiment.run import Place, run
+        from reludyn.runs.folder import LAST, claim
+        from reludyn.training.distributed import ALONE
 
-        ranks().tell(OmegaConf.to_container(composed, resolve=True))
-        if not alone and (folder / LAST).exists():  # the sweep has left it, to go on from there
-            config = replace(config, resume="auto")
-        stopped_because = run(Origin(config, digest, job.overrides.task), folder, alone, quiet)
+        ranks = ranks or ALONE
+        ranks.tell(OmegaConf.to_container(composed, resolve=True))
+        if not alone:
+            resumes = (folder / LAST).exists()  # the sweep has left it, to resume from there
+            claim(folder, goes_on=resumes)
+            config = replace(config, resume="auto") if resumes else config
+        place = Place(folder, Provenance(config, digest, job.overrides.task), alone)
+        stopped_because = run(place, quiet, ranks)
     except FOR_THE_USER as error:
         if alone:
             _fail(error, folder)
@@ -104,7 +111,7 @@ def main() -> None:
     lead_or_follow(place, _command)
 
 
-def _command() -> None:
+def _command(ranks: Ranks | None = None) -> None:
     if {"-h", "--help"} & set(sys.argv[1:]):
         print(help_text(), end="")
         return
@@ -122,7 +129,7 @@ def _command() -> None:
         try:
             check_overrides(sys.argv[1:])
             with guarded(sys.argv[1:]):
-                app(task)()
+                app(task if ranks is None else lambda composed: task(composed, ranks=ranks))()
         except Exception as error:
             if not is_for_the_user(error):
                 raise

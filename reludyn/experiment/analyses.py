@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from reludyn.experiment.build import Experiment
+from reludyn.experiment.build import Setup
 from reludyn.experiment.memory import hessian_size
 from reludyn.network.student import ReLUStudent
 from reludyn.network.subspace import InvariantSubspace
@@ -60,23 +60,23 @@ class Points:
     arrays: Arrays
 
 
-def stationary_points(parts: Experiment, state: State) -> Points:
+def stationary_points(setup: Setup, state: State) -> Points:
     """Those that a search from the initial and from the final weights comes to, in the population
     limit, with float64 on the CPU; replicas that diverged have no final weights."""
     going = state.diverged.cpu().logical_not()
     final = _host(state.student).map(lambda layer: layer[going])
     starts: dict[str, tuple[ReLUStudent, Sequence[int]]] = {
-        "initial": (_host(parts.student), range(len(going))),
+        "initial": (_host(setup.student), range(len(going))),
         "final": (final, torch.nonzero(going).flatten().tolist()),
     }
-    block = max(1, CHUNK // hessian_size(parts.config) ** 2)
+    block = max(1, CHUNK // hessian_size(setup.config) ** 2)
     rows: list[Row] = []
     found = []
     for start, (student, replicas) in starts.items():
         for b, some in enumerate(student.split(block) if replicas else []):
-            points, identified = _search(parts, some)
+            points, identified = _search(setup, some)
             of = replicas[b * block : (b + 1) * block]
-            rows += _rows(start, of, parts.seeds, points, identified)
+            rows += _rows(start, of, setup.seeds, points, identified)
             found.append(identified)
     spectra = [points.spectrum for points in found]
     return Points(
@@ -89,29 +89,29 @@ def stationary_points(parts: Experiment, state: State) -> Points:
     )
 
 
-def plane(parts: Experiment, state: State) -> Arrays:
+def plane(setup: Setup, state: State) -> Arrays:
     """The arrays of plane.npz: x, y, loss (X, Y) at origin + x one + y other, and these three, W
     (k, d) and V (r, k) each. The population risk; around the first replica that did not diverge.
     Empty where all did and the plane goes through their weights."""
-    A, theory = parts.A.cpu().double(), parts.config.theory
+    A, theory = setup.A.cpu().double(), setup.config.theory
     going = state.diverged.cpu().logical_not()
     final = _host(state.student).map(lambda layer: layer[going])
     if theory.plane != "targets" and final.replicas == 0:
         return {}
-    risk = PopulationRisk(A, parts.objective.risk.activation)
-    chosen = _plane(theory.plane, risk, final, parts.config.seed)
+    risk = PopulationRisk(A, setup.objective.risk.activation)
+    chosen = _plane(theory.plane, risk, final, setup.config.seed)
     x = torch.linspace(-theory.extent, theory.extent, theory.grid, dtype=torch.float64)
     arrays = {"x": x, "y": x, "loss": loss_on_plane(risk, chosen, x, x)}
-    basis = torch.eye(A.shape[1]).double() if parts.subspace is None else parts.subspace.basis[0]
+    basis = torch.eye(A.shape[1]).double() if setup.subspace is None else setup.subspace.basis[0]
     for name, layers in chosen._asdict().items():
         arrays |= {f"{name}_W": layers.W @ basis.mT, f"{name}_V": layers.V}
     return {name: x.numpy() for name, x in arrays.items()}
 
 
-def reconstructions(parts: Experiment, state: State) -> Arrays:
+def reconstructions(setup: Setup, state: State) -> Arrays:
     """The arrays of reconstructions.npz: inputs (m, d), targets and outputs (m, r) of replica 0 for
     the first images."""
-    risk = parts.objective.risk
+    risk = setup.objective.risk
     assert isinstance(risk, EmpiricalRisk)
     X, Y = next(iter(risk.samples.chunks(IMAGES)))
     outputs = state.student.map(lambda layer: layer[:1])(X[:1], risk.activation)
@@ -134,15 +134,15 @@ def _plane(name: str, risk: PopulationRisk, final: ReLUStudent, seed: int) -> Pl
     return random_plane(risk.A, final, seed)
 
 
-def _search(parts: Experiment, start: ReLUStudent) -> tuple[ReLUStudent, StationaryPoints]:
+def _search(setup: Setup, start: ReLUStudent) -> tuple[ReLUStudent, StationaryPoints]:
     """Stationary points from these starts, in the coordinates of their span."""
-    A = parts.A.cpu().double()
-    if parts.subspace is None:
-        subspace = InvariantSubspace.spanned(parts.teacher, start)
+    A = setup.A.cpu().double()
+    if setup.subspace is None:
+        subspace = InvariantSubspace.spanned(setup.teacher, start)
         A, start = subspace.teacher.A, subspace.reduce(start)
-    risk = PopulationRisk(A, parts.objective.risk.activation)
+    risk = PopulationRisk(A, setup.objective.risk.activation)
     points = find_stationary(risk, start)
-    return points, identify(risk, points, parts.teacher.inputs)
+    return points, identify(risk, points, setup.teacher.inputs)
 
 
 def _counts(values: torch.Tensor) -> list[int | None]:

@@ -7,13 +7,14 @@ replica has of its own.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from reludyn.config.rules import stays_in_subspace
 from reludyn.config.schema import (
     AdamOptimizer,
     Config,
@@ -23,9 +24,11 @@ from reludyn.config.schema import (
     Optimizer,
 )
 from reludyn.dynamics.phases import PhaseRule
-from reludyn.experiment.cost import check_time, compiles, stretch
+from reludyn.experiment.cost import check_time
 from reludyn.experiment.memory import check_memory, hessian_size
 from reludyn.experiment.objective import Objective, Target, make_objective, make_target
+from reludyn.experiment.plan import Plan, make_plan
+from reludyn.experiment.resume import ResumePoint
 from reludyn.network.initialization import draw_students
 from reludyn.network.notation import Own
 from reludyn.network.student import ReLUStudent, stacked
@@ -42,11 +45,10 @@ from reludyn.risk import EmpiricalRisk, Risk
 from reludyn.system.errors import ConfigError
 from reludyn.system.machine import keep_freed_memory
 from reludyn.training.compiled_engine import CompiledEngine
-from reludyn.training.distributed import ranks
+from reludyn.training.distributed import ALONE, Ranks
 from reludyn.training.engine import Engine
 
 EXACT, ON_SAMPLES = 1e-10, 1e-5  # relative errors of gradient flow, where none is given
-_DTYPES = {"float64": torch.float64, "float32": torch.float32}
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,7 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Experiment:
+class Setup:
     """The parts of a run, on the device and in the precision of the run."""
 
     jobs: Sequence[Job]
@@ -69,7 +71,7 @@ class Experiment:
     A: Tensor  # the teacher, in the coordinates of the run: (r, m), or (R, r, m) where jobs differ
     objective: Objective
     engine: Engine
-    stretch: int  # iterations after which a run is asked whether it goes on
+    plan: Plan
 
     @property
     def config(self) -> Config:
@@ -85,11 +87,7 @@ class Experiment:
         """Of all replicas."""
         return [seed for job in self.jobs for seed in job.seeds]
 
-    @property
-    def device(self) -> torch.device:
-        return self.A.device
-
-    def of(self, job: Job) -> Experiment:
+    def of(self, job: Job) -> Setup:
         """The parts of one job, as if it had been alone."""
         if len(self.jobs) == 1:
             return self
@@ -101,30 +99,25 @@ class Experiment:
         objective, engine = self.objective.of(replicas, job.teacher), self.engine
         if engine.can_part:
             engine = engine.take(torch.arange(replicas.start, replicas.stop, device=A.device))
-        return Experiment([alone], student, subspace, A, objective, engine, self.stretch)
+        return Setup([alone], student, subspace, A, objective, engine, self.plan)
 
 
-def build(*configs: Config, since: tuple[int, Own] = BEGINNING) -> Experiment:
-    """The parts that configs name, of one batch; raises ConfigError where they cannot be made.
+def build(*configs: Config, ranks: Ranks = ALONE, start: ResumePoint | None = None) -> Setup:
+    """Return the parts that configs name, of one batch.
 
-    Several configs may differ in the keys of `reludyn.config.rules.own_keys` alone. since: the
-    iteration from which on gradient descent has this step size, and its time.
+    Several configs may differ in the keys of `reludyn.config.rules.own_keys` alone. Raises
+    ConfigError where the parts cannot be made, or are not those of the run to resume.
     """
     config = replace(configs[0], replicas=sum(config.replicas for config in configs))
-    device, dtype = ranks().device(pick_device(config.device)), _DTYPES[config.precision]
-    check_memory(config, place=ranks().place)
+    check_memory(config, place=ranks.place)
     keep_freed_memory()
-    theory = config.theory
-    if theory.stationary or theory.plane == "eigenvectors":
-        size = hessian_size(config)
-        key, value = ("stationary", True) if theory.stationary else ("plane", theory.plane)
-        if size > DENSE:
-            allowed = f"needs a Hessian of at most {DENSE:,} rows; this model has {size:,} weights"
-            raise ConfigError(f"theory.{key}", value, allowed, "Reduce model.width")
+    _check_hessian(config)
     config, target = make_target(config)
     if isinstance(config.data, GivenData):  # whose sizes are known now
-        check_memory(config, place=ranks().place)
-    check_time(config, device, ranks().place.size)
+        check_memory(config, place=ranks.place)
+    since, spent = (BEGINNING, 0.0) if start is None else (start.since, start.spent)
+    plan = make_plan(config, ranks, since, spent)
+    check_time(config, plan.device, ranks.place.size)
     jobs = _jobs(configs, config, target)
     drawn = stacked(
         [
@@ -132,31 +125,54 @@ def build(*configs: Config, since: tuple[int, Own] = BEGINNING) -> Experiment:
             for j in jobs
         ]
     )
-    subspace = None
-    if stays_in_subspace(config):
-        subspace = InvariantSubspace.spanned(target.teacher, drawn)
+    subspace = InvariantSubspace.spanned(target.teacher, drawn) if plan.subspace else None
+    if subspace is not None:
         drawn = subspace.reduce(drawn)
-    student, A = drawn.to(device, dtype), _target(jobs, subspace).to(device, dtype)
+    student = drawn.to(plan.device, plan.dtype)
+    A = _target(jobs, subspace).to(plan.device, plan.dtype)
     seeds = [seed for job in jobs for seed in job.seeds]
-    objective = make_objective(config, target, A, seeds)
+    objective = make_objective(config, plan, target, A, seeds)
     for job in jobs:
         alone = objective.of(job.share.replicas, job.teacher)
         _check_tolerance(job.config.trainer.tolerance, alone)
-    rule = PhaseRule(target.teacher, A, objective.zero_loss)
+    engine = _engine(
+        config, plan, jobs, objective, PhaseRule(target.teacher, A, objective.zero_loss)
+    )
+    setup = Setup(jobs, student, subspace, A, objective, engine, plan)
+    if start is not None:
+        _check_fits(start, setup)
+    return setup
+
+
+def _engine(
+    config: Config, plan: Plan, jobs: Sequence[Job], objective: Objective, rule: PhaseRule
+) -> Engine:
+    """Return what makes the iterations."""
+    A = rule.A
     if A.ndim == 3:
         rule = PhaseRule.joined([PhaseRule(j.teacher, A) for j in jobs for _ in j.seeds], A)
     on_samples = isinstance(objective.risk, EmpiricalRisk)
-    kind = CompiledEngine if compiles(config, device) and not on_samples else Engine
-    engine = kind(
+    kind = CompiledEngine if plan.compiled and not on_samples else Engine
+    return kind(
         objective.risk,
-        make_update_rule(config, objective.risk, own(jobs, "optimizer.lr", device), since),
+        make_update_rule(config, objective.risk, own(jobs, "optimizer.lr", A.device), plan.since),
         rule,
-        own(jobs, "trainer.tolerance", device),
+        own(jobs, "trainer.tolerance", A.device),
         config.trainer.gradient_tolerance,
         objective.batches,
-        graphs=device.type == "cuda",
+        graphs=A.device.type == "cuda",
     )
-    return Experiment(jobs, student, subspace, A, objective, engine, stretch(config, device))
+
+
+def _check_hessian(config: Config) -> None:
+    """Refuse a Hessian that is too large to be held as a matrix."""
+    theory = config.theory
+    if theory.stationary or theory.plane == "eigenvectors":
+        size = hessian_size(config)
+        key, value = ("stationary", True) if theory.stationary else ("plane", theory.plane)
+        if size > DENSE:
+            allowed = f"needs a Hessian of at most {DENSE:,} rows; this model has {size:,} weights"
+            raise ConfigError(f"theory.{key}", value, allowed, "Reduce model.width")
 
 
 def _jobs(configs: Sequence[Config], config: Config, target: Target) -> Sequence[Job]:
@@ -189,15 +205,6 @@ def own(jobs: Sequence[Job], key: str, device: torch.device) -> Own:
         return values[0]
     counts = torch.tensor([len(job.seeds) for job in jobs])
     return torch.tensor(values, dtype=torch.float64).repeat_interleave(counts).to(device)
-
-
-def pick_device(name: str) -> torch.device:
-    """auto is CUDA where there is one."""
-    if name == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("device", name, "there is no CUDA device here", "Use device=auto or cpu")
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(name)
 
 
 def make_update_rule(
@@ -240,3 +247,38 @@ def _check_tolerance(tolerance: float, objective: Objective) -> None:
             f"must be below {stuck:.3g}, the loss of a student that is stuck",
             "With a small data.target_norm use a smaller tolerance",
         )
+
+
+def _check_fits(start: ResumePoint, setup: Setup) -> None:
+    """Raise ConfigError where the state is not one of this run: of other sizes, in coordinates of
+    other weights, or one that began with another loss."""
+    there, subspace, engine = start.checkpoint, setup.subspace, setup.engine
+    same = _alike(vars(there.state), vars(engine.start(setup.student)))
+    same = same and _alike(there.basis, None if subspace is None else subspace.basis)
+    if same and there.basis is not None and subspace is not None:
+        same = torch.equal(there.basis, subspace.basis)
+    first = start.seen["trajectory"]["columns"]["loss"][:1]
+    if same and (same := first.shape == (1, len(setup.seeds))):
+        loss, rtol = setup.objective.risk.loss(setup.student).total, 1e-9
+        if setup.student.W.itemsize < 8:
+            rtol = 1e-4
+        same = np.allclose(first[0], loss.cpu().numpy(), rtol=rtol, atol=0)
+    if not same:
+        raise ConfigError(
+            "resume",
+            start.folder or ...,
+            "its first weights, or their loss, are not those of "
+            "this config: versions of programs differ",
+            "Start the run anew",
+        )
+
+
+def _alike(a: Any, b: Any) -> bool:
+    """Whether nested values have the same form: the same names, shapes and types."""
+    if isinstance(a, torch.Tensor) and isinstance(b, torch.Tensor):
+        return (a.shape, a.dtype) == (b.shape, b.dtype)
+    if isinstance(a, Mapping) and isinstance(b, Mapping):
+        return a.keys() == b.keys() and all(_alike(a[name], b[name]) for name in a)
+    if isinstance(a, (tuple, list)) and isinstance(b, (tuple, list)):
+        return len(a) == len(b) and all(map(_alike, a, b))
+    return type(a) is type(b) or {type(a), type(b)} == {int, float}

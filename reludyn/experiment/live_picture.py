@@ -25,17 +25,23 @@ FIRST = 60.0  # seconds until the first one; each takes as long again: few, howe
 class LivePicture:
     """Draws the picture of replica 0 after 1, 2, 4, 8, ... minutes."""
 
-    def __init__(self, config: Config, show: Callable[[int, str, bytes], None]) -> None:
-        """show: takes the iteration, a tag and a PNG file."""
-        self.config, self.show = config, show
+    def __init__(
+        self,
+        config: Config,
+        show: Callable[[int, str, bytes], None],
+        arrays: Callable[[], Mapping[str, Array]],
+    ) -> None:
+        """show: takes the iteration, a tag and a PNG file; arrays: returns those of trajectory.npz
+        so far, asked for only when a picture is due."""
+        self.config, self.show, self.arrays = config, show, arrays
         self.began = time.monotonic()
         self.due = self.began + FIRST
 
-    def record(self, look: Look, arrays: Callable[[], Mapping[str, Array]]) -> None:
-        """arrays: those of trajectory.npz, so far; asked for only when a picture is due."""
+    def record(self, look: Look) -> None:
+        """Draw the picture if it is due."""
         if time.monotonic() < self.due:
             return
-        run = Run(arrays(), _so_far(look), {}, asdict(self.config))
+        run = Run(self.arrays(), _so_far(look), {}, asdict(self.config))
         try:
             drawn = _drawn(run, self.config.picture)
         except Exception as error:
@@ -46,6 +52,16 @@ class LivePicture:
             name, png = drawn
             self.show(look.step, f"figure/{name}", png)
         self.due = self.began + 2 * (time.monotonic() - self.began)
+
+    def saved(self) -> Mapping[str, Any]:
+        """Return nothing: the next picture is drawn from the trajectory."""
+        return {}
+
+    def restore(self, saved: Any) -> None:
+        """Do nothing."""
+
+    def close(self) -> None:
+        """Do nothing."""
 
 
 def _drawn(run: Run, picture: str) -> tuple[str, bytes] | None:

@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from reludyn.config.rules import is_fresh
 from reludyn.config.schema import (
     Config,
     DigitsData,
@@ -26,8 +25,8 @@ from reludyn.data.files import Read, read_samples
 from reludyn.data.laws import InputLaw
 from reludyn.data.layouts import Held, Layout, Resident
 from reludyn.data.samples import BLOCK, Samples, Source, Streamed
-from reludyn.experiment.cost import compiles
 from reludyn.experiment.memory import TEST_SAMPLES
+from reludyn.experiment.plan import Plan
 from reludyn.network.activation import LeakyReLU
 from reludyn.network.teacher import (
     LinearTeacher,
@@ -48,7 +47,7 @@ from reludyn.risk.sharded import ShardedRisk
 from reludyn.risk.tiles import NARROW
 from reludyn.system.arrays import read_matrix
 from reludyn.system.errors import ConfigError
-from reludyn.training.distributed import ranks
+from reludyn.training.distributed import Ranks
 
 SMALLEST, LARGEST = 1e-100, 1e100  # as data.target_norm
 TEST_SEED = 0  # the fresh samples of loss_test are the same for all replicas
@@ -114,23 +113,25 @@ def make_target(config: Config) -> tuple[Config, Target]:
     return config, Target(teacher)
 
 
-def make_objective(config: Config, target: Target, A: Tensor, seeds: Sequence[int]) -> Objective:
+def make_objective(
+    config: Config, plan: Plan, target: Target, A: Tensor, seeds: Sequence[int]
+) -> Objective:
     """Risk and batches that config.data and config.optimizer ask for, on the device and in the
     precision of A, which is the target in the coordinates of the run."""
     data, activation = config.data, LeakyReLU(config.model.negative_slope)
     if target.samples is not None:
         zero_loss = float(target.samples.Y.square().sum(-1).mean()) / 2
         _check_size(math.sqrt(2 * zero_loss), *_source(data), "the labels Y")
-        layout = _layout(config, A.device, own=config.replicas == 1)
+        layout = _layout(config, plan, own=config.replicas == 1)
         n = target.samples.n
-        samples = target.samples.part(ranks().rows(n, 1)).to(A)
+        samples = target.samples.part(plan.ranks.rows(n, 1)).to(A)
         of_file = _mini_batches(config, samples, seeds, activation)
         gaussian = None
         if isinstance(data, DigitsData):  # what Gaussian inputs of the same covariance would do
             colour = sample_covariance(target.samples.X[0].numpy()).on(A)
             gaussian = AnisotropicRisk(A, colour, activation)
         held = samples if layout == "rows" else samples.laid(layout)
-        of_sample = _on_samples(config, held, n, activation)
+        of_sample = _on_samples(config, plan, held, n, activation)
         return Objective(of_sample, gaussian, zero_loss, of_file, read=target.read)
     covariance = make_covariance(data)
     population, zero_loss = PopulationRisk(A, activation), target.teacher.zero_loss
@@ -143,11 +144,11 @@ def make_objective(config: Config, target: Target, A: Tensor, seeds: Sequence[in
     law = InputLaw(data.law, data.freedom, covariance)
     closed = population if data.law == "gaussian" else None  # no other closed form
     test = None
-    if config.trainer.observables == "full" or (closed is None and is_fresh(config)):
+    if config.trainer.observables == "full" or (closed is None and plan.fresh):
         unseen = Source(target.teacher, law, [TEST_SEED], purpose="test").draw(TEST_SAMPLES)
         test = EmpiricalRisk(unseen.to(A), activation)
     source = Source(target.teacher, law, seeds if data.seed is None else [data.seed], data.noise)
-    risk, batches = _drawn(config, source, closed or test, A, seeds, activation)
+    risk, batches = _drawn(config, plan, source, closed or test, A, seeds, activation)
     return Objective(risk, closed, zero_loss, batches, test)
 
 
@@ -163,6 +164,7 @@ def make_covariance(data: PopulationData) -> Covariance | None:
 
 def _drawn(
     config: Config,
+    plan: Plan,
     source: Source,
     unseen: Risk | None,
     A: Tensor,
@@ -172,41 +174,48 @@ def _drawn(
     """The risk of samples of a source; of new ones in every step, what stands for their limit."""
     data = config.data
     assert data.samples is not None
-    own = ranks().rows(data.samples, BLOCK)
+    own = plan.ranks.rows(data.samples, BLOCK)
     if not isinstance(data, StreamData):
-        layout = _layout(config, A.device, own=len(source.seeds) == config.replicas)
+        layout = _layout(config, plan, own=len(source.seeds) == config.replicas)
         samples = source.draw(len(own), layout, own.start).to(A)
         batches = _mini_batches(config, samples, seeds, activation)
-        return _on_samples(config, samples, data.samples, activation), batches
+        return _on_samples(config, plan, samples, data.samples, activation), batches
     streamed = Streamed(source, len(own), A.device, A.dtype, first=own.start)
-    if not is_fresh(config):
-        return _of_share(streamed, data.samples, activation), None
+    if not plan.fresh:
+        return _of_share(plan.ranks, streamed, data.samples, activation), None
     assert unseen is not None
     period = 1 if data.law == "gaussian" else max(1, TEST_SAMPLES // data.samples)
     return unseen, FreshSamples(streamed, activation, period)
 
 
-def _on_samples(config: Config, samples: Held, n: int, activation: LeakyReLU) -> EmpiricalRisk:
-    compiled, several = compiles(config, samples.X.device), config.replicas > 1
-    return _of_share(samples, n, activation, compiled, several)
+def _on_samples(
+    config: Config, plan: Plan, samples: Held, n: int, activation: LeakyReLU
+) -> EmpiricalRisk:
+    several = config.replicas > 1
+    return _of_share(plan.ranks, samples, n, activation, plan.compiled, several)
 
 
 def _of_share(
-    samples: Samples, n: int, activation: LeakyReLU, compiled: bool = False, several: bool = False
+    ranks: Ranks,
+    samples: Samples,
+    n: int,
+    activation: LeakyReLU,
+    compiled: bool = False,
+    several: bool = False,
 ) -> EmpiricalRisk:
     """The risk of n rows, of which these samples are the share of this rank, or all."""
-    if not ranks().several:
+    if not ranks.several:
         return EmpiricalRisk(samples, activation, compiled, several)
     compiled &= samples.n > 0
-    return ShardedRisk(samples, n, ranks().total, activation, compiled, several)
+    return ShardedRisk(samples, n, ranks.total, activation, compiled, several)
 
 
-def _layout(config: Config, device: torch.device, own: bool) -> Layout:
+def _layout(config: Config, plan: Plan, own: bool) -> Layout:
     """How samples in memory are best laid, with one a replica (`own`) or one for several."""
     if isinstance(config.optimizer, SGDOptimizer):
         return "rows"
     narrow = own and config.model.width <= NARROW
-    return "tiles" if narrow and compiles(config, device) else "columns"
+    return "tiles" if narrow and plan.compiled else "columns"
 
 
 def _mini_batches(

@@ -5,26 +5,26 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property, lru_cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from reludyn.config.differences import differences, flat, named
 from reludyn.config.parse import OUTPUTS
 from reludyn.config.rules import RESUME, is_constant_descent
 from reludyn.config.schema import PATHS, Config
-from reludyn.experiment.build import Experiment
+from reludyn.experiment.plan import Plan
 from reludyn.optim.gradient_descent import BEGINNING
 from reludyn.runs.folder import CONFIG, FILES, LAST, is_begun, is_of_a_sweep
 from reludyn.system.errors import ConfigError
 from reludyn.training.checkpoint import Checkpoint, Unreadable, dumped, load_checkpoint, loaded
-from reludyn.training.distributed import ranks
+from reludyn.training.distributed import Ranks
 from reludyn.training.engine import State
 
 log = logging.getLogger(__name__)
@@ -58,7 +58,7 @@ Change = Mapping[str, Any]  # step, time, and keys: what each was and is
 
 
 @dataclass(frozen=True)
-class Origin:
+class Provenance:
     """Where a run comes from, as its checkpoints have it."""
 
     config: Config  # as it was given
@@ -67,7 +67,7 @@ class Origin:
     changes: Sequence[Change] = field(default_factory=tuple)  # on the way
     jobs: Sequence[str] = ()  # of a batch: what each is, in their order
 
-    def described(self, device: torch.device) -> dict[str, Any]:
+    def described(self, plan: Plan) -> dict[str, Any]:
         """In plain values, with what else decides how numbers are rounded."""
         jobs = {"jobs": [*self.jobs]} if self.jobs else {}
         return jobs | {
@@ -79,15 +79,15 @@ class Origin:
             "made_by": {
                 "reludyn": version("reludyn"),
                 "torch": torch.__version__.partition("+")[0],
-                "device": device.type,
-                "ranks": ranks().place.size,
+                "device": plan.device.type,
+                "ranks": plan.ranks.place.size,
                 "threads": torch.get_num_threads(),
             },
         }
 
 
 @dataclass(frozen=True)
-class Begin:
+class ResumePoint:
     """Where a run goes on."""
 
     checkpoint: Checkpoint
@@ -107,9 +107,22 @@ class Begin:
         return (of_lr[-1]["step"], of_lr[-1]["time"]) if of_lr else BEGINNING
 
     @property
-    def has_theory(self) -> bool:
-        """Whether theory can speak of the whole run: it knows one step size."""
-        return self.since == BEGINNING
+    def spent(self) -> float:
+        """The seconds that the earlier parts of the run took."""
+        return float(self.seen["seconds"])
+
+    def refused(self) -> ConfigError:
+        """Return the error of a checkpoint whose records are those of another run."""
+        allowed = "what its checkpoint has recorded is not of this run"
+        return ConfigError("resume", self.folder or ..., allowed, "Start the run anew")
+
+    @contextmanager
+    def checked(self) -> Iterator[None]:
+        """Raise `refused` where restoring what was recorded fails."""
+        try:
+            yield
+        except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+            raise self.refused() from error
 
 
 def locate(path: str, folder: Path) -> Path | None:
@@ -178,7 +191,7 @@ def goes_on_in(path: str | None, folder: Path) -> bool:
     return file is not None and run_of(file).resolve() == folder.resolve()
 
 
-def begin(config: Config, folder: Path) -> Begin | None:
+def find_resume_point(config: Config, folder: Path) -> ResumePoint | None:
     """Where a run in this folder goes on; None: it begins. Raises ConfigError where the checkpoint
     is not whole, or of a config that differs in what may not change."""
     if config.resume is None or (file := locate(config.resume, folder)) is None:
@@ -205,7 +218,9 @@ def begin(config: Config, folder: Path) -> Begin | None:
             "the run is complete",
             "To go on longer add trainer.steps=N resume_allow=[trainer.steps]",
         )
-    return Begin(checkpoint, run_of(file) if file.parent.name == LAST.parts[0] else None, changes)
+    return ResumePoint(
+        checkpoint, run_of(file) if file.parent.name == LAST.parts[0] else None, changes
+    )
 
 
 def resumes_alone(folder: Path) -> bool:
@@ -224,8 +239,8 @@ def _is_of_a_batch(checkpoint: Checkpoint) -> bool:
 
 
 def load_batch(file: Path) -> Checkpoint:
-    """Return the checkpoint of a batch (`Origin.jobs`). Raises ConfigError where the file is not
-    that, whole."""
+    """Return the checkpoint of a batch (`Provenance.jobs`). Raises ConfigError where the file is
+    not that, whole."""
     try:
         checkpoint = loaded(file)
         if "jobs" not in checkpoint.origin:
@@ -235,12 +250,12 @@ def load_batch(file: Path) -> Checkpoint:
     return checkpoint
 
 
-def begin_batch(file: Path, config: Config) -> Begin:
+def begin_batch(file: Path, config: Config) -> ResumePoint:
     """Return where a batch resumes whose jobs have this config but for what is their own. Raises
     ConfigError where the checkpoint is not whole, or a file that the config names has changed."""
     checkpoint = load_batch(file)
     _check_files(config, checkpoint)
-    return Begin(checkpoint, None, ())
+    return ResumePoint(checkpoint, None, ())
 
 
 def refused_batch(file: Path, reason: Exception) -> ConfigError:
@@ -254,9 +269,9 @@ def refused_batch(file: Path, reason: Exception) -> ConfigError:
     return ConfigError("hydra.sweep.dir", sweep, allowed, remedy)
 
 
-def shared(start: Begin | None) -> Begin | None:
+def shared(start: ResumePoint | None, ranks: Ranks) -> ResumePoint | None:
     """Where rank 0 goes on, on all ranks."""
-    if not ranks().several:
+    if not ranks.several:
         return start
     content = b""
     if start is not None:
@@ -264,42 +279,18 @@ def shared(start: Begin | None) -> Begin | None:
         origin = {**there.origin, "changes": list(start.changes)}
         seen = {name: x for name, x in there.seen.items() if name != "board"}
         content = dumped(replace(there, origin=origin, seen=seen))
-    content = ranks().spread(content)
-    if ranks().leads or not content:
+    content = ranks.spread(content)
+    if ranks.leads or not content:
         return start
     checkpoint = loaded(content)
-    return Begin(checkpoint, None, checkpoint.origin["changes"])
+    return ResumePoint(checkpoint, None, checkpoint.origin["changes"])
 
 
-def compare_makers(start: Begin, described: Mapping[str, Any]) -> None:
-    """Warn where the run goes on under other conditions than it had (`Origin.described`)."""
+def compare_makers(start: ResumePoint, described: Mapping[str, Any]) -> None:
+    """Warn where a run resumes under other conditions than it had (`Provenance.described`)."""
     found = differences(start.checkpoint.origin["made_by"], described["made_by"])
     if found:
         log.warning("the run goes on to rounding, not to the bit: %s", named(found, len(found)))
-
-
-def check_fits(start: Begin, parts: Experiment) -> None:
-    """Raise ConfigError where the state is not one of this run: of other sizes, in coordinates of
-    other weights, or one that began with another loss."""
-    there, subspace, engine = start.checkpoint, parts.subspace, parts.engine
-    same = _alike(vars(there.state), vars(engine.start(parts.student)))
-    same = same and _alike(there.basis, None if subspace is None else subspace.basis)
-    if same and there.basis is not None and subspace is not None:
-        same = torch.equal(there.basis, subspace.basis)
-    first = start.seen["trajectory"]["columns"]["loss"][:1]
-    if same and (same := first.shape == (1, len(parts.seeds))):
-        loss, rtol = parts.objective.risk.loss(parts.student).total, 1e-9
-        if parts.student.W.itemsize < 8:
-            rtol = 1e-4
-        same = np.allclose(first[0], loss.cpu().numpy(), rtol=rtol, atol=0)
-    if not same:
-        raise ConfigError(
-            "resume",
-            start.folder or ...,
-            "its first weights, or their loss, are not those of "
-            "this config: versions of programs differ",
-            "Start the run anew",
-        )
 
 
 def _check(config: Config, found: Mapping[str, tuple[Any, Any]], checkpoint: Checkpoint) -> None:
@@ -346,17 +337,6 @@ def _check_files(config: Config, checkpoint: Checkpoint) -> None:
         if checkpoint.origin["files"].get(key) != digest:
             allowed = f"the file that {key} names has changed"
             raise ConfigError("resume", config.resume or ..., allowed, "Start the run anew")
-
-
-def _alike(a: Any, b: Any) -> bool:
-    """Whether nested values have the same form: the same names, shapes and types."""
-    if isinstance(a, torch.Tensor) and isinstance(b, torch.Tensor):
-        return (a.shape, a.dtype) == (b.shape, b.dtype)
-    if isinstance(a, Mapping) and isinstance(b, Mapping):
-        return a.keys() == b.keys() and all(_alike(a[name], b[name]) for name in a)
-    if isinstance(a, (tuple, list)) and isinstance(b, (tuple, list)):
-        return len(a) == len(b) and all(map(_alike, a, b))
-    return type(a) is type(b) or {type(a), type(b)} == {int, float}
 
 
 def _arrays(x: Any) -> Any:

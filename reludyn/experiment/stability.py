@@ -9,11 +9,11 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from reludyn.experiment.build import Experiment
+from reludyn.experiment.build import Setup
 from reludyn.experiment.memory import hessian_size
 from reludyn.network.student import ReLUStudent
 from reludyn.numerics.sizes import DENSE
-from reludyn.recording.console.stages import Say, silent
+from reludyn.recording.console.stages import Status, silent
 from reludyn.recording.replica_rows import numbers
 from reludyn.theory.spectrum import spectrum
 from reludyn.training.engine import State
@@ -34,7 +34,7 @@ STRETCH = 256  # iterations after which replicas that are done are put aside
 Row = Mapping[str, object]
 
 
-def largest_stable(parts: Experiment, state: State, say: Say = silent) -> list[Row]:
+def largest_stable(setup: Setup, state: State, say: Status = silent) -> list[Row]:
     """The rows of stability.csv.
 
     A step size is stable for initial weights if descent takes the loss below trainer.tolerance
@@ -46,7 +46,7 @@ def largest_stable(parts: Experiment, state: State, say: Say = silent) -> list[R
     unconverged, loss_above the last loss there; two_over_sharpness the bound 2/lambda of linear
     stability at the minimum that optimizer.lr leads to, in the population limit.
     """
-    lr, precision = parts.config.optimizer.lr, parts.config.theory.precision
+    lr, precision = setup.config.optimizer.lr, setup.config.theory.precision
     found = (state.clocks.converged >= 0).cpu()
     some = found.nonzero().squeeze(-1)
     low = torch.full((len(some),), math.log(lr), dtype=torch.float64)
@@ -60,40 +60,40 @@ def largest_stable(parts: Experiment, state: State, say: Say = silent) -> list[R
             break
         say(f"bisecting {len(left):,} step sizes, round {rounds + 1}")
         middle = torch.where(high.isinf(), low + math.log(2), (low + high) / 2)[left]
-        stable, gone, last = _descend(parts, some[left], middle.exp())
+        stable, gone, last = _descend(setup, some[left], middle.exp())
         low[left] = torch.where(stable, middle, low[left])
         high[left] = torch.where(stable, high[left], middle)
         diverged[left] = torch.where(stable, diverged[left], gone)
         loss[left] = torch.where(stable, loss[left], last)
         rounds += 1
     log.info("%d rounds of bisection of %d step sizes", rounds, len(some))
-    return _rows(parts, state, some, (low.exp(), high.exp(), loss), diverged)
+    return _rows(setup, state, some, (low.exp(), high.exp(), loss), diverged)
 
 
-def bound(parts: Experiment) -> float | None:
+def bound(setup: Setup) -> float | None:
     """2/lambda at a balanced minimum of 2r neurons, the largest eigenvalue of whose Hessian is
     lambda: above this step size gradient descent is not stable there. None where the population
     risk has no closed form, or is too large.
 
     With A = sum_j s_j u_j x_j^T, w = +-sqrt(s_j / (1 + slope)) x_j and v = +-sqrt(...) u_j.
     """
-    risk, A = parts.objective.population, parts.teacher.A
+    risk, A = setup.objective.population, setup.teacher.A
     if risk is None or 2 * len(A) * sum(A.shape) > DENSE:
         return None
-    U, s, Xt = torch.linalg.svd(parts.A if parts.A.ndim == 2 else parts.A[0], full_matrices=False)
+    U, s, Xt = torch.linalg.svd(setup.A if setup.A.ndim == 2 else setup.A[0], full_matrices=False)
     size = (s / (1 + risk.activation.negative_slope)).sqrt().unsqueeze(-1)
     W, V = size * Xt, (U * size.mT)
     minimum = ReLUStudent(torch.cat([W, -W]).unsqueeze(0), torch.cat([V, -V], 1).unsqueeze(0))
-    sharpness = float(spectrum(risk.hessian(minimum), parts.teacher.inputs).sharpness)
+    sharpness = float(spectrum(risk.hessian(minimum), setup.teacher.inputs).sharpness)
     return 2 / sharpness if math.isfinite(sharpness) and sharpness > 0 else None
 
 
-def _descend(parts: Experiment, replicas: Tensor, lr: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _descend(setup: Setup, replicas: Tensor, lr: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Whether descent with these step sizes converges, whether it diverges, and the last loss."""
-    chosen = replicas.to(parts.device)
-    engine = parts.engine.take(chosen).with_lr(lr.to(parts.device))
-    state = engine.start(parts.student.map(lambda layer: layer[chosen]))
-    steps = parts.config.trainer.steps
+    chosen = replicas.to(setup.plan.device)
+    engine = setup.engine.take(chosen).with_lr(lr.to(setup.plan.device))
+    state = engine.start(setup.student.map(lambda layer: layer[chosen]))
+    steps = setup.config.trainer.steps
     while state.step < steps and bool(state.running.any()):
         state = engine.advance(state, min(STRETCH, steps - state.step))
     ends = (state.clocks.converged >= 0, state.diverged, state.evaluation.loss.double())
@@ -102,23 +102,23 @@ def _descend(parts: Experiment, replicas: Tensor, lr: Tensor) -> tuple[Tensor, T
 
 
 def _rows(
-    parts: Experiment, state: State, found: Tensor, ends: Sequence[Tensor], diverged: Tensor
+    setup: Setup, state: State, found: Tensor, ends: Sequence[Tensor], diverged: Tensor
 ) -> list[Row]:
-    R = len(parts.seeds)
+    R = len(setup.seeds)
     unknown = torch.full((R,), math.nan, dtype=torch.float64)
     low, high, loss = (unknown.index_copy(0, found, end) for end in ends)
     sharpness = unknown
-    if parts.objective.population is not None and hessian_size(parts.config) <= DENSE:
+    if setup.objective.population is not None and hessian_size(setup.config) <= DENSE:
         student = state.student.map(lambda layer: layer[found.to(layer.device)])
-        hessian = parts.objective.population.hessian(student)
-        values = spectrum(hessian, parts.teacher.inputs).sharpness.cpu().double()
+        hessian = setup.objective.population.hessian(student)
+        values = spectrum(hessian, setup.teacher.inputs).sharpness.cpu().double()
         sharpness = unknown.index_copy(0, found, values)
     names: list[str | None] = [None] * R
     for j, gone, bounded in zip(found.tolist(), diverged.tolist(), ends[1].isfinite(), strict=True):
         names[j] = ("diverged" if gone else "unconverged") if bounded else None
     columns: dict[str, Sequence[object]] = {
         "replica": range(R),
-        "seed": parts.seeds,
+        "seed": setup.seeds,
         "stable_lr": numbers(low),
         "unstable_lr": numbers(high),
         "above": names,

@@ -28,7 +28,7 @@ from torch.distributed import DistError
 
 from reludyn.config.explain import explain
 from reludyn.config.parse import parse
-from reludyn.experiment.run import experiment
+from reludyn.experiment.run import execute
 from reludyn.system.errors import BAD_INPUT, FAILED, ConfigError
 from reludyn.system.launch import Launch
 from reludyn.training.distributed import LostRankError, Ranks, joined
@@ -37,7 +37,7 @@ GRACE = 10.0  # seconds that a rank has to end by itself once torchrun tells it 
 ALIKE = 3.0  # seconds within which rank 0 meets a user's error that other ranks have met
 
 
-def lead_or_follow(place: Launch, command: Callable[[], None]) -> None:
+def lead_or_follow(place: Launch, command: Callable[[Ranks], None]) -> None:
     """Run the command on rank 0, and on the others what it tells them."""
     with ExitStack() as meeting:
         try:
@@ -63,9 +63,9 @@ def lead_or_follow(place: Launch, command: Callable[[], None]) -> None:
             _lost(ranks)
 
 
-def _lead(ranks: Ranks, command: Callable[[], None]) -> None:
+def _lead(ranks: Ranks, command: Callable[[Ranks], None]) -> None:
     try:
-        command()
+        command(ranks)
     except SystemExit as end:
         if end.code:
             ranks.failed("")  # it has said why
@@ -81,7 +81,7 @@ def _follow(ranks: Ranks) -> None:
     if composed is None:
         return
     try:
-        experiment(parse(OmegaConf.create(composed)), Console(quiet=True))
+        execute(parse(OmegaConf.create(composed)), Console(quiet=True), ranks)
     except (ConfigError, OSError) as error:  # usually rank 0 meets the same, and says it
         end = time.monotonic() + ALIKE
         while ranks.why(0) is None and time.monotonic() < end:

@@ -9,62 +9,52 @@ from pathlib import Path
 from typing import Any
 
 from reludyn.experiment import analyses, stability
-from reludyn.experiment.build import Experiment
-from reludyn.experiment.instruments import Instrument
-from reludyn.experiment.results import Record
-from reludyn.experiment.resume import Change, Origin
+from reludyn.experiment.checkpoints import checkpoint_of
+from reludyn.experiment.results import Results
+from reludyn.experiment.resume import Change, Provenance
 from reludyn.recording import lemma_table, replica_rows
-from reludyn.recording.console.stages import Say, silent
+from reludyn.recording.console.stages import Status, silent
 from reludyn.runs.folder import LAST, write_done
 from reludyn.system.errors import why
 from reludyn.system.files import write_csv, write_json, write_npz
-from reludyn.training.checkpoint import Checkpoint, save_checkpoint
-from reludyn.training.engine import State
+from reludyn.training.checkpoint import save_checkpoint
 
 log = logging.getLogger(__name__)
 
 
-def leave(
-    record: Record,
-    origin: Origin,
+def write_files(
+    results: Results,
+    provenance: Provenance,
     folder: Path,
     began: float,
     alone: bool = False,
-    say: Say = silent,
+    status: Status = silent,
 ) -> tuple[list[Path], dict[str, object]]:
-    """Write all files of a run, the results before the pictures, DONE last; returns its pictures
-    and its summary. A run that is alone has a row in HPARAMS; those of a sweep have it with the
-    sweep's table."""
-    parts = record.parts
-    write_npz(folder / "trajectory.npz", record.arrays)
-    write_csv(folder / "replicas.csv", replica_rows.COLUMNS, record.rows)
-    if record.bounds is not None:
-        write_csv(folder / "bounds.csv", lemma_table.COLUMNS, record.bounds.rows)
-    if record.reason != "interrupted":
-        _survey(record, folder, say)
-    summary = record.summary | {"wall_seconds": time.perf_counter() - began}
-    if origin.changes:
-        summary["changes"] = [_said(change) for change in origin.changes]
+    """Write all files of a run, the results before the pictures, DONE last; return its pictures
+    and its summary. A run that is alone has a row in HPARAMS; the jobs of a sweep have theirs with
+    the sweep's table."""
+    setup = results.setup
+    write_npz(folder / "trajectory.npz", results.arrays)
+    write_csv(folder / "replicas.csv", replica_rows.COLUMNS, results.rows)
+    if results.bounds is not None:
+        write_csv(folder / "bounds.csv", lemma_table.COLUMNS, results.bounds.rows)
+    if results.reason != "interrupted":
+        _survey(results, folder, status)
+    summary = results.summary | {"wall_seconds": time.perf_counter() - began}
+    if provenance.changes:
+        summary["changes"] = [_said(change) for change in provenance.changes]
     write_json(folder / "summary.json", summary)
     pictures: list[Path] = []
-    if record.reason != "interrupted" and parts.config.figures:
-        say("drawing the figures")
-        pictures = draw(folder, parts.config.picture)
-    if record.events is not None:
-        _complete_board(record, record.events, pictures, summary, alone)
-    if record.reason != "interrupted":
+    if results.reason != "interrupted" and setup.config.figures:
+        status("drawing the figures")
+        pictures = draw(folder, setup.config.picture)
+    if results.events is not None:
+        _complete_board(results, results.events, pictures, summary, alone)
+    if results.reason != "interrupted":
         if not (folder / LAST).exists():  # it did not train alone
-            save_checkpoint(folder / LAST, checkpoint_of(parts, origin, record.state))
-        write_done(folder, origin.digest)
+            save_checkpoint(folder / LAST, checkpoint_of(setup, provenance, results.trained.state))
+        write_done(folder, provenance.digest)
     return pictures, summary
-
-
-def checkpoint_of(
-    parts: Experiment, origin: Origin, state: State, instrument: Instrument | None = None
-) -> Checkpoint:
-    basis = None if parts.subspace is None else parts.subspace.basis
-    described = origin.described(parts.device)
-    return Checkpoint(state, basis, described, {} if instrument is None else instrument.saved())
 
 
 def draw(folder: Path, picture: str) -> list[Path]:
@@ -84,7 +74,11 @@ def draw(folder: Path, picture: str) -> list[Path]:
 
 
 def _complete_board(
-    record: Record, folder: Path, pictures: Sequence[Path], summary: Mapping[str, Any], alone: bool
+    results: Results,
+    folder: Path,
+    pictures: Sequence[Path],
+    summary: Mapping[str, Any],
+    alone: bool,
 ) -> None:
     """Add to TensorBoard's events what is known at the end."""
     from reludyn.recording.tensorboard import hparams
@@ -92,34 +86,34 @@ def _complete_board(
 
     session = None
     if alone:
-        success = record.reason not in ("diverged", "interrupted", "stuck")
-        outcomes = [str(row["outcome"]) for row in record.rows]
-        results = hparams.results_of(outcomes, summary["median"])
+        success = results.reason not in ("diverged", "interrupted", "stuck")
+        outcomes = [str(row["outcome"]) for row in results.rows]
+        found = hparams.results_of(outcomes, summary["median"])
         seconds = summary["wall_seconds"]
-        session = hparams.session(record.parts.config, results, seconds, success)
+        session = hparams.session(results.setup.config, found, seconds, success)
     finish(folder, summary["steps"], pictures, session)
 
 
-def _survey(record: Record, folder: Path, say: Say) -> None:
+def _survey(results: Results, folder: Path, status: Status) -> None:
     """The files of what is asked for around the run."""
-    theory = record.parts.config.theory
+    theory = results.setup.config.theory
     if theory.stationary:
-        say("searching stationary points")
-        points = analyses.stationary_points(record.parts, record.state)
+        status("searching stationary points")
+        points = analyses.stationary_points(results.setup, results.trained.state)
         write_csv(folder / "stationary_points.csv", analyses.COLUMNS, points.rows)
         write_npz(folder / "stationary_points.npz", points.arrays)
     if theory.plane != "none":
-        say("computing the loss on a plane")
-        arrays = analyses.plane(record.parts, record.state)
+        status("computing the loss on a plane")
+        arrays = analyses.plane(results.setup, results.trained.state)
         if arrays:
             write_npz(folder / "plane.npz", arrays)
         else:
             log.warning("no plane: every replica diverged")
-    if record.parts.config.data.name == "digits":
-        images = analyses.reconstructions(record.parts, record.state)
+    if results.setup.config.data.name == "digits":
+        images = analyses.reconstructions(results.setup, results.trained.state)
         write_npz(folder / "reconstructions.npz", images)
     if theory.stability:
-        rows = stability.largest_stable(record.parts, record.state, say)
+        rows = stability.largest_stable(results.setup, results.trained.state, status)
         write_csv(folder / "stability.csv", stability.COLUMNS, rows)
     if theory.margins:
         write_npz(folder / "margins.npz", analyses.margins())

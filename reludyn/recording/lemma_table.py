@@ -84,7 +84,11 @@ class BoundsTable:
                 raise ValueError("counts and a margin")
         self.listed, self.steps = saved["listed"], saved["steps"]
 
+    def close(self) -> None:
+        """Do nothing: `reludyn.experiment.write` writes the table."""
+
     def record(self, look: Look) -> None:
+        """Check every statement at a look."""
         steps = look.steps
         new = steps > self.steps  # a replica that has stopped is not checked again
         self.steps = steps

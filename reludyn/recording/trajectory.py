@@ -146,6 +146,9 @@ class Trajectory:
             setattr(self, name, saved[name])
         self.rows.fill(saved["columns"])
 
+    def close(self) -> None:
+        """Do nothing: `reludyn.experiment.write` writes the arrays."""
+
     def fits(self, look: Look) -> bool:
         """Whether what was kept has the form of this look, which is of the same run."""
         parts, kept = parts_of(look), self.rows.columns

@@ -24,11 +24,18 @@ from reludyn.config.explain import FOR_THE_USER, explain
 from reludyn.config.parse import digest_of
 from reludyn.config.rules import OWN, own_keys
 from reludyn.config.schema import Config
+from reludyn.experiment.batch import Together, train_together
 from reludyn.experiment.memory import replicas_that_fit
 from reludyn.experiment.objective import make_target
-from reludyn.experiment.resume import Origin, begin_batch, load_batch, refused_batch, resumes_alone
-from reludyn.experiment.run import Together, run, train_together
-from reludyn.experiment.write import leave
+from reludyn.experiment.resume import (
+    Provenance,
+    begin_batch,
+    load_batch,
+    refused_batch,
+    resumes_alone,
+)
+from reludyn.experiment.run import Place, run
+from reludyn.experiment.write import write_files
 from reludyn.recording.console.stages import Stages
 from reludyn.runs.folder import clear
 from reludyn.sweep.jobs import BATCHES, SweepJob, with_values
@@ -138,9 +145,9 @@ class Fused:
                 start = begin_batch(file, first)
                 step = start.checkpoint.state.step
                 self.console.print(f"the batch resumes at step {step:,}", highlight=False)
-            origin = Origin(first, file.stem, jobs=[self._what(job) for job in batch])
+            provenance = Provenance(first, file.stem, jobs=[self._what(job) for job in batch])
             configs = [_config(job) for job in batch]
-            together = train_together(configs, self.console, file, origin, start)
+            together = train_together(configs, self.console, file, provenance, start)
         except Exception as error:
             if resumes and isinstance(error, ConfigError):
                 raise refused_batch(file, error) from error
@@ -154,7 +161,7 @@ class Fused:
             return returns
         returns = self._write(batch, together)
         self._forget(batch)
-        if together.reason == "interrupted":
+        if together.trained.reason == "interrupted":
             sys.exit(exit_code())
         return returns
 
@@ -170,10 +177,10 @@ class Fused:
                 try:
                     clear(job.folder)  # of what was written when the batch was interrupted
                     _write_hydra(job)
-                    record = together.record(place, job.folder)
-                    origin = Origin(_config(job), job.digest, job.overrides)
-                    leave(record, origin, job.folder, time.perf_counter() - share)
-                    returns[job.number] = _return(job, JobStatus.COMPLETED, record.reason)
+                    results = together.results(place, job.folder)
+                    provenance = Provenance(_config(job), job.digest, job.overrides)
+                    write_files(results, provenance, job.folder, time.perf_counter() - share)
+                    returns[job.number] = _return(job, JobStatus.COMPLETED, results.reason)
                 except Exception as error:
                     returns[job.number] = _failed(job, error)
         return returns
@@ -186,7 +193,8 @@ class Fused:
             _write_hydra(job)
             self._log_to(job)
             config = replace(_config(job), resume="auto")
-            reason = run(Origin(config, job.digest, job.overrides), job.folder, alone=False)
+            provenance = Provenance(config, job.digest, job.overrides)
+            reason = run(Place(job.folder, provenance, alone=False))
         except Exception as error:
             self._log_to(job)
             return _failed(job, error)

@@ -182,13 +182,12 @@ class Ranks:
         """Rank 0: what was reached before the last stretch."""
         if self.checkpoints is not None:
             self.checkpoints.save()
-            self.note()
+            self.note(self.checkpoints)
 
-    def note(self) -> None:
+    def note(self, checkpoints: Checkpoints) -> None:
         """Rank 0: let all ranks know of the last checkpoint."""
-        if self.several and self.checkpoints is not None:
-            where = f"{self.checkpoints.path} (step {self.checkpoints.saved})"
-            self.store.set("checkpoint", where)
+        if self.several:
+            self.store.set("checkpoint", f"{checkpoints.path} (step {checkpoints.saved})")
 
     def saved(self) -> str:
         """`The state of step S is in PATH`, or that there is none."""
@@ -198,24 +197,15 @@ class Ranks:
 
 
 ALONE = Ranks(Launch())
-_ranks = ALONE
-
-
-def ranks() -> Ranks:
-    """Those that this process has joined: one alone, unless the command was started by torchrun."""
-    return _ranks
 
 
 @contextmanager
 def joined(place: Launch) -> Iterator[Ranks]:
     """Join the other ranks that torchrun has started. CPU tensors go by gloo, others by NCCL.
     Raises ConfigError where they do not come."""
-    global _ranks
-    _ranks = Ranks(place, PrefixStore("words", _met(place, _meet)))
     try:
-        yield _ranks
+        yield Ranks(place, PrefixStore("words", _met(place, _meet)))
     finally:
-        _ranks = ALONE
         if torch_ranks.is_initialized():
             with suppress(RuntimeError):
                 torch_ranks.destroy_process_group()

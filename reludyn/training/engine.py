@@ -101,7 +101,7 @@ class Engine:
         return self._start(student.map(torch.clone))  # a compiler tells inference tensors apart
 
     @torch.inference_mode()
-    def go_on(self, state: State) -> State:
+    def resume(self, state: State) -> State:
         """A state that was saved, on the device of this engine."""
         device = self.rule.A.device
         memory = in_form_of(self.optimizer.memory(state.student), state.memory)

@@ -64,11 +64,11 @@ Prepare = Callable[[Problem], Training]  # raises Unavailable
 
 def make_problem(case: Case, lr: float) -> Problem:
     """The weights and the samples with which this project trains."""
-    parts = build(configure(*case.overrides(lr)))
-    student = draw_students(parts.seeds, case.k, parts.teacher, **asdict(parts.config.init))
-    data: tuple[Array, ...] = (parts.teacher.A.numpy(),)
+    setup = build(configure(*case.overrides(lr)))
+    student = draw_students(setup.seeds, case.k, setup.teacher, **asdict(setup.config.init))
+    data: tuple[Array, ...] = (setup.teacher.A.numpy(),)
     if case.n is not None:
-        risk = parts.objective.risk
+        risk = setup.objective.risk
         assert isinstance(risk, EmpiricalRisk)
         (whole,) = risk.samples.chunks(case.n)
         # row after row, as a script would draw them

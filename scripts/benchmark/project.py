@@ -20,7 +20,7 @@ class Project:
         case, self.replicas = problem.case, problem.case.replicas
         choice = f"trainer.engine={engine}"
         try:
-            self.parts = build(configure(*case.overrides(problem.lr), choice))
+            self.setup = build(configure(*case.overrides(problem.lr), choice))
         except ConfigError as error:
             if engine == "eager":
                 raise
@@ -32,15 +32,15 @@ class Project:
         self.start()
 
     def start(self) -> None:
-        self.state = self.parts.engine.start(self.parts.student)
+        self.state = self.setup.engine.start(self.setup.student)
 
     def advance(self, steps: int) -> None:
-        self.state = self.parts.engine.advance(self.state, steps)
+        self.state = self.setup.engine.advance(self.state, steps)
 
     def weights(self) -> tuple[Array, Array]:
         student = self.state.student
-        if self.parts.subspace is not None:
-            student = self.parts.subspace.lift(student)
+        if self.setup.subspace is not None:
+            student = self.setup.subspace.lift(student)
         return student.W.numpy(), student.V.numpy()
 
 

@@ -44,11 +44,11 @@ def test_pictures_become_rarer(monkeypatch: pytest.MonkeyPatch) -> None:
     now, times = 0.0, []
     monkeypatch.setattr(live_picture, "time", SimpleNamespace(monotonic=lambda: now))
     monkeypatch.setattr("reludyn.figures.in_progress", lambda *_: times.append(now))
-    picture = LivePicture(configure(), lambda *_: None)
+    picture = LivePicture(configure(), lambda *_: None, dict)
     look: Any = SimpleNamespace(step=0, loss=[1.0], **dict.fromkeys(CLOCKS, np.array([-1])))
     for minute in range(24 * 60):
         now = 60.0 * minute
-        picture.record(look, dict)
+        picture.record(look)
     assert times[0] == 60
     assert len(times) < 12
     assert all(later == 2 * earlier for earlier, later in pairwise(times))

@@ -11,7 +11,8 @@ import pytest
 from rich.console import Console
 
 from reludyn.config.compose import configure
-from reludyn.experiment.run import experiment, train_together
+from reludyn.experiment.batch import train_together
+from reludyn.experiment.run import execute
 from reludyn.experiment.stability import COLUMNS, largest_stable
 from tests.oracles import reference
 from tests.support.commands import Command, refused, run_command
@@ -33,10 +34,10 @@ SMALL = (
 @cache
 def searched(*overrides: str) -> tuple[list[dict[str, object]], np.ndarray, np.ndarray]:
     """Rows of stability.csv, and the initial weights in R^d."""
-    record = experiment(configure(*SMALL, *overrides), QUIET)
-    rows = [dict(row) for row in largest_stable(record.parts, record.state)]
-    assert record.parts.subspace is not None
-    start = record.parts.subspace.lift(record.parts.student)
+    results = execute(configure(*SMALL, *overrides), QUIET)
+    rows = [dict(row) for row in largest_stable(results.setup, results.trained.state)]
+    assert results.setup.subspace is not None
+    start = results.setup.subspace.lift(results.setup.student)
     return rows, start.W.numpy(), start.V.numpy()
 
 
@@ -121,7 +122,7 @@ def test_both_layers_keep_their_ratio() -> None:
 
 
 def test_samples_have_a_stable_step_size_too() -> None:
-    record = experiment(
+    results = execute(
         configure(
             *SMALL,
             "data=gaussian",
@@ -133,7 +134,7 @@ def test_samples_have_a_stable_step_size_too() -> None:
         ),
         QUIET,
     )
-    rows = largest_stable(record.parts, record.state)
+    rows = largest_stable(results.setup, results.trained.state)
     found = [row["stable_lr"] for row in rows if row["stable_lr"] is not None]
     assert found
     assert all(isinstance(x, float) and 0.5 < x < 3 for x in found)
@@ -145,9 +146,11 @@ def test_a_job_of_a_batch_searches_as_if_alone() -> None:
     configs = [configure(*common, *own) for own in (["seed=0"], ["seed=4", "optimizer.lr=0.1"])]
     together = train_together(configs, QUIET)
     for place, config in enumerate(configs):
-        alone, record = experiment(config, QUIET), together.record(place)
-        rows = largest_stable(alone.parts, alone.state)
-        for one, other in zip(rows, largest_stable(record.parts, record.state), strict=True):
+        alone, results = execute(config, QUIET), together.results(place)
+        rows = largest_stable(alone.setup, alone.trained.state)
+        for one, other in zip(
+            rows, largest_stable(results.setup, results.trained.state), strict=True
+        ):
             for name, value in one.items():
                 if isinstance(value, float) and name != "loss_above":  # of a chaotic orbit
                     assert other[name] == pytest.approx(value, rel=1e-10)

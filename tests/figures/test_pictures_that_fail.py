@@ -111,11 +111,11 @@ def test_a_run_goes_on_without_its_live_picture(
     clock = iter([0.0, 60.0, 600.0, 6000.0])
     monkeypatch.setattr(live_picture, "time", SimpleNamespace(monotonic=lambda: next(clock)))
     monkeypatch.setattr("reludyn.figures.in_progress", broken)
-    picture = LivePicture(configure(), broken)
+    picture = LivePicture(configure(), broken, dict)
     clocks = ("T_align", "T_growth", "T_converged")
     look: Any = SimpleNamespace(step=0, loss=[1.0], **dict.fromkeys(clocks, np.array([-1])))
     for _ in range(3):
-        picture.record(look, dict)
+        picture.record(look)
     (record,) = caplog.records
     assert record.getMessage() == "there is no picture while the run goes on: no fonts at all"
 

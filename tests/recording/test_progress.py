@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from reludyn.experiment import run
+from reludyn.experiment import expectations, run
 from reludyn.recording.console import milestones, progress
 from reludyn.recording.console.pace import Pace
 from reludyn.recording.console.progress import ProgressReport
@@ -310,7 +310,7 @@ def test_the_prediction_is_made_once_before_training(
     reludyn: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     order: list[str] = []
-    for owner, name in ((run, "predict"), (Engine, "start")):
+    for owner, name in ((expectations, "predict"), (Engine, "start")):
         original = getattr(owner, name)
 
         def noted(*arguments: Any, name: str = name, original: Any = original) -> Any:

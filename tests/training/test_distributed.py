@@ -35,6 +35,7 @@ from reludyn.risk import EmpiricalRisk
 from reludyn.risk.sharded import ShardedRisk
 from reludyn.system.launch import Launch, launched
 from reludyn.training import distributed
+from reludyn.training.distributed import ALONE
 from tests.support.commands import COMMAND, Command, Finished, refused
 from tests.support.parts import drawn, sampled
 from tests.support.ranks import SIZE, STREAM, on_ranks
@@ -138,7 +139,7 @@ def test_replicas_go_together_whatever_the_share() -> None:
 def two_ranks(monkeypatch: pytest.MonkeyPatch) -> None:
     """As if torchrun had started this process, up to where it would meet the other one."""
     monkeypatch.setattr(cli, "launched", lambda: Launch(0, 2, 0, 2))
-    monkeypatch.setattr(torchrun, "lead_or_follow", lambda _, command: command())
+    monkeypatch.setattr(torchrun, "lead_or_follow", lambda _, command: command(ALONE))
 
 
 @pytest.mark.usefixtures("two_ranks")

@@ -17,8 +17,9 @@ from reludyn.config.parse import check
 from reludyn.config.rules import own_keys
 from reludyn.config.schema import Config
 from reludyn.dynamics.phases import PhaseRule
-from reludyn.experiment.results import Record
-from reludyn.experiment.run import experiment, train_together
+from reludyn.experiment.batch import train_together
+from reludyn.experiment.results import Results
+from reludyn.experiment.run import execute
 from reludyn.network.notation import Own
 from reludyn.network.student import stacked
 from reludyn.network.subspace import InvariantSubspace
@@ -83,7 +84,7 @@ def jobs(common: Sequence[str], looks: int = 30) -> list[Config]:
     return [check(with_values(config, own)) for own in fitting]
 
 
-def assert_same(one: Record, other: Record, tolerance: float) -> None:
+def assert_same(one: Results, other: Results, tolerance: float) -> None:
     assert list(one.arrays) == list(other.arrays)
     for name, x in one.arrays.items():
         y = other.arrays[name]
@@ -100,7 +101,7 @@ def assert_same(one: Record, other: Record, tolerance: float) -> None:
                 assert its_own[name] == value, name
     for name in ("steps", "stopped_because", "replicas", "device", "success_fraction"):
         assert one.summary[name] == other.summary[name], name
-    resolutions = [record.summary["loss_resolution"] for record in (one, other)]
+    resolutions = [results.summary["loss_resolution"] for results in (one, other)]
     assert resolutions[1] == pytest.approx(resolutions[0], rel=1e-12)
 
 
@@ -110,39 +111,39 @@ def test_a_job_of_a_batch_is_as_if_alone(setting: str) -> None:
     """All arrays, all columns, to 1e-12 in float64."""
     configs = jobs(SETTINGS[setting])
     together = train_together(configs, QUIET)
-    units = ROUNDINGS * torch.finfo(together.parts.A.dtype).eps
+    units = ROUNDINGS * torch.finfo(together.setup.A.dtype).eps
     for place, config in enumerate(configs):
-        assert_same(experiment(config, QUIET), together.record(place), units)
+        assert_same(execute(config, QUIET), together.results(place), units)
 
 
 def test_the_jobs_stop_at_different_steps() -> None:
     """So the test above compares trajectories of different lengths, and several reasons."""
     together = train_together(jobs(["trainer.steps=400", "init.scale=0.1"], looks=300), QUIET)
-    ends = [together.record(place) for place in range(len(JOBS))]
-    assert len({record.summary["steps"] for record in ends}) > 4
-    assert {record.reason for record in ends} == {"converged", "max_steps"}
-    assert len({len(record.arrays["step"]) for record in ends}) > 4
+    ends = [together.results(place) for place in range(len(JOBS))]
+    assert len({results.summary["steps"] for results in ends}) > 4
+    assert {results.reason for results in ends} == {"converged", "max_steps"}
+    assert len({len(results.arrays["step"]) for results in ends}) > 4
 
 
 def test_a_job_that_diverges_leaves_the_others_alone() -> None:
     config = base("trainer.steps=60", "init.scale=0.1")
     configs = [with_values(config, {"optimizer.lr": lr}) for lr in (0.1, 9.0, 0.2)]
     together = train_together(configs, QUIET)
-    records = [together.record(place) for place in range(3)]
-    assert [record.reason for record in records] == ["max_steps", "diverged", "max_steps"]
-    for config, record in zip(configs, records, strict=True):
-        assert_same(experiment(config, QUIET), record, 1e-12)
+    ends = [together.results(place) for place in range(3)]
+    assert [results.reason for results in ends] == ["max_steps", "diverged", "max_steps"]
+    for config, results in zip(configs, ends, strict=True):
+        assert_same(execute(config, QUIET), results, 1e-12)
 
 
 def test_checkpoints_hold_one_job(tmp_path: Path) -> None:
     """Weights, basis and the memory of the update rule, of the same size as alone."""
-    from reludyn.experiment.resume import Origin
-    from reludyn.experiment.write import leave
+    from reludyn.experiment.resume import Provenance
+    from reludyn.experiment.write import write_files
 
     configs = jobs(SETTINGS["momentum"])
     together, saved = train_together(configs, QUIET), []
-    for name, record in (("alone", experiment(configs[1], QUIET)), ("one", together.record(1))):
-        leave(record, Origin(configs[1], "digest"), tmp_path / name, 0.0)
+    for name, results in (("alone", execute(configs[1], QUIET)), ("one", together.results(1))):
+        write_files(results, Provenance(configs[1], "digest"), tmp_path / name, 0.0)
         file = tmp_path / name / "checkpoints" / "last.pt"
         saved.append((torch.load(file, weights_only=True), file.stat().st_size))
     (alone, size), (one, its_size) = saved

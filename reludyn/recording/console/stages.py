@@ -11,7 +11,7 @@ from rich.console import Console, RenderableType
 from rich.live import Live
 from rich.text import Text
 
-Say = Callable[[str], object]  # takes what is being done from now on
+Status = Callable[[str], object]  # takes what is being done from now on
 
 
 def silent(what: str) -> None:

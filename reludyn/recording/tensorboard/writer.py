@@ -15,6 +15,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -44,56 +45,58 @@ class TensorBoard:
     """Writes looks as scalars, so many that no tag has more than MOST points, the last one
     always."""
 
-    def __init__(
-        self,
-        folder: Path,
-        config: Config,
-        looks: Sequence[int],
-        predicted: int,
-        earlier: Earlier | None = None,
-    ) -> None:
-        """looks: the iterations of all of them; predicted: of how many replicas theory speaks;
-        earlier: what the file begins with. Raises ConfigError where that is not there any more."""
+    def __init__(self, folder: Path, config: Config, looks: Sequence[int], predicted: int) -> None:
+        """looks: the iterations of all of them; predicted: of how many replicas theory speaks."""
         self.folder, self.several = folder, config.replicas > 1
-        self.file = EventFile(folder, describe, () if earlier is None else _read(*earlier))
         self.singly = singly(config)
         self.predicted, self.lr = predicted, config.optimizer.lr
         self.steps = frozenset(shown_looks(looks, config.trainer))
         self.pending: Look | None = None  # the latest one, if it was not written
-        self.mark()
+        self.replaced = False  # whether the event files of earlier parts are gone
+
+    @cached_property
+    def file(self) -> EventFile:
+        """The event file, begun when it is first needed."""
+        return EventFile(self.folder, describe)
 
     def open(self, step: int, opening: Summary) -> None:
-        """What is said at the beginning."""
+        """Write what is said at the beginning."""
         self.file.add(step, opening)
-        self.mark()
-
-    def mark(self) -> None:
-        """What has been written is complete: `saved` speaks of it."""
-        self.size = self.file.size
 
     def saved(self) -> dict[str, list[Any]]:
-        """File and bytes by run, on disk, up to the last mark."""
+        """Return file and bytes by run, on disk."""
         self.file.sync()
-        return {ITSELF: [self.file.path.name, self.size]}
+        return {ITSELF: [self.file.path.name, self.file.size]}
 
-    def replace(self) -> None:
-        """No other event files shall be where this one is, nor below it."""
-        for other in self.folder.rglob(f"{NAME}.*"):
-            if other != self.file.path:
-                other.unlink()
+    def restore(self, saved: Earlier) -> None:
+        """Begin with the events that had been saved. Raises ConfigError where they are gone."""
+        self.file = EventFile(self.folder, describe, _read(*saved))
 
     def record(self, look: Look) -> None:
+        """Write a look, or keep it in case it is the last one."""
+        self._replace()
         self.pending = look
         if look.step in self.steps:
             self._write()
 
     def add_image(self, step: int, tag: str, png: bytes) -> None:
-        """A picture at a step, as the bytes of a PNG file."""
+        """Write a picture at a step, as the bytes of a PNG file."""
         self.file.add_image(step, tag, png)
 
     def close(self) -> None:
+        """Write the last look, and close the file."""
+        self._replace()
         self._write()
         self.file.close()
+
+    def _replace(self) -> None:
+        """Remove other event files from the folder once the checkpoint speaks of this one: those
+        of an earlier part, whose events are here, too, and of an attempt that saved nothing."""
+        if not self.replaced:
+            self.replaced = True
+            for other in self.folder.rglob(f"{NAME}.*"):
+                if other != self.file.path:
+                    other.unlink()
 
     def _write(self) -> None:
         look, self.pending = self.pending, None
