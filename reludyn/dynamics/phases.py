@@ -28,9 +28,10 @@ from reludyn.dynamics.order_parameters import (
     sign_groups,
     targets,
 )
-from reludyn.dynamics.rays import ALIGNED, GROWN, Outcome, first_of, into_ray
+from reludyn.dynamics.rays import ALIGNED, GROWN, first_of, into_ray
 from reludyn.network.activation import RELU, LeakyReLU
 from reludyn.network.notation import Evaluation, Loss, Own, of_replicas
+from reludyn.network.outcomes import Outcome
 from reludyn.network.student import ReLUStudent
 from reludyn.network.teacher import LinearTeacher
 from reludyn.numerics.kernels import angle, norm
@@ -138,7 +139,7 @@ def classify(
     |a|^2/4); a linear network has none.
     Everything else: unconverged.
     """
-    names: list[Outcome] = ["unconverged"] * student.replicas
+    names: list[Outcome] = [Outcome.UNCONVERGED] * student.replicas
     if A.shape[0] == 1:
         a, scale = A[0], float(norm(A[0]))
         to_ray = angle(student.W, a)
@@ -148,12 +149,14 @@ def classify(
         value = zero_loss * activation.even**2 / activation.square
         plateau = (loss.total - value).abs() < saddle_tolerance * value
         at_saddle = same_ray & plateau & (size <= 1e-3 * scale**1.5)
-        names = ["non_strict_saddle" if s else n for s, n in zip(at_saddle, names, strict=True)]
+        names = [
+            Outcome.NON_STRICT_SADDLE if s else n for s, n in zip(at_saddle, names, strict=True)
+        ]
     for j in range(student.replicas):
         if diverged[j]:
-            names[j] = "diverged"
+            names[j] = Outcome.DIVERGED
         elif converged[j]:
-            names[j] = "global_minimum"
+            names[j] = Outcome.GLOBAL_MINIMUM
     return names
 
 

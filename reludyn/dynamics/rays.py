@@ -7,7 +7,6 @@ non-strict saddle end in it.
 from __future__ import annotations
 
 import math
-from typing import Literal
 
 import torch
 from torch import Tensor
@@ -15,8 +14,6 @@ from torch import Tensor
 ALIGNED = math.pi / 20  # the largest angle at which alignment counts as done, Lemma 6
 GROWN = 1 / 4  # |v_i| / sqrt|a| at which growth counts as done, Lemma 7
 MINIMUM = 1e-8  # times the loss of the zero student: a global minimum, whatever the tolerance
-
-Outcome = Literal["global_minimum", "non_strict_saddle", "diverged", "unconverged"]
 
 
 def first_time(clock: Tensor, step: Tensor, event: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from rich.console import Console
 from reludyn.experiment.build import Setup
 from reludyn.experiment.expectations import predicted, theory_observer
 from reludyn.experiment.resume import ResumePoint
+from reludyn.network.outcomes import Reason
 from reludyn.recording.console import interruption
 from reludyn.recording.console.progress import ProgressReport
 from reludyn.recording.look import Look, Observer
@@ -19,7 +20,7 @@ from reludyn.system.signals import check, held
 from reludyn.theory.predictions import Prediction
 from reludyn.training.checkpoint import Checkpoints
 from reludyn.training.engine import State
-from reludyn.training.trainer import StoppedBecause, train
+from reludyn.training.trainer import train
 
 
 class Watcher(Protocol):
@@ -44,7 +45,7 @@ class Trained:
     """Where training ended, why, and what had been predicted."""
 
     state: State
-    reason: StoppedBecause
+    reason: Reason
     prediction: Prediction | None
 
 
@@ -137,7 +138,7 @@ def follow(
             plan.ranks,
             recorder.between,
         )
-        if reason == "interrupted":
+        if reason == Reason.INTERRUPTED:
             with suppress(OSError):  # nobody reads it: the run is saved all the same
                 step, jobs = int(state.steps.max()), len(setup.jobs)
                 progress.say(interruption.announced(step, jobs, folder))

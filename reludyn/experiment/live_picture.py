@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from reludyn.config.schema import Config
+from reludyn.network.outcomes import Event
 from reludyn.recording.look import Array, Look
 from reludyn.runs.load import Run
 from reludyn.runs.table import Table
@@ -81,7 +82,7 @@ def _so_far(look: Look) -> Table:
     """What replicas.csv would say now."""
     columns: dict[str, Any] = {
         name: np.where(times >= 0, times, np.nan)
-        for name in ("T_align", "T_growth", "T_converged")
+        for name in Event
         for times in [getattr(look, name)]
     }
     return Table(columns | {"outcome": ["still training"] * len(look.loss)})

@@ -15,18 +15,19 @@ from numpy.typing import NDArray
 
 from reludyn.dynamics.pairing import PAIRED, Pairs, pair_neurons
 from reludyn.dynamics.phases import classify, contraction_rate
-from reludyn.dynamics.rays import MINIMUM, Outcome
+from reludyn.dynamics.rays import MINIMUM
 from reludyn.experiment.build import Setup
 from reludyn.experiment.follow import Trained
 from reludyn.experiment.instruments import Instruments
 from reludyn.network.initialization import replica_scales
 from reludyn.network.notation import Loss
+from reludyn.network.outcomes import Outcome, Reason
 from reludyn.recording import lemma_table, replica_rows
 from reludyn.recording.console import milestones
 from reludyn.risk import EmpiricalRisk
 from reludyn.theory.predictions import Prediction
 from reludyn.training.engine import State
-from reludyn.training.trainer import StoppedBecause, stopped_because
+from reludyn.training.trainer import stopped_because
 
 log = logging.getLogger(__name__)
 Arrays = dict[str, NDArray[Any]]
@@ -45,7 +46,7 @@ class Results:
     events: Path | None  # where TensorBoard's are
 
     @property
-    def reason(self) -> StoppedBecause:
+    def reason(self) -> Reason:
         """The reason why training ended."""
         return self.trained.reason
 
@@ -92,7 +93,7 @@ def collect(setup: Setup, trained: Trained, instruments: Instruments) -> Results
 def _rows(
     setup: Setup,
     state: State,
-    reason: StoppedBecause,
+    reason: Reason,
     arrays: Arrays,
     prediction: Prediction | None,
     pairs: Pairs | None,

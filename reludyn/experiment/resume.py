@@ -14,12 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from reludyn.config.differences import differences, flat, named
 from reludyn.config.parse import OUTPUTS
 from reludyn.config.rules import RESUME, is_constant_descent
 from reludyn.config.schema import PATHS, Config
 from reludyn.experiment.plan import Plan
+from reludyn.numerics.nested import map_tensors
 from reludyn.optim.gradient_descent import BEGINNING
 from reludyn.runs.folder import CONFIG, FILES, LAST, is_begun, is_of_a_sweep
 from reludyn.system.errors import ConfigError
@@ -97,7 +99,7 @@ class ResumePoint:
     @cached_property
     def seen(self) -> Mapping[str, Any]:
         """What the instruments had recorded, with NumPy arrays."""
-        seen: Mapping[str, Any] = _arrays(self.checkpoint.seen)
+        seen: Mapping[str, Any] = map_tensors(Tensor.numpy, self.checkpoint.seen)
         return seen
 
     @property
@@ -337,14 +339,6 @@ def _check_files(config: Config, checkpoint: Checkpoint) -> None:
         if checkpoint.origin["files"].get(key) != digest:
             allowed = f"the file that {key} names has changed"
             raise ConfigError("resume", config.resume or ..., allowed, "Start the run anew")
-
-
-def _arrays(x: Any) -> Any:
-    if isinstance(x, Mapping):
-        return {name: _arrays(value) for name, value in x.items()}
-    if isinstance(x, list):
-        return [_arrays(value) for value in x]
-    return x.numpy() if isinstance(x, torch.Tensor) else x
 
 
 def _is_over(state: State, config: Config) -> bool:

@@ -21,6 +21,7 @@ from reludyn.experiment.memory import explained
 from reludyn.experiment.results import Results, collect
 from reludyn.experiment.resume import Provenance, ResumePoint, find_resume_point, shared
 from reludyn.experiment.write import write_files
+from reludyn.network.outcomes import Reason
 from reludyn.recording.console import interruption
 from reludyn.recording.console.report import PLAIN, print_report
 from reludyn.recording.console.stages import Stages
@@ -28,7 +29,6 @@ from reludyn.runs.folder import LAST
 from reludyn.system.environment import describe
 from reludyn.system.files import provide_scratch
 from reludyn.training.distributed import ALONE, Ranks
-from reludyn.training.trainer import StoppedBecause
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +43,7 @@ class Place:
     alone: bool = True
 
 
-def run(place: Place, quiet: bool = False, ranks: Ranks = ALONE) -> StoppedBecause:
+def run(place: Place, quiet: bool = False, ranks: Ranks = ALONE) -> Reason:
     """Train, leave all files of a run in its folder (DONE last), and print what came out, unless
     it is quiet."""
     config, folder = place.provenance.config, place.folder
@@ -57,9 +57,9 @@ def run(place: Place, quiet: bool = False, ranks: Ranks = ALONE) -> StoppedBecau
     with Stages(console, "writing the files") as say:
         pictures, summary = write_files(results, place.provenance, folder, began, place.alone, say)
     print_report(console, folder, summary, results.rows, pictures)
-    if results.reason == "interrupted":
+    if results.reason == Reason.INTERRUPTED:
         console.print("\n".join(interruption.left(folder, place.alone)), **PLAIN)
-    if results.reason == "diverged":
+    if results.reason == Reason.DIVERGED:
         log.error("%s", _diverged(results))
     return results.reason
 

@@ -12,6 +12,7 @@ from reludyn.experiment import analyses, stability
 from reludyn.experiment.checkpoints import checkpoint_of
 from reludyn.experiment.results import Results
 from reludyn.experiment.resume import Change, Provenance
+from reludyn.network.outcomes import Reason
 from reludyn.recording import lemma_table, replica_rows
 from reludyn.recording.console.stages import Status, silent
 from reludyn.runs.folder import LAST, write_done
@@ -38,19 +39,19 @@ def write_files(
     write_csv(folder / "replicas.csv", replica_rows.COLUMNS, results.rows)
     if results.bounds is not None:
         write_csv(folder / "bounds.csv", lemma_table.COLUMNS, results.bounds.rows)
-    if results.reason != "interrupted":
+    if results.reason != Reason.INTERRUPTED:
         _survey(results, folder, status)
     summary = results.summary | {"wall_seconds": time.perf_counter() - began}
     if provenance.changes:
         summary["changes"] = [_said(change) for change in provenance.changes]
     write_json(folder / "summary.json", summary)
     pictures: list[Path] = []
-    if results.reason != "interrupted" and setup.config.figures:
+    if results.reason != Reason.INTERRUPTED and setup.config.figures:
         status("drawing the figures")
         pictures = draw(folder, setup.config.picture)
     if results.events is not None:
         _complete_board(results, results.events, pictures, summary, alone)
-    if results.reason != "interrupted":
+    if results.reason != Reason.INTERRUPTED:
         if not (folder / LAST).exists():  # it did not train alone
             save_checkpoint(folder / LAST, checkpoint_of(setup, provenance, results.trained.state))
         write_done(folder, provenance.digest)
@@ -86,7 +87,7 @@ def _complete_board(
 
     session = None
     if alone:
-        success = results.reason not in ("diverged", "interrupted", "stuck")
+        success = results.reason not in (Reason.DIVERGED, Reason.INTERRUPTED, Reason.STUCK)
         outcomes = [str(row["outcome"]) for row in results.rows]
         found = hparams.results_of(outcomes, summary["median"])
         seconds = summary["wall_seconds"]

@@ -11,13 +11,13 @@ from matplotlib.ticker import LogLocator, NullFormatter
 
 from reludyn.figures.style import BLUE, GREEN, ORANGE, RED, new_figure, styled
 from reludyn.figures.timeline import NothingToDraw
+from reludyn.network.outcomes import Event, Outcome
 from reludyn.numerics.statistics import wilson
 from reludyn.runs.load import Run
 from reludyn.runs.table import Array, Table
 
 BINS = 16
 DECADES = 100  # the range of scales from which only powers of ten have a tick
-TIMES = ("T_align", "T_growth", "T_converged")
 
 
 @styled
@@ -35,9 +35,9 @@ def plot_scale(run: Run) -> Figure:
         raise NothingToDraw(f"{run!r} has one scale (init.scale_to)")
     stuck, decided = (
         outcome == "non_strict_saddle",
-        np.isin(outcome, ["non_strict_saddle", "global_minimum"]),
+        np.isin(outcome, [Outcome.NON_STRICT_SADDLE, Outcome.GLOBAL_MINIMUM]),
     )
-    minimum = outcome == "global_minimum"
+    minimum = outcome == Outcome.GLOBAL_MINIMUM
     figure = new_figure(6.0, 5.4)
     above, below = figure.subplots(2, 1, sharex=True)
     _curve(above, scale, stuck, "stuck at loss |a|²/4", BLUE, "o")
@@ -100,7 +100,7 @@ def _off_by_more(replicas: Table) -> Array:
     """Whether one of the times differs from its prediction, or has none, (R,)."""
     off = [
         np.isfinite(replicas[name]) & ~(np.abs(replicas[name] - replicas[f"predicted_{name}"]) <= 1)
-        for name in TIMES
+        for name in Event
     ]
     any_off: Array = np.any(off, axis=0)
     return any_off

@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 
 from reludyn.figures.style import BLACK, BLUE, CYCLE, GREEN, RED, new_figure, styled
 from reludyn.figures.timeline import NothingToDraw
+from reludyn.network.outcomes import Event, Outcome
 from reludyn.numerics.statistics import wilson
 from reludyn.runs.load import Job, Sweep
 from reludyn.runs.table import Array, Table
@@ -128,8 +129,8 @@ def recovered(replicas: Table) -> Array:
 
 def burn_in(replicas: Table) -> tuple[Array, Array, Array]:
     """ln(1/sigma), T_align and T_growth - T_align of the replicas that come to a minimum."""
-    reached = replicas["outcome"] == "global_minimum"
+    reached = replicas["outcome"] == Outcome.GLOBAL_MINIMUM
     scale, align, growth = (
-        replicas[name][reached] for name in ("init_scale", "T_align", "T_growth")
+        replicas[name][reached] for name in ("init_scale", Event.ALIGNED, Event.GROWN)
     )
     return -np.log(scale), align, growth - align

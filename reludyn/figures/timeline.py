@@ -9,11 +9,12 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from reludyn.figures.style import BLACK, GREY
+from reludyn.network.outcomes import Event
 from reludyn.runs.load import Run
 from reludyn.runs.table import Array
 
 LETTER = 0.07  # inches that a letter takes at most, on average
-EVENTS = ("T_align", "T_growth")
+EVENTS = (Event.ALIGNED, Event.GROWN)
 
 
 class NothingToDraw(ValueError):

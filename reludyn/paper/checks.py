@@ -8,13 +8,14 @@ from pathlib import Path
 import numpy as np
 
 from reludyn.figures.sweeps import burn_in, recovered, stuck
+from reludyn.network.outcomes import Event, Outcome
 from reludyn.numerics.statistics import wilson
 from reludyn.paper.claims import CLAIMS, Finding, claim, contraction, crossing, line
 from reludyn.runs.load import Job, Run, load_run, load_sweep
 from reludyn.runs.table import Array
 
 __all__ = ["CLAIMS"]
-MINIMUM, SADDLE = "global_minimum", "non_strict_saddle"
+MINIMUM, SADDLE = Outcome.GLOBAL_MINIMUM, Outcome.NON_STRICT_SADDLE
 
 
 # --- Landscape --------------------------------------------------------------------------------
@@ -124,7 +125,7 @@ def _(run: Path) -> Finding:
 )
 def _(many: Path, one: Path) -> Finding:
     done = load_run(many).replicas
-    reached = done["outcome"] == "global_minimum"
+    reached = done["outcome"] == MINIMUM
     worst = float(np.max(done["group_sum_error"][reached], initial=0.0))
     shown = load_run(one)
     W, a = shown.final.W[0].numpy(), shown.A[0].numpy()
@@ -143,9 +144,8 @@ def _(many: Path, one: Path) -> Finding:
 )
 def _(run: Path) -> Finding:
     done = load_run(run)
-    names = ("T_align", "T_growth", "T_converged")
-    times = [done.replicas[name][0] for name in names]
-    said = [done.replicas[f"predicted_{name}"][0] for name in names]
+    times = [done.replicas[name][0] for name in Event]
+    said = [done.replicas[f"predicted_{name}"][0] for name in Event]
     angle = float(done.angle_between[-1, 0, 0, 1])
     holds = times[0] < times[1] < times[2] and 240 <= times[2] <= 305 and angle > 3.1
     return Finding(
@@ -258,7 +258,7 @@ def _(*runs: Path) -> Finding:
     seen, holds = [], True
     for r, run in zip((3, 5, 10), runs, strict=True):
         done = load_run(run).replicas
-        reached = done["outcome"] == "global_minimum"
+        reached = done["outcome"] == MINIMUM
         cosines = np.maximum(done["pair_cosine_hidden"], done["pair_cosine_output"])[reached] + 1
         worst = float(np.max(np.abs(cosines), initial=0.0))
         holds &= bool(reached.all()) and worst < 1e-10
@@ -309,7 +309,7 @@ def _(*runs: Path) -> Finding:
     for r, population, samples in ((1, runs[0], runs[1]), (3, runs[2], runs[3])):
         limit, sampled = load_run(population), load_run(samples)
         same = limit.replicas["outcome"] == sampled.replicas["outcome"]
-        reached = same & (limit.replicas["outcome"] == "global_minimum")
+        reached = same & (limit.replicas["outcome"] == MINIMUM)
         maps = [_linear_part(x) for x in (limit, sampled)]
         error = np.abs(maps[0] - maps[1])[reached].max(initial=0.0)
         ratio = sampled.replicas["T_converged"][reached] / limit.replicas["T_converged"][reached]
@@ -330,9 +330,8 @@ def _(run: Path) -> Finding:
     done = load_run(run).replicas
     small = done["init_scale"] < 1e-3
     wrong = int((done["predicted_outcome"] != done["outcome"])[small].sum())
-    reached = small & (done["outcome"] == "global_minimum")
-    names = ("T_align", "T_growth", "T_converged")
-    off = [np.abs(done[name] - done[f"predicted_{name}"])[reached] for name in names]
+    reached = small & (done["outcome"] == MINIMUM)
+    off = [np.abs(done[name] - done[f"predicted_{name}"])[reached] for name in Event]
     worst = max(float(np.nanmax(x, initial=0.0)) for x in off)
     late = int(sum((~(x <= 1)).any() for x in np.stack(off, -1)))
     holds = wrong == 0 and late <= 0.001 * reached.sum()

@@ -13,9 +13,9 @@ from torch import Tensor
 from reludyn.dynamics import order_parameters
 from reludyn.dynamics.pairing import Pairs
 from reludyn.dynamics.phases import Clocks
-from reludyn.dynamics.rays import Outcome
 from reludyn.network.activation import LeakyReLU
 from reludyn.network.notation import Loss
+from reludyn.network.outcomes import Outcome
 from reludyn.network.student import ReLUStudent
 from reludyn.recording.observables import WIDEST
 from reludyn.runs.columns import COLUMNS as COLUMNS
@@ -52,8 +52,8 @@ def replica_rows(
     the worst of the pairs, r > 1. `given` are columns that are known already.
     """
     R, r = student.replicas, len(A)
-    minimum = np.array([outcome == "global_minimum" for outcome in outcomes])
-    saddle = torch.tensor([outcome == "non_strict_saddle" for outcome in outcomes])
+    minimum = np.array([outcome == Outcome.GLOBAL_MINIMUM for outcome in outcomes])
+    saddle = torch.tensor([outcome == Outcome.NON_STRICT_SADDLE for outcome in outcomes])
     weight_error = group_error = saddle_c = torch.full((R,), math.nan)
     if r == 1:
         group_error = order_parameters.group_sum_error(student, A, activation)
@@ -101,7 +101,7 @@ def predicted_columns(prediction: Prediction) -> dict[str, Sequence[object]]:
 def rule_columns(initial: ReLUStudent, A: Tensor) -> dict[str, Sequence[object]]:
     """What the basin rule and the paper's rule of signs say of initial weights (r = 1)."""
     rules = {"basin_rule": effective_sign(initial, A), "sign_rule": initial.V[:, 0].sign()}
-    names: dict[bool, Outcome] = {True: "non_strict_saddle", False: "global_minimum"}
+    names = {True: Outcome.NON_STRICT_SADDLE, False: Outcome.GLOBAL_MINIMUM}
     return {
         name: [names[stuck] for stuck in stuck_by_signs(signs).tolist()]
         for name, signs in rules.items()
@@ -117,7 +117,7 @@ def summarise(rows: Sequence[Row]) -> dict[str, object]:
         values = np.array([row[name] for row in rows if row[name] is not None], dtype=float)
         medians[name] = float(np.median(values)) if len(values) else None
         defined[name] = len(values)
-    reached = sum(row["outcome"] == "global_minimum" for row in rows)
+    reached = sum(row["outcome"] == Outcome.GLOBAL_MINIMUM for row in rows)
     return {"success_fraction": reached / len(rows), "median": medians, "defined": defined}
 
 

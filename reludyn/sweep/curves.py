@@ -9,13 +9,17 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from reludyn.network.outcomes import Event
 from reludyn.recording.tensorboard.bands import SEEN, quantiles, quantities
 from reludyn.runs.load import arrays_of
 from reludyn.runs.table import Table
 
 POINTS = 200  # of a curve
 REPLICAS = 2000  # that are read: the error of their median is 3% of a standard deviation
-EVENTS = {"fraction/aligned": "T_align", "fraction/grown": "T_growth"}  # columns of replicas.csv
+EVENTS = {
+    "fraction/aligned": Event.ALIGNED,
+    "fraction/grown": Event.GROWN,
+}  # columns of replicas.csv
 Array = NDArray[Any]
 
 

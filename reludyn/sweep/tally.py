@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from reludyn.network.outcomes import Event, Outcome
 from reludyn.numerics.statistics import wilson
 from reludyn.runs.columns import COLUMNS
 
-QUANTITIES = ("T_align", "T_growth", "T_converged", "loss", "rate_measured")
+QUANTITIES = (*Event, "loss", "rate_measured")
 QUANTILES = {"median": 0.5, "p10": 0.1, "p90": 0.9}
 STATISTICS = (
     "jobs",
@@ -70,9 +71,9 @@ class Tally:
         values: list[Any] = [
             self.jobs,
             replicas,
-            *wilson(count["global_minimum"], replicas),
-            count["non_strict_saddle"] / replicas,
-            count["diverged"] / replicas,
+            *wilson(count[Outcome.GLOBAL_MINIMUM], replicas),
+            count[Outcome.NON_STRICT_SADDLE] / replicas,
+            count[Outcome.DIVERGED] / replicas,
         ]
         table = np.array([found for _, found in self.replicas.values()])
         samples = [column[~np.isnan(column)] for column in table.T]

@@ -15,9 +15,10 @@ import torch
 from torch import Tensor
 
 from reludyn.dynamics.order_parameters import along_and_across
-from reludyn.dynamics.rays import ALIGNED, GROWN, MINIMUM, Outcome, first_time
+from reludyn.dynamics.rays import ALIGNED, GROWN, MINIMUM, first_time
 from reludyn.network.activation import RELU, LeakyReLU
 from reludyn.network.notation import Own, against
+from reludyn.network.outcomes import Outcome
 from reludyn.network.student import ReLUStudent, check_layers
 from reludyn.numerics.kernels import norm
 from reludyn.numerics.surroundings import undisturbed
@@ -129,14 +130,14 @@ def _predict_rays(
             rays, t, left = Rays(*(x[going] for x in rays)), t[going], left[going]
             theory = whole.take(left)
         rays, t = theory.step(rays), t + 1
-    names: list[Outcome | None] = ["unconverged"] * len(minimum)
+    names: list[Outcome | None] = [Outcome.UNCONVERGED] * len(minimum)
     for j in range(len(names)):
         if minimum[j]:
-            names[j] = "global_minimum"
+            names[j] = Outcome.GLOBAL_MINIMUM
         elif diverged[j]:
-            names[j] = "diverged"
+            names[j] = Outcome.DIVERGED
         elif stuck[j]:
-            names[j] = "non_strict_saddle"
+            names[j] = Outcome.NON_STRICT_SADDLE
     stuck &= minimum.logical_not()
     rate = torch.where(minimum, whole.rate(last, across), math.nan)
     saddle_c = torch.where(stuck, torch.where(last.v[:, 0] < 0, -1.0, 0.0), math.nan)

@@ -6,16 +6,12 @@ import logging
 import math
 import time
 from collections.abc import Callable, Sequence
-from typing import Literal
 
+from reludyn.network.outcomes import Reason
 from reludyn.system.errors import StuckError
 from reludyn.training.distributed import ALONE, Ranks
 from reludyn.training.engine import Engine, State
 from reludyn.training.schedule import stretch_ends
-
-StoppedBecause = Literal[
-    "converged", "stationary", "diverged", "max_steps", "max_seconds", "stuck", "interrupted"
-]
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +25,7 @@ def train(
     max_seconds: float = math.inf,
     ranks: Ranks = ALONE,
     made: Callable[[State], None] = lambda state: None,
-) -> tuple[State, StoppedBecause]:
+) -> tuple[State, Reason]:
     """Descend from `state`, calling `look` at the given iterations, and `made` after every stretch.
 
     Stretches end at looks and at multiples of `stretch`, whatever the clock does: where one ends
@@ -48,34 +44,34 @@ def train(
             late = time.monotonic() - began > max_seconds
             agreed = ranks.agree(0 if late else there - state.step, state)
             if agreed <= 0:
-                return state, "max_seconds" if agreed == 0 else "interrupted"
+                return state, Reason.MAX_SECONDS if agreed == 0 else Reason.INTERRUPTED
             state = engine.advance(state, agreed)
             going = bool(state.running.any())  # waits for the device
             if there in looked_at or not going:
                 look(state)
             made(state)
     except KeyboardInterrupt:
-        return state, "interrupted"
+        return state, Reason.INTERRUPTED
     except StuckError as error:
         if state.step == 0:
             raise
         log.warning("stopped at step %d: %s", state.step, error)
-        return state, "stuck"
+        return state, Reason.STUCK
     return state, reason_of(state)
 
 
-def reason_of(state: State) -> StoppedBecause:
+def reason_of(state: State) -> Reason:
     """Why a run ended: the best that any replica came to."""
     if state.running.any():
-        return "max_steps"
+        return Reason.MAX_STEPS
     if state.diverged.all():
-        return "diverged"
-    return "converged" if (state.clocks.converged >= 0).any() else "stationary"
+        return Reason.DIVERGED
+    return Reason.CONVERGED if (state.clocks.converged >= 0).any() else Reason.STATIONARY
 
 
-def stopped_because(state: State, run: StoppedBecause) -> list[StoppedBecause]:
+def stopped_because(state: State, run: Reason) -> list[Reason]:
     """Why each replica stopped; those that were still running stopped with the run."""
     flags = (state.clocks.converged >= 0, state.diverged, state.stationary)
-    names: tuple[StoppedBecause, ...] = ("converged", "diverged", "stationary")
+    names = (Reason.CONVERGED, Reason.DIVERGED, Reason.STATIONARY)
     rows = zip(*(flag.tolist() for flag in flags), strict=True)
     return [next((n for n, on in zip(names, row, strict=True) if on), run) for row in rows]

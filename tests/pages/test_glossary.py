@@ -6,21 +6,19 @@ import json
 import re
 from collections.abc import Iterable
 from dataclasses import fields
-from typing import get_args
 
 import pytest
 import torch
 
 import reludyn
-from reludyn.dynamics.rays import Outcome
 from reludyn.experiment import analyses, stability
+from reludyn.network.outcomes import Outcome, Reason
 from reludyn.recording import lemma_table
 from reludyn.recording.observables import FULL
 from reludyn.runs.columns import COLUMNS
 from reludyn.runs.folder import LEAVES
 from reludyn.sweep.tally import QUANTILES, QUANTITIES, STATISTICS
 from reludyn.theory.lemmas import STATEMENTS
-from reludyn.training.trainer import StoppedBecause
 from tests.support.commands import QUICK, Finished
 from tests.support.documents import ROOT
 
@@ -88,5 +86,5 @@ def test_the_columns_of_other_tables(names: Iterable[str]) -> None:
 
 
 def test_the_words() -> None:
-    assert first_cells("Outcomes") - {"outcome"} == set(get_args(Outcome))
-    assert first_cells("stopped_because") == set(get_args(StoppedBecause))
+    assert first_cells("Outcomes") - {"outcome"} == {*Outcome}
+    assert first_cells("stopped_because") == {*Reason}

@@ -19,6 +19,7 @@ import pytest
 from rich.console import Console
 
 from reludyn.experiment import expectations, run
+from reludyn.network.outcomes import Event
 from reludyn.recording.console import milestones, progress
 from reludyn.recording.console.pace import Pace
 from reludyn.recording.console.progress import ProgressReport
@@ -78,12 +79,12 @@ def seen(step: int, **given: Sequence[float]) -> Look:
 )
 def test_an_event_in_words(reached: list[int], predicted: list[int] | None, said: str) -> None:
     known = None if predicted is None else np.array(predicted)
-    assert milestones.line("T_align", np.array(reached), known) == said
+    assert milestones.line(Event.ALIGNED, np.array(reached), known) == said
 
 
 def test_only_what_has_happened_is_said() -> None:
     reached = {"T_align": [3, 5], "T_growth": [-1, 9], "T_converged": [-1, -1]}
-    times = {name: np.array(x) for name, x in reached.items()}
+    times = {Event(name): np.array(x) for name, x in reached.items()}
     diverged = np.array([True, False])
     assert list(milestones.lines(times, {}, diverged, {"T_align"})) == [
         "growth ended at 9 (median of 1 of 2, 9 to 9)",

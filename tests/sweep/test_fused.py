@@ -221,14 +221,14 @@ def test_a_job_that_fails_does_not_stop_its_batch(reludyn: Command) -> None:
 def test_a_fault_of_the_program_is_named_with_its_trace(
     reludyn: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    leave = fused.leave
+    write_files = fused.write_files
 
     def broken(record: object, digest: str, folder: Path, began: float) -> object:
         if folder.name == "1":
             raise RuntimeError("broken")
-        return leave(record, digest, folder, began)  # type: ignore[arg-type]
+        return write_files(record, digest, folder, began)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(fused, "leave", broken)
+    monkeypatch.setattr(fused, "write_files", broken)
     finished = reludyn("-m", FUSED, *QUICK, "seed=range(3)")
     assert finished.code == 1
     assert [(folder / "DONE").exists() for folder in finished.folders] == [True, False, True]

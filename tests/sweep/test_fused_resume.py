@@ -210,7 +210,7 @@ def test_a_job_that_cannot_be_written_is_written_later(
 ) -> None:
     """The others are complete, the batch is kept for it."""
     with monkeypatch.context() as patch:
-        interrupt(patch, fused, "leave", 2, OSError(errno.ENOSPC, "No space left on device"))
+        interrupt(patch, fused, "write_files", 2, OSError(errno.ENOSPC, "No space left on device"))
         failed = reludyn(*SWEPT, SEEDS, HERE)
     assert failed.code == 1
     assert "reludyn: 1 of 3 jobs failed" in failed.err

@@ -8,9 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from reludyn.network.outcomes import Event, Outcome
+
 Array = NDArray[Any]
-Times = Mapping[str, Array]  # by T_*, (R,): the iterations at which an event first held; -1: never
-EVENTS = {"T_align": "alignment ended", "T_growth": "growth ended", "T_converged": "converged"}
+Times = Mapping[
+    Event, Array
+]  # by T_*, (R,): the iterations at which an event first held; -1: never
 
 
 def of_rows(rows: Sequence[Mapping[str, object]]) -> Iterator[str]:
@@ -19,8 +22,8 @@ def of_rows(rows: Sequence[Mapping[str, object]]) -> Iterator[str]:
     def column(name: str) -> Array:
         return np.array([-1 if row[name] is None else row[name] for row in rows])
 
-    reached, predicted = ({n: column(of + n) for n in EVENTS} for of in ("", "predicted_"))
-    return lines(reached, predicted, np.array([row["outcome"] == "diverged" for row in rows]))
+    reached, predicted = ({n: column(f"{of}{n}") for n in Event} for of in ("", "predicted_"))
+    return lines(reached, predicted, np.array([row["outcome"] == Outcome.DIVERGED for row in rows]))
 
 
 def lines(
@@ -28,7 +31,7 @@ def lines(
 ) -> Iterator[str]:
     """One for each event that any replica has met, but for those that have been said, and one if
     any replica has diverged, (R,)."""
-    for name in EVENTS:
+    for name in Event:
         if name not in said and (reached[name] >= 0).any():
             yield line(name, reached[name], predicted.get(name))
     if diverged.any():
@@ -36,7 +39,7 @@ def lines(
         yield "diverged" if R == 1 else f"{count:,} of {R:,} replicas diverged"
 
 
-def line(name: str, reached: Array, predicted: Array | None) -> str:
+def line(event: Event, reached: Array, predicted: Array | None) -> str:
     """`growth ended at 175 (predicted 175)`. Of several replicas `growth ended at 180 (median of 93
     of 100, 171 to 204; predicted 181)`: predicted, too, is the median, with how many have one
     unless it is as many."""
@@ -51,7 +54,7 @@ def line(name: str, reached: Array, predicted: Array | None) -> str:
         of = "" if len(known) == count else f" in {len(known):,}"
         said.append(f"predicted {_median(known)}{of}")
     beside = f" ({'; '.join(said)})" if said else ""
-    return f"{EVENTS[name]} at {_median(met)}{beside}"
+    return f"{event.sentence} at {_median(met)}{beside}"
 
 
 def _median(times: Array) -> str:

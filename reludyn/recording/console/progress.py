@@ -16,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from reludyn.dynamics.phases import PHASES
+from reludyn.network.outcomes import Event
 from reludyn.recording.console import milestones
 from reludyn.recording.console.pace import Pace
 from reludyn.recording.console.report import PLAIN
@@ -42,7 +43,7 @@ class ProgressReport:
         self.console, self.looks, self.steps = console, looks, looks[-1]
         self.pace = Pace(looks[-1], len(looks) - 1)
         self.shown = console.is_terminal and not console.quiet
-        self.predicted: Mapping[str, Array] = {}
+        self.predicted: Mapping[Event, Array] = {}
         self.look: Look | None = None  # the last one
         self.said: set[str] = set()  # events
         self.spoke, self.end = time.monotonic(), math.inf
@@ -76,7 +77,7 @@ class ProgressReport:
     def expect(self, prediction: Prediction | None) -> None:
         """What theory says of the run, before it begins."""
         if prediction is not None:
-            self.predicted = {name: getattr(prediction, name).numpy() for name in milestones.EVENTS}
+            self.predicted = {name: getattr(prediction, name).numpy() for name in Event}
 
     def record(self, look: Look) -> None:
         """A look, the last of its instruments; an event that all replicas have met is said."""
@@ -124,8 +125,8 @@ class ProgressReport:
         """`growth, predicted to end at 175`, or how many replicas have come how far."""
         if len(look.loss) == 1:
             (phase,) = look.phase
-            name = [*milestones.EVENTS][phase]
-            verb = "converge" if name == "T_converged" else "end"
+            name = [*Event][phase]
+            verb = "converge" if name == Event.CONVERGED else "end"
             known = self.predicted.get(name, np.array([-1]))[0]
             return PHASES[phase] + (f", predicted to {verb} at {known:,}" if known >= 0 else "")
         counts = {name: look.going & (look.phase == p) for p, name in enumerate(PHASES)}
@@ -147,8 +148,8 @@ class ProgressReport:
         return Group(row, Text(self._phases(look), no_wrap=True, overflow="ellipsis"))
 
 
-def _reached(look: Look) -> dict[str, Array]:
-    return {name: getattr(look, name) for name in milestones.EVENTS}
+def _reached(look: Look) -> dict[Event, Array]:
+    return {name: getattr(look, name) for name in Event}
 
 
 def _clock(seconds: float) -> str:

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from reludyn.config.parse import OUTPUTS
+from reludyn.network.outcomes import Event, Reason
 from reludyn.system.commands import command, relative
 
 SELECTED = 40  # runs that TensorBoard selects by itself; of more it selects none
@@ -93,15 +94,16 @@ def _lines(
     outcomes = [str(row["outcome"]) for row in rows]
     counts = {name: outcomes.count(name) for name in dict.fromkeys(outcomes)}
     outcome = outcomes[0] if len(rows) == 1 else ", ".join(f"{c:,} {n}" for n, c in counts.items())
+    reason = Reason(str(summary["stopped_because"]))
     lines = [
         ("outcome", outcome),
-        ("stopped", f"{summary['stopped_because']} after {summary['steps']:,} steps"),
+        ("stopped", f"{reason} after {summary['steps']:,} steps: {reason.sentence}"),
         *(
             (named(name, name), f"{number(median[name])}   {meaning}")
             for name, meaning in (
-                ("T_align", "alignment ends"),
-                ("T_growth", "growth ends"),
-                ("T_converged", "loss below the tolerance"),
+                (Event.ALIGNED, "alignment ends"),
+                (Event.GROWN, "growth ends"),
+                (Event.CONVERGED, "loss below the tolerance"),
             )
         ),
         (named("loss", "loss"), number(median["loss"])),

@@ -21,6 +21,7 @@ from tensorboard.plugins.hparams.plugin_data_pb2 import (
 )
 
 from reludyn.config.schema import Config
+from reludyn.network.outcomes import Outcome
 
 SHOWN = ("experiment", "init.scale", "model.width", "optimizer.lr", "seed")  # without a click
 RESULTS = {
@@ -62,7 +63,11 @@ def values_of(config: Config) -> dict[str, Value]:
 
 def results_of(outcomes: Sequence[str], medians: Mapping[str, float | None]) -> Results:
     """The results of a run from its replicas' outcomes and summary.json's medians."""
-    names = {"success": "global_minimum", "stuck": "non_strict_saddle", "diverged": "diverged"}
+    names = {
+        "success": Outcome.GLOBAL_MINIMUM,
+        "stuck": Outcome.NON_STRICT_SADDLE,
+        "diverged": Outcome.DIVERGED,
+    }
     found: dict[str, float | None] = {
         f"result/{name}_fraction": outcomes.count(outcome) / len(outcomes)
         for name, outcome in names.items()
