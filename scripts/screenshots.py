@@ -1,4 +1,4 @@
-"""Takes the README's pictures of TensorBoard anew: docs/tensorboard_*.png.
+"""Take the pictures of TensorBoard in docs/ anew: docs/tensorboard_*.png.
 
 Runs a run, a batch and a sweep, and opens the pages in Chromium (`make screenshots`).
 """

@@ -26,7 +26,7 @@ from tests.support.documents import (
 )
 
 SMALL = {"replicas": "8", "trainer.steps": "20", "figures": "false"}
-GALLERY = "docs/gallery.md"  # tests/test_gallery.py
+GALLERY = "docs/gallery.md"  # tests/pages/test_gallery.py
 NEEDS_CUDA = "reludyn device=cuda"
 SHOWN = {  # texts that the snippets of a page print, in order
     "docs/concepts.md": ["True True"],
