@@ -105,7 +105,7 @@ docs: export NO_MKDOCS_2_WARNING := 1
 docs: $(VENV)/.ready-docs
 	@$(BIN)/mkdocs build
 	@echo "site     $(CURDIR)/site/index.html"
-	@echo "search   works on a server: $(BIN)/python -m http.server --bind 127.0.0.1 --directory site"
+	@echo "search   needs a server: $(BIN)/python -m http.server --bind 127.0.0.1 --directory site"
 
 clean:
 	rm -rf $(VENV)

@@ -75,3 +75,15 @@ def test_the_templates_are_short() -> None:
     github = ROOT / ".github"
     for file in (github / "pull_request_template.md", *github.glob("ISSUE_TEMPLATE/*")):
         assert len(file.read_text().splitlines()) <= 20, file.name
+
+
+def test_the_map_names_every_package() -> None:
+    """In CONTRIBUTING.md one row each, and in the picture of the site what is in its diagram."""
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    packages = {path.parent.name for path in ROOT.glob("reludyn/*/__init__.py")}
+    assert set(re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE)) == packages
+    (diagram,) = re.findall(r"^```mermaid\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    picture = (ROOT / "docs" / "architecture.svg").read_text()
+    written = re.findall(r"<text[^>]*>(.*?)</text>", picture)
+    boxes = re.findall(r'"(.*?)<br>(.*?)"', diagram)
+    assert sorted(written) == sorted([*sum(boxes, ()), "a look"])
