@@ -21,10 +21,10 @@ from reludyn.system.errors import show
 _HEAD = """\
 # Reference of all keys
 
-Written by `python -m scripts.reference`; a test keeps it current. `GROUP=OPTION` chooses an option,
-`GROUP.KEY=VALUE` sets a key. Defaults are those of `experiment=default`; `experiment=fig3`, which
-runs where nothing else is said, sets `init.signs=alternating` and `trainer.tolerance=1e-4`. Steps
-are iterations, angles radians; the loss of the zero student is E|A x|² / 2.
+Written by `make reference`; a test keeps it current. `GROUP=OPTION` chooses an option and
+`GROUP.KEY=VALUE` sets a key. Defaults are those of `experiment=default`. A command that names no
+experiment runs `experiment=fig3`, which sets `init.signs=alternating` and `trainer.tolerance=1e-4`.
+Steps are iterations, angles are in radians, and the loss of the zero student is E|A x|² / 2.
 """
 _TYPES: dict[Any, str] = {
     int: "integer",
