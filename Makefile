@@ -1,4 +1,5 @@
-# make train: set up, run the paper's main experiment, say where to look.   make help: the others.
+# make train installs reludyn, runs the paper's main experiment and prints where its files are.
+# make help lists all targets.
 # Each target installs what it needs, once.
 PYTHON ?= python3
 ARGS ?=
@@ -22,33 +23,40 @@ else
 install = $(BIN)/python -m pip install --quiet --editable '.$(1)'
 endif
 
-# the tests of the science rooms
-SCIENCE := activation bounds compiled data data_files data_files_refused digits distributed \
-	empirical golden hessian initialization kernels observables optim pairing phases population \
-	predictions rounding samples sampling_error schedule stationary stopping student training
+# the tests of the science rooms, and of what runs them
+SCIENCE := numerics network data dynamics risk optim theory training
 
 .PHONY: train test test-ray test-browser golden screenshots gallery paper bench coverage lock lint reference docs clean help
 
 help:
-	@echo "Each installs what it needs into $(VENV), once; PyTorch is large."
-	@echo "make train   run the main experiment      ARGS='init.scale=1e-8 seed=7' changes it"
-	@echo "make test    run the tests but those that are slow, kill processes or need a browser"
-	@echo "             ARGS='-k kernels' chooses some, ARGS='-m \"\"' all"
-	@echo "make test-ray   run the tests that need Ray, which is large"
-	@echo "make test-browser   run the tests that look at TensorBoard; skipped without Chromium"
-	@echo "make paper   every picture and claim of the paper, as a report   ARGS='rows=[fig3]'"
-	@echo "make bench   this project against plain PyTorch and JAX, which is large   ARGS='--quick'"
-	@echo "make coverage   branches of the science rooms that their tests take; below 90% it fails"
-	@echo "make lint    ruff, mypy"
-	@echo "make docs    build the documentation site, strictly, into site/"
-	@echo "make clean   remove the environment (outputs/ stays)"
-	@echo "These write files of the repository anew:"
-	@echo "make golden   tests/golden/, from the oracle, in a minute and a half"
-	@echo "make gallery   the pictures of docs/gallery.md"
-	@echo "make screenshots   the README's pictures of TensorBoard; needs Chromium"
-	@echo "make reference   docs/reference.md"
-	@echo "make lock    requirements-ci.txt, from constraints.txt and what the package index has"
-	@echo "PYTHON=python3.12 chooses an interpreter (3.10 or later)"
+	@echo "Each target installs what it needs into $(VENV), once; PyTorch is large."
+	@echo "PYTHON=python3.12 chooses an interpreter (3.10 or later)."
+	@echo
+	@echo "Run"
+	@echo "make train         the main experiment          ARGS='init.scale=1e-8 seed=7' changes it"
+	@echo "make paper         every figure and claim of the paper, as a report   ARGS='rows=[fig3]'"
+	@echo "make bench         the speed beside that of PyTorch and JAX (large)   ARGS='--quick'"
+	@echo
+	@echo "Test"
+	@echo "make test          all tests but those that are slow, kill processes or need a browser"
+	@echo "                   ARGS='-k kernels' chooses some, ARGS='-m \"\"' takes all"
+	@echo "make test-ray      the tests that need Ray (large)"
+	@echo "make test-browser  the tests that look at TensorBoard; skipped without Chromium"
+	@echo "make coverage      branches of the science rooms that tests take; fails below 90%"
+	@echo "make lint          ruff, mypy"
+	@echo
+	@echo "Document"
+	@echo "make docs          build the documentation site, strictly, into site/"
+	@echo
+	@echo "Write files of the repository anew"
+	@echo "make reference     docs/reference.md and the tags in docs/glossary.md, from the program"
+	@echo "make gallery       the pictures of docs/gallery.md, in minutes"
+	@echo "make screenshots   the pictures of TensorBoard in docs/; needs Chromium"
+	@echo "make golden        tests/oracles/golden/, from the oracle, in a minute and a half"
+	@echo "make lock          requirements-ci.txt, from constraints.txt and the package index"
+	@echo
+	@echo "Clean"
+	@echo "make clean         remove the environment (outputs/ stays)"
 
 train: $(VENV)/.ready
 	@$(BIN)/reludyn $(ARGS)
@@ -57,7 +65,7 @@ test: $(VENV)/.ready-test
 	$(BIN)/python -m pytest -n auto --dist worksteal -m "not slow and not faults and not browser" $(ARGS)
 
 test-ray: $(VENV)/.ready-ray
-	$(BIN)/python -m pytest tests/test_launchers.py -k ray $(ARGS)
+	$(BIN)/python -m pytest tests/sweep/test_launchers.py -k ray $(ARGS)
 
 test-browser: $(VENV)/.ready-browser
 	$(BIN)/python -m pytest -m browser $(ARGS)
@@ -79,7 +87,7 @@ bench: $(VENV)/.ready-bench
 
 coverage: $(VENV)/.ready-test
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest -m "not slow and not faults and not browser" $(SCIENCE:%=tests/test_%.py) $(ARGS)
+	$(BIN)/coverage run -m pytest -m "not slow and not faults and not browser" $(SCIENCE:%=tests/%) $(ARGS)
 	$(BIN)/coverage report
 
 lock: $(VENV)/.ready-lock
@@ -97,7 +105,7 @@ docs: export NO_MKDOCS_2_WARNING := 1
 docs: $(VENV)/.ready-docs
 	@$(BIN)/mkdocs build
 	@echo "site     $(CURDIR)/site/index.html"
-	@echo "search   works on a server: $(BIN)/python -m http.server --bind 127.0.0.1 --directory site"
+	@echo "search   needs a server: $(BIN)/python -m http.server --bind 127.0.0.1 --directory site"
 
 clean:
 	rm -rf $(VENV)

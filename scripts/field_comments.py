@@ -8,7 +8,7 @@ from griffe import Attribute, Docstring, Extension
 
 
 class FieldComments(Extension):
-    """`name: Type  # what it is` has the docstring "what it is"."""
+    """Give a field `name: Type  # what it is` the docstring "what it is"."""
 
     def on_attribute_instance(self, *, attr: Attribute, **_: Any) -> None:
         if attr.docstring is None and attr.parent is not None and attr.parent.is_class:

@@ -15,7 +15,7 @@ BARS = re.compile(r"(?<!\\left)(\\l[vV]ert)(?![A-Za-z])|(?<!\\right)(\\r[vV]ert)
 
 
 def on_page_content(html: str, *, page: Any, **_: Any) -> str:
-    """The page with its formulas drawn. Raises PluginError for one that cannot be."""
+    """Return the page with its formulas drawn. Raises PluginError for one that cannot be drawn."""
 
     def draw(found: re.Match[str]) -> str:
         formula = unescape(found[2]).strip()
@@ -28,8 +28,8 @@ def on_page_content(html: str, *, page: Any, **_: Any) -> str:
 
 
 def mathml(formula: str, display: str) -> str:
-    """<math> for a formula. Raises ValueError for a command that latex2mathml does not know, and
-    for braces that are left open."""
+    """Return <math> for a formula. Raises ValueError for a command that latex2mathml does not know,
+    and for braces that are left open."""
     if formula.count("{") != formula.count("}"):
         raise ValueError("braces do not match")
     paired = BARS.sub(lambda bar: rf"\left{bar[1]}" if bar[1] else rf"\right{bar[2]}", formula)

@@ -16,12 +16,12 @@ Step = tuple[str, str]  # "bash" or "python", and the lines
 
 
 def steps() -> Iterator[Step]:
-    """The blocks of the page."""
+    """Yield the blocks of the page."""
     yield from re.findall(r"```(bash|python)\n(.*?)```", PAGE.read_text(), re.DOTALL)
 
 
 def play() -> None:
-    """All steps in the current folder."""
+    """Perform all steps in the current folder."""
     names: dict[str, Any] = {}
     for kind, lines in steps():
         print(lines, end="", flush=True)

@@ -48,7 +48,7 @@ CASES = {
 
 
 def arrays(case: Case) -> dict[str, np.ndarray]:
-    """What a file holds."""
+    """Return the arrays of a file."""
     rng = np.random.default_rng(case.seed)
     A = np.array(case.A or [[1.0] + [0.0] * (case.d - 1)])
     W = case.scale * rng.standard_normal((case.k, case.d)) / np.sqrt(case.d)

@@ -23,13 +23,13 @@ HEADER = """\
 
 
 def pinned(lines: list[str]) -> list[str]:
-    """The pins of constraints.txt that continuous integration installs."""
+    """Return the pins of constraints.txt that continuous integration installs."""
     pins = (line.partition("#")[0].strip() for line in lines)
     return [pin for pin in pins if pin and pin.partition("==")[0] not in UNUSED]
 
 
 def hashed(pins: list[str], folder: Path) -> str:
-    """The same with the hashes that the index has, by uv."""
+    """Return the pins with the hashes that the package index has, by uv."""
     given, found = folder / "pins.in", folder / "pins.txt"
     given.write_text("\n".join(pins) + "\n")
     subprocess.run(
@@ -59,7 +59,7 @@ def hashed(pins: list[str], folder: Path) -> str:
 
 
 def taken_here(pin: str, folder: Path) -> str:
-    """The hash of the file that pip takes for a pin on this machine."""
+    """Return the hash of the file that pip takes for a pin on this machine."""
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest"]
     subprocess.run([*command, folder / "files", pin], check=True)
     (file,) = (folder / "files").iterdir()

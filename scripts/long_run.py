@@ -1,4 +1,4 @@
-"""A long run, watched from outside: memory, files and speed against iterations.
+"""A long run, observed from outside: memory, files and speed against iterations.
 
     python scripts/long_run.py [--steps 2000000] [--replicas 1000] [--folder outputs/long_run]
 
@@ -27,8 +27,8 @@ PICTURE = Path(__file__).parents[1] / "docs" / "long_run.png"
 
 
 def watch(folder: Path, words: list[str]) -> tuple[np.ndarray, np.ndarray]:
-    """(time, resident bytes, bytes of files) of each sample, and (time, iteration) of each line of
-    the log; seconds."""
+    """Return (time, resident bytes, bytes of files) of each sample, and (time, iteration) of each
+    line of the log, with times in seconds."""
     command = [sys.executable, "-m", "reludyn", *words, f"hydra.run.dir={folder}"]
     samples = []
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as running:
@@ -54,7 +54,7 @@ def watch(folder: Path, words: list[str]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def draw(samples: np.ndarray, steps: np.ndarray, title: str) -> None:
-    """Three panels above each other, against millions of iterations."""
+    """Draw three panels above each other, against millions of iterations."""
     at = np.interp(samples[:, 0], steps[:, 0], steps[:, 1]) / 1e6
     speed = np.diff(steps[:, 1]) / np.diff(steps[:, 0])
     figure = Figure(figsize=(6.4, 6.4), layout="constrained")
@@ -73,7 +73,7 @@ def draw(samples: np.ndarray, steps: np.ndarray, title: str) -> None:
 
 
 def main() -> None:
-    """Run, watch, draw, print."""
+    """Run, observe, draw and print."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--steps", type=int, default=2_000_000)
     parser.add_argument("--replicas", type=int, default=1000)

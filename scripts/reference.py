@@ -1,5 +1,5 @@
-"""What the documentation says of keys and tags, read off the program: docs/reference.md, and the
-tags in docs/glossary.md."""
+"""The documentation of keys and tags, generated from the program: docs/reference.md, and the table
+of tags in docs/glossary.md."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from reludyn.system.errors import show
 _HEAD = """\
 # Reference of all keys
 
-Written by `python -m scripts.reference`; a test keeps it current. `GROUP=OPTION` chooses an option,
-`GROUP.KEY=VALUE` sets a key. Defaults are those of `experiment=default`; `experiment=fig3`, which
-runs where nothing else is said, sets `init.signs=alternating` and `trainer.tolerance=1e-4`. Steps
-are iterations, angles radians; the loss of the zero student is E|A x|² / 2.
+Written by `make reference`; a test keeps it current. `GROUP=OPTION` chooses an option and
+`GROUP.KEY=VALUE` sets a key. Defaults are those of `experiment=default`. A command that names no
+experiment runs `experiment=fig3`, which sets `init.signs=alternating` and `trainer.tolerance=1e-4`.
+Steps are iterations, angles are in radians, and the loss of the zero student is E|A x|² / 2.
 """
 _TYPES: dict[Any, str] = {
     int: "integer",
@@ -40,7 +40,7 @@ TAGS_FROM, TAGS_TO = "<!-- tags: begin -->\n", "<!-- tags: end -->\n"
 
 
 def with_tags(page: str) -> str:
-    """A page with the table of all tags of TensorBoard between its two marks."""
+    """Return a page with the table of TensorBoard's tags between its two marks."""
     before, _, rest = page.partition(TAGS_FROM)
     _, _, after = rest.partition(TAGS_TO)
     rows = (f"| `{tag}` | {_cell(meaning)} |" for tag, meaning in TAGS.items())
@@ -49,12 +49,12 @@ def with_tags(page: str) -> str:
 
 
 def _cell(text: str) -> str:
-    """Words of a table: bars would end the cell, stars would be emphasis."""
+    """Return a text for a table, where bars would end the cell and stars would be emphasis."""
     return text.replace("|", "\\|").replace("*", "\\*").replace("<", "&lt;").replace("_", "\\_")
 
 
 def reference_text() -> str:
-    """Markdown: for each group its options, then a table of their keys."""
+    """Return docs/reference.md: for each group its options, then a table of their keys."""
     prepare_hydra()
     sections = [_HEAD]
     with initialize_config_dir(str(conf_directory()), version_base="1.3"):
@@ -95,7 +95,7 @@ Options = Mapping[str, tuple[type, Mapping[str, Any]]]  # the schema and the val
 
 
 def _table(group: str, options: Options) -> Iterator[str]:
-    """A row for each key of any of the options; `name` is that of the option itself."""
+    """Yield a row for each key of any option, except `name`, the name of the option itself."""
     yield "| key | type | default | values | meaning |"
     yield "|---|---|---|---|---|"
     keys = {field.name: None for schema, _ in options.values() for field in fields(schema)}
@@ -122,7 +122,7 @@ def _row(path: str, key: str, options: Options) -> str:
 
 
 def _each(cells: Mapping[str, str]) -> str:
-    """What most options say, then what the others say."""
+    """Return a cell with the text that most options share, then the texts of the others."""
     names: dict[str, list[str]] = {}
     for name, cell in cells.items():
         names.setdefault(cell, []).append(name)

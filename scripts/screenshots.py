@@ -1,4 +1,4 @@
-"""Takes the README's pictures of TensorBoard anew: docs/tensorboard_*.png.
+"""Take the pictures of TensorBoard in docs/ anew: docs/tensorboard_*.png.
 
 Runs a run, a batch and a sweep, and opens the pages in Chromium (`make screenshots`).
 """
@@ -46,7 +46,7 @@ RUNS = {
 
 
 def wait_for(page: Any, selector: str, count: int) -> None:
-    """Until so many elements are there, and what moves has come to rest."""
+    """Wait until so many elements are there and animations have ended."""
     page.locator(selector).nth(count - 1).wait_for(state="attached")
     page.wait_for_timeout(3000)
 

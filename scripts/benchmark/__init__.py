@@ -1,1 +1,1 @@
-"""The benchmark: this project against the scripts that researchers would write, and the machine."""
+"""The benchmark: this project beside scripts that researchers write, and the machine's limits."""

@@ -1,4 +1,4 @@
-"""This project against the scripts that researchers would write: outputs/bench/table.md."""
+"""Compare this project with scripts that researchers would write: outputs/bench/table.md."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from scripts.benchmark.run import Disagreement, benchmark
 
 
 class Parser(argparse.ArgumentParser):
-    """Errors are one line."""
+    """A parser whose errors have one line."""
 
     def error(self, message: str) -> NoReturn:
         sys.exit(f"benchmark: error: {message}")

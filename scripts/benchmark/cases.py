@@ -1,4 +1,4 @@
-"""Cases: sizes of problems, with the work that a step of descent cannot do without."""
+"""Cases: sizes of problems, and the least work that a step of descent takes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ FORMS = "population,K,R,REPLICAS or empirical,N,D,K,REPLICAS or empirical,N,D,K,
 @dataclass(frozen=True)
 class Case:
     """R replicas of a student of width k with d inputs and r outputs, on the population risk
-    (n = None) or on the empirical risk of n samples, which all share or of which each has its own.
+    (n = None) or on the empirical risk of n samples, shared by all or drawn for each replica.
     """
 
     k: int
@@ -37,14 +37,14 @@ class Case:
 
     @property
     def name(self) -> str:
-        """As `--cases` reads it."""
+        """The name that `--cases` reads."""
         if self.n is None:
             return f"population,{self.k},{self.r},{self.replicas}"
         return f"empirical,{self.n},{self.d},{self.k},{self.replicas}" + ",own" * self.own
 
     @property
     def flops(self) -> int:
-        """Arithmetic operations of a step of one run; a root or an arcsine counts as one.
+        """Arithmetic operations per step of one run; a root or an arcsine counts as one.
 
         Population, with m = min(d, k + r): products of matrices 2 k^2 m (W W^T) + 2 k^2 r (V^T V)
         + 2 k r m (V W) + 2 k^2 m (S C) W + 2 k^2 r (V J) + 4 k r m (V^T E, E W^T); 14 k^2 for the
@@ -61,16 +61,16 @@ class Case:
 
     @property
     def bytes(self) -> float:
-        """Traffic of a step of one run that cannot be avoided: the weights read and written once,
+        """Unavoidable memory traffic per step of one run: the weights read and written once,
         16 k (m + r) (m = d for samples), and the samples read once, 8 n (d + r), by all replicas
-        together where they share them."""
+        together if they share them."""
         if self.n is None:
             return 2 * BYTES * self.k * (min(self.d, self.k + self.r) + self.r)
         return 2 * BYTES * self.k * (self.d + self.r) + self.sample_bytes / self.replicas
 
     @property
     def sample_bytes(self) -> int:
-        """The size of X and Y: 8 n (d + r), times R where each replica has its own."""
+        """The size of X and Y: 8 n (d + r), times R if each replica has its own."""
         return BYTES * (self.n or 0) * (self.d + self.r) * (self.replicas if self.own else 1)
 
     @property
@@ -82,11 +82,11 @@ class Case:
         return 4 * self.sample_bytes + BYTES * self.replicas * (weights + 12 * pairs)
 
     def fits(self) -> bool:
-        """Whether this machine can hold it."""
+        """Return whether this machine has the memory."""
         return self.memory < os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
     def overrides(self, lr: float) -> list[str]:
-        """The run of this project, as on its command line."""
+        """Return the overrides that run the case on the command line."""
         words = [
             "experiment=default",
             f"model.width={self.k}",
@@ -106,7 +106,7 @@ class Case:
 
 
 def population(k: int, r: int, *replicas: int, d: int = 100) -> list[Case]:
-    """One network, several sizes of the batch."""
+    """Return cases of one network with batches of several sizes."""
     return [Case(k, r, d, R) for R in replicas]
 
 

@@ -36,11 +36,11 @@ class Problem:
 
     @property
     def axis(self) -> int | None:
-        """The axis of replicas in the data."""
+        """The axis of replicas in the data, for torch.func.vmap."""
         return 0 if self.case.own else None
 
     def data_of(self, replica: int) -> tuple[Array, ...]:
-        """What one replica learns from."""
+        """Return the data of one replica."""
         return tuple(x[replica] for x in self.data) if self.case.own else self.data
 
 
@@ -53,17 +53,17 @@ class Training(Protocol):
         """Go back to the initial weights."""
 
     def advance(self, steps: int) -> None:
-        """Further steps, to their end: nothing is still being computed afterwards."""
+        """Take further steps and wait until they are complete."""
 
     def weights(self) -> tuple[Array, Array]:
-        """W (replicas, k, d) and V (replicas, r, k)."""
+        """Return W (replicas, k, d) and V (replicas, r, k)."""
 
 
 Prepare = Callable[[Problem], Training]  # raises Unavailable
 
 
 def make_problem(case: Case, lr: float) -> Problem:
-    """The weights and the samples with which this project trains."""
+    """Return the weights and the samples with which this project trains."""
     setup = build(configure(*case.overrides(lr)))
     student = draw_students(setup.seeds, case.k, setup.teacher, **asdict(setup.config.init))
     data: tuple[Array, ...] = (setup.teacher.A.numpy(),)
@@ -78,7 +78,7 @@ def make_problem(case: Case, lr: float) -> Problem:
 
 
 def difference(one: Training, other: Training) -> float:
-    """max |W - W'| / max |W'| over the replicas that both train, of the worse layer."""
+    """Return max |W - W'| / max |W'| over the replicas that both train, for the worse layer."""
     count = min(one.replicas, other.replicas)
     pairs = [(a[:count], b[:count]) for a, b in zip(one.weights(), other.weights(), strict=True)]
     return max(float(np.abs(a - b).max() / np.abs(b).max()) for a, b in pairs)

@@ -1,4 +1,4 @@
-"""Who takes part."""
+"""The contenders of each risk."""
 
 from __future__ import annotations
 
@@ -25,5 +25,5 @@ SCRIPTS: dict[str, dict[str, Prepare]] = {
 
 
 def contenders(risk: str) -> dict[str, Prepare]:
-    """Name -> how it is made ready; this project comes last, its fastest engine at the very end."""
+    """Return name -> how it is made ready; the last is this project's fastest engine."""
     return {**SCRIPTS[risk], **engines()}

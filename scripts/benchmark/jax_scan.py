@@ -30,7 +30,7 @@ Gradient = Callable[..., tuple[Traced, Traced]]
 
 
 def matmul_gradient(W: Traced, V: Traced, A: Traced) -> tuple[Traced, Traced]:
-    """The gradient in `reludyn.risk.population` for ReLU: W (k, m), V (r, k), A (r, m)."""
+    """Return the gradient of `reludyn.risk.population` for ReLU: W (k, m), V (r, k), A (r, m)."""
     norm = jnp.sqrt((W * W).sum(1))
     gram, area, S = W @ W.T, jnp.outer(norm, norm), V.T @ V
     cosine = jnp.clip(gram / area, -1, 1)
@@ -42,8 +42,8 @@ def matmul_gradient(W: Traced, V: Traced, A: Traced) -> tuple[Traced, Traced]:
 
 
 def pairs_gradient(W: Traced, V: Traced, A: Traced) -> tuple[Traced, Traced]:
-    """The same from a list of the pairs i < j, gathered by index and scattered back; of a neuron
-    with itself turn_ii = pi/2 |v_i|^2 w_i and J_ii = |w_i|^2."""
+    """Return the same from a list of the pairs i < j, gathered by index and scattered back; for a
+    neuron with itself turn_ii = pi/2 |v_i|^2 w_i and J_ii = |w_i|^2."""
     i, j = np.triu_indices(len(W), 1)
     norm = jnp.sqrt((W * W).sum(1))
     one, other, v, u = W[i], W[j], V[:, i], V[:, j]
@@ -61,8 +61,8 @@ def pairs_gradient(W: Traced, V: Traced, A: Traced) -> tuple[Traced, Traced]:
 
 
 def empirical_gradient(W: Traced, V: Traced, X: Traced, Y: Traced) -> tuple[Traced, Traced]:
-    """With H = relu(X W^T) and E = H V^T - Y: grad_W = (E V masked by H > 0)^T X / n and
-    grad_V = E^T H / n. W (k, d), V (r, k), X (n, d), Y (n, r)."""
+    """Return grad_W = (E V masked by H > 0)^T X / n and grad_V = E^T H / n, where
+    H = relu(X W^T) and E = H V^T - Y. W (k, d), V (r, k), X (n, d), Y (n, r)."""
     hidden = jnp.maximum(X @ W.T, 0)
     error = hidden @ V.T - Y
     back = jnp.where(hidden > 0, error @ V, 0)

@@ -19,19 +19,19 @@ PACKAGES = ("torch", "numpy", "jax", "jaxlib", "hydra-core", "matplotlib")
 
 @dataclass(frozen=True)
 class Ceilings:
-    """What the machine can do at most: 1e9 operations and 1e9 bytes a second."""
+    """Ceilings of the machine: 1e9 operations per second and 1e9 bytes per second."""
 
     gflops: float  # product of two large matrices, of the faster library
     gbytes: float  # reading an array that is much larger than the caches
 
     def roof(self, intensity: float) -> float:
-        """min(gflops, intensity gbytes), for so many operations a byte."""
+        """Return min(gflops, intensity gbytes), with the intensity in operations per byte."""
         return min(self.gflops, intensity * self.gbytes)
 
 
 def measure_ceilings(size: int = 3_000, megabytes: int = 1_024) -> Ceilings:
-    """The best of some tries: 2 size^3 operations of PyTorch's and NumPy's product, and one pass
-    over an array, as its sum and as a product with a vector."""
+    """Return the best of some tries: 2 size^3 operations of PyTorch's and NumPy's product, and one
+    pass over an array, as its sum and as a product with a vector."""
     a, b = torch.rand(size, size, dtype=torch.float64), torch.rand(size, size, dtype=torch.float64)
     x, y = a.numpy(), b.numpy()
     product = min(_best(lambda: a @ b), _best(lambda: x @ y))
@@ -42,7 +42,7 @@ def measure_ceilings(size: int = 3_000, megabytes: int = 1_024) -> Ceilings:
 
 
 def describe() -> dict[str, object]:
-    """Processor, cores, threads, memory, how busy it is, versions."""
+    """Return processor, cores, threads, memory, load and versions."""
     return {
         "processor": _processor(),
         "cores": os.cpu_count(),
@@ -67,7 +67,7 @@ def _best(work: Callable[[], object]) -> float:
 
 
 def _processor() -> str:
-    """Linux keeps the name of the model here; elsewhere Python's name must do."""
+    """Return the processor's model, which Linux keeps in a file; elsewhere Python's name for it."""
     file = Path("/proc/cpuinfo")
     lines = file.read_text().splitlines() if file.is_file() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]

@@ -45,5 +45,5 @@ class Project:
 
 
 def engines() -> dict[str, Prepare]:
-    """The engines, the faster one last."""
+    """Return the engines, the faster one last."""
     return {f"reludyn {name}": partial(Project, name) for name in ENGINES}

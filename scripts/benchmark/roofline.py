@@ -1,4 +1,4 @@
-"""The roofline: operations a byte against operations a second, below the two ceilings."""
+"""The roofline: operations per byte against operations per second, below the two ceilings."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ LETTER = 0.0155  # of the height of a panel, in the names of cases below the mar
 
 
 def draw_roofline(folder: Path, rows: Sequence[Row], ceilings: Ceilings) -> list[Path]:
-    """roofline.png and roofline.pdf: a panel for one run and one for the largest batch, of each
-    risk that was measured; a column a case, a marker a contender."""
+    """Draw roofline.png and roofline.pdf: for each risk that was measured a panel for one run and
+    one for the largest batch, with one column per case and one marker per contender."""
     measured = [row for row in rows if row.gflops is not None]
     panels = {(risk, many): _largest(measured, risk, many) for risk, many in TITLES}
     panels = {key: chosen for key, chosen in panels.items() if chosen}
@@ -63,7 +63,7 @@ def draw_roofline(folder: Path, rows: Sequence[Row], ceilings: Ceilings) -> list
 
 
 def _largest(rows: Sequence[Row], risk: str, many: bool) -> list[Row]:
-    """The rows of a panel: of each network those with one run, or with the most."""
+    """Return the rows of a panel: for each network those with one run, or with the most runs."""
     chosen = [row for row in rows if row.risk == risk and (row.replicas > 1) == many]
     most: dict[tuple[object, ...], int] = {}
     for row in chosen:
@@ -123,14 +123,14 @@ def _draw(axes: Axes, rows: Sequence[Row], ceilings: Ceilings) -> None:
 
 
 def _limits(rows: Sequence[Row], ceilings: Ceilings) -> tuple[float, float]:
-    """The same for all panels of a risk, with room for the names of cases at the bottom."""
+    """Return limits that all panels of a risk share, with room for the names of cases below."""
     top, slowest = 3 * ceilings.gflops, min(row.gflops for row in rows if row.gflops)
     room = 0.06 + LETTER * max(len(_label(row)) for row in rows)
     return slowest * (slowest / top) ** (room / (1 - room)), top
 
 
 def _columns(rows: Sequence[Row]) -> Iterator[tuple[str, float]]:
-    """Where each case stands: at its operations a byte, or just right of the case before it."""
+    """Yield the place of each case: at its operations per byte, or right of the case before."""
     intensity = {row.case: row.flops / row.bytes for row in rows if row.flops and row.bytes}
     last = 0.0
     for case, value in sorted(intensity.items(), key=lambda item: item[1]):

@@ -23,7 +23,7 @@ Say = Callable[[str], None]
 
 
 class Disagreement(Exception):
-    """A contender trains something else: its times would mean nothing."""
+    """An error: a contender trains something else, so its times would mean nothing."""
 
 
 def benchmark(
@@ -62,7 +62,7 @@ def benchmark(
 def measure(
     case: Case, ceilings: Ceilings, repeats: int, seconds: float, lr: float = LR
 ) -> list[Row]:
-    """A row a contender. Raises Disagreement."""
+    """Return one row per contender. Raises Disagreement."""
     names = contenders(case.risk)
     if not case.fits():
         needed = f"skipped: needs about {case.memory / 2**30:,.0f} GiB of memory"
@@ -85,8 +85,8 @@ def measure(
 
 
 def check_agreement(case: Case, ready: dict[str, Training]) -> dict[str, float]:
-    """The relative difference of each contender's weights from those of this project, after a few
-    steps from the same initial weights. Raises Disagreement."""
+    """Return the relative difference of each contender's weights from those of this project, after
+    a few steps from the same initial weights. Raises Disagreement."""
     steps = AGREED if case.flops * case.replicas < HEAVY else 2
     for training in ready.values():
         training.start()

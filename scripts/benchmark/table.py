@@ -1,4 +1,4 @@
-"""The table: a row a case and contender, as CSV and as a page."""
+"""The table: one row per case and contender, as CSV and as a page."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ NOTES = """\
 
 @dataclass(frozen=True)
 class Row:
-    """A contender in a case; None where nothing was measured, and a note says why."""
+    """A contender in a case; None where nothing was measured, with the reason in a note."""
 
     case: str
     risk: str
@@ -61,7 +61,7 @@ class Row:
 
 
 def blank(case: Case, contender: str, note: str) -> Row:
-    """A row without numbers."""
+    """Return a row without numbers."""
     return Row(
         case.name,
         case.risk,
@@ -79,7 +79,7 @@ def blank(case: Case, contender: str, note: str) -> Row:
 def measured(
     case: Case, contender: str, times: Times, ours: Times, ceilings: Ceilings, difference: float
 ) -> Row:
-    """The numbers of a contender beside those of this project."""
+    """Return the numbers of a contender beside those of this project."""
     ns = times.nanoseconds
     gflops, gbytes = case.flops / ns, case.bytes / ns
     reading = case.sample_bytes / ceilings.gbytes  # ns
@@ -111,7 +111,7 @@ def measured(
 
 
 def write_csv(path: Path, rows: Sequence[Row]) -> None:
-    """Full precision, a column a field of `Row`."""
+    """Return the table as CSV in full precision, with one column per field of `Row`."""
     text = io.StringIO(newline="")
     table = csv.writer(text)
     table.writerow(field.name for field in fields(Row))
@@ -123,7 +123,7 @@ def write_csv(path: Path, rows: Sequence[Row]) -> None:
 def write_page(
     path: Path, rows: Sequence[Row], machine: Mapping[str, object], ceilings: Ceilings
 ) -> None:
-    """table.md: the machine, times and ratios of all contenders, then all numbers."""
+    """Return table.md: the machine, times and ratios of all contenders, then all numbers."""
     lines = ["# Benchmark", ""]
     about = ", ".join(f"{key} {value}" for key, value in machine.items() if value is not None)
     lines += [about + ".", ""]
@@ -148,7 +148,7 @@ def write_page(
 
 
 def _times(rows: Sequence[Row]) -> list[str]:
-    """A line a case, a column a contender."""
+    """Return lines of a table with one row per case and one column per contender."""
     names = list(dict.fromkeys(row.contender for row in rows))
     lines = _head(["case", *names])
     for case in dict.fromkeys(row.case for row in rows):
@@ -190,7 +190,7 @@ def _details(rows: Sequence[Row]) -> list[str]:
 
 
 def _title(row: Row) -> str:
-    """k, r and R of the population risk; n, d, k and R of samples."""
+    """Return k, r and R for the population risk; n, d, k and R for samples."""
     if row.n is None:
         return f"k={row.k} r={row.r} R={row.replicas:,}"
     own = " own samples" if row.samples == "own" else ""

@@ -1,4 +1,4 @@
-"""Times of contenders, taken in turns so that a change of the machine's pace meets all of them."""
+"""Times of contenders, taken in turns so that a change of the machine's speed affects all."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ class Times:
 
     @property
     def nanoseconds(self) -> float:
-        """Of a step of one run, the median of the repeats."""
+        """Nanoseconds per step of one run, the median of the repeats."""
         return self._of_a_step(median(self.seconds))
 
     @property
     def fastest(self) -> float:
-        """Of a step of one run, in nanoseconds."""
+        """Nanoseconds per step of one run, the fastest repeat."""
         return self._of_a_step(min(self.seconds))
 
     def _of_a_step(self, seconds: float) -> float:
@@ -51,7 +51,7 @@ def interleave(trainings: Mapping[str, Training], repeats: int, seconds: float) 
 
 
 def enough_steps(training: Training, seconds: float) -> int:
-    """The fewest steps that take so long, within a factor of two, and at most `MOST`."""
+    """Return the fewest steps that take so long, within a factor of two, and at most `MOST`."""
     steps = 1
     while True:
         _timed(training, steps)  # JAX compiles anew for each number of steps

@@ -1,7 +1,7 @@
 """Oracles for the theory: the Hessian block by block, the lemmas' two sides neuron by neuron.
 
-Written from the formulas alone, as tests/reference.py: nothing here imports the package. W (k, d)
-has rows w_i, V (r, k) columns v_i, A is (r, d).
+Written from the formulas alone, as tests/oracles/reference.py: nothing here imports the package.
+W (k, d) has rows w_i, V (r, k) columns v_i, A is (r, d).
 """
 
 from __future__ import annotations

@@ -26,11 +26,17 @@ from tests.support.documents import (
 )
 
 SMALL = {"replicas": "8", "trainer.steps": "20", "figures": "false"}
-GALLERY = "docs/gallery.md"  # tests/test_gallery.py
+GALLERY = "docs/gallery.md"  # tests/pages/test_gallery.py
 NEEDS_CUDA = "reludyn device=cuda"
 SHOWN = {  # texts that the snippets of a page print, in order
     "docs/concepts.md": ["True True"],
-    "docs/api.md": ["0.0"],
+    "docs/api.md": [
+        "0.0",
+        "tensor([0.2500]",
+        "3.5000",
+        "['non_strict_saddle']",
+        "tensor([[1, 0]])",
+    ],
     "docs/how-to.md": [
         "0.0001 0.1 0.0",
         "max_steps",

@@ -24,7 +24,7 @@ RUN = {  # targets, with what shortens them
     "train": "trainer.steps=20 figures=false",
     "paper": "short=true rows=[fig3,digits]",
     "reference": "",
-    "test": "tests/test_kernels.py",
+    "test": "tests/numerics/test_kernels.py",
     "docs": "",
     "lint": "",
     "clean": "",
@@ -32,11 +32,11 @@ RUN = {  # targets, with what shortens them
 LEFT = {  # and why others are not run
     "bench": "JAX is large",
     "test-ray": "Ray is large",
-    "test-browser": "needs Chromium; tests/test_browser.py is what it runs",
+    "test-browser": "needs Chromium; tests/whole/test_browser.py is what it runs",
     "screenshots": "needs Chromium",
     "coverage": "takes all tests of the science rooms: fewer are below its limit",
-    "golden": "takes a minute and a half; tests/test_golden.py compares",
-    "gallery": "takes minutes; tests/test_gallery.py runs the page",
+    "golden": "takes a minute and a half; tests/whole/test_golden.py compares",
+    "gallery": "takes minutes; tests/pages/test_gallery.py runs the page",
     "lock": "asks the package index for the newest files",
 }
 pytestmark = pytest.mark.skipif(

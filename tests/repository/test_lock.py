@@ -15,7 +15,7 @@ from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[2]
 LOCK = runpy.run_path(str(ROOT / "scripts" / "lock.py"))
-VERSIONS = [f"{major}.{minor}" for major, minor in ((3, 10), (3, 11), (3, 12), (3, 13))]
+VERSIONS = re.findall(r"Python :: (3\.\d+)", (ROOT / "pyproject.toml").read_text())
 
 
 def locked() -> dict[str, list[str]]:

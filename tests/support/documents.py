@@ -46,13 +46,11 @@ def commands(*documents: str) -> list[str]:
 
 
 ALL = commands(*DOCUMENTS)
-MAKES = [c for c in ALL if c.startswith("make ")]  # planned by tests/test_readme.py
-# started by tests/test_launchers.py: they need a plugin, or a cluster
+MAKES = [c for c in ALL if c.startswith("make ")]  # planned by tests/pages/test_readme.py
+# started by tests/sweep/test_launchers.py: they need a plugin, or a cluster
 LAUNCHED = [c for c in ALL if c.startswith("reludyn -m") and re.search("launcher=(?!fused)", c)]
-TORCHRUN = [
-    c for c in ALL if c.startswith("torchrun ")
-]  # with few samples: tests/test_documents.py
-# what is typed but nothing of ours; TensorBoard is started by tests/test_readme.py
+TORCHRUN = [c for c in ALL if c.startswith("torchrun ")]  # with few samples, in test_documents.py
+# programs of others; TensorBoard is started by tests/pages/test_readme.py
 TENSORBOARD = "tensorboard --logdir outputs --host 127.0.0.1"
 OTHERS = [TENSORBOARD, "source .venv/bin/activate"]
 ELSEWHERE = {*MAKES, *LAUNCHED, *TORCHRUN, *OTHERS}

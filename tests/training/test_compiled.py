@@ -13,8 +13,8 @@ import torch
 from reludyn.config.parse import parse
 from reludyn.data.layouts import Layout, Resident
 from reludyn.dynamics.phases import PhaseRule
-from reludyn.experiment.build import pick_device
 from reludyn.experiment.cost import compiles
+from reludyn.experiment.plan import pick_device
 from reludyn.network.activation import RELU, LeakyReLU
 from reludyn.network.student import ReLUStudent
 from reludyn.network.subspace import InvariantSubspace
