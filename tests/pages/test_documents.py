@@ -13,6 +13,8 @@ import torch
 from reludyn.config.compose import configure
 from reludyn.figures import __main__
 from reludyn.risk.unrolled import products
+from reludyn.system.errors import BAD_INPUT, DIVERGED, FAILED
+from reludyn.system.signals import EXITS
 from tests.support.commands import run_command
 from tests.support.documents import (
     ELSEWHERE,
@@ -140,6 +142,13 @@ def test_launchers_start_what_composes() -> None:
 
 def test_the_pages_have_commands() -> None:
     assert len(commands(*PAGES)) > 30
+
+
+def test_the_exit_codes_are_those_of_the_program() -> None:
+    page = (ROOT / "docs" / "how-to.md").read_text()
+    cells = re.findall(r"^\| ([\d, ]+) \|", page.split("## Call it from a script")[1], re.MULTILINE)
+    codes = {int(code) for cell in cells for code in cell.split(",")}
+    assert codes == {0, FAILED, BAD_INPUT, DIVERGED, *EXITS.values()}
 
 
 def test_the_page_counts_the_products_of_a_step() -> None:
