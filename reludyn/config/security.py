@@ -345,7 +345,7 @@ def _check_folders(composed: DictConfig, typed: Mapping[str, str]) -> None:
     """The folder of a run or a sweep lies below outputs/, or where the command line says."""
     for key in ("hydra.run.dir", "hydra.sweep.dir"):
         folder = _resolved(composed, key)
-        if folder is None or _is_below_outputs(str(folder)):
+        if folder is None or _is_below_outputs(str(folder)) or str(folder) == typed.get(key):
             continue
         meant = None
         if key in typed:
