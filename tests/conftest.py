@@ -24,9 +24,11 @@ from reludyn.config.parse import conf_directory, prepare_hydra
 from reludyn.config.security import guarded
 from reludyn.experiment import cost
 from tests.support.commands import COMMAND, Command, Composer, Finished, run_command
+from tests.support.pictures import draw_fast
 
 settings.register_profile("patient", deadline=None)  # time belongs in benchmarks
 settings.load_profile("patient")
+draw_fast()
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -14,10 +14,11 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from copy import deepcopy
+from dataclasses import astuple
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path, PurePath
-from typing import Any
+from typing import Any, ClassVar
 from unittest.mock import patch
 
 from hydra._internal.callbacks import Callbacks
@@ -26,7 +27,6 @@ from hydra._internal.config_repository import CachingConfigRepository, IConfigRe
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.default_element import ResultDefault
 from hydra.core.override_parser.types import Override
-from hydra.plugins.config_source import ConfigResult
 from hydra.types import RunMode
 from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
@@ -35,7 +35,7 @@ from reludyn.config.overrides import overrides_of
 from reludyn.config.parse import OUTPUTS
 from reludyn.config.rules import check_name
 from reludyn.config.schema import PATHS
-from reludyn.config.yaml_files import Files
+from reludyn.config.yaml_files import Copies, Files
 from reludyn.system.errors import ConfigError
 
 # exact names: `reludyn.` as a prefix would let in reludyn.cli.os.system
@@ -142,6 +142,8 @@ class Guards(Callbacks):
 class Loader(ConfigLoaderImpl):
     """Hydra's loader, of files and configs that are checked; raises ConfigError."""
 
+    composed: ClassVar[dict[tuple[object, ...], DictConfig]] = {}
+
     def __init__(self, config_search_path: ConfigSearchPath, typed: Mapping[str, str]) -> None:
         _check_packages([str(element.path) for element in config_search_path.get_path()])
         super().__init__(config_search_path)
@@ -165,8 +167,21 @@ class Loader(ConfigLoaderImpl):
     def _compose_config_from_defaults_list(
         self, defaults: list[ResultDefault], repo: IConfigRepository
     ) -> DictConfig:
-        """Hydra's own, of files; the command line comes later."""
-        composed = super()._compose_config_from_defaults_list(defaults, repo)
+        """Hydra's own, of files; the command line comes later. The same files are composed once
+        per process: the jobs of a sweep differ in the command line."""
+        assert isinstance(repo, CachingConfigRepository)
+        assert isinstance(repo.delegate, Files)
+        stamps = [repo.delegate.stamp(str(default.config_path)) for default in defaults]
+        if None in stamps:
+            return self._compose(defaults, repo)
+        key = (*map(astuple, defaults), *stamps)
+        if key not in self.composed:
+            self.composed[key] = self._compose(defaults, repo)
+        return deepcopy(self.composed[key])
+
+    def _compose(self, defaults: list[ResultDefault], repo: IConfigRepository) -> DictConfig:
+        with patch(f"{ConfigLoaderImpl.__module__}.deprecation_warning"):
+            composed = super()._compose_config_from_defaults_list(defaults, Copies(repo))
         mode = OmegaConf.select(composed, "hydra.mode")
         if mode != _mode_in(repo, [default.config_path for default in defaults]):
             allowed = "is for the command line, or for the file of an experiment"
@@ -178,12 +193,6 @@ class Loader(ConfigLoaderImpl):
         parsed, repo = self._parse_overrides_and_create_caching_repo(config_name, overrides)
         chosen = [o.value() for o in parsed if o.key_or_group == EXPERIMENT and not o.is_delete()]
         return _mode_in(repo, [f"{EXPERIMENT}/{name}" for name in chosen[-1:]])
-
-    def _load_single_config(self, default: ResultDefault, repo: IConfigRepository) -> ConfigResult:
-        """Hydra adds to the files of launchers what the plugins' types of the same names have, and
-        warns that a later version will not."""
-        with patch(f"{ConfigLoaderImpl.__module__}.deprecation_warning"):
-            return super()._load_single_config(default, repo)
 
     def _process_config_searchpath(
         self,
@@ -336,7 +345,7 @@ def _check_folders(composed: DictConfig, typed: Mapping[str, str]) -> None:
     """The folder of a run or a sweep lies below outputs/, or where the command line says."""
     for key in ("hydra.run.dir", "hydra.sweep.dir"):
         folder = _resolved(composed, key)
-        if folder is None or _is_below_outputs(str(folder)):
+        if folder is None or _is_below_outputs(str(folder)) or str(folder) == typed.get(key):
             continue
         meant = None
         if key in typed:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from copy import deepcopy
+from copy import copy, deepcopy
 from pathlib import Path
 from typing import ClassVar
 
 import yaml
-from hydra._internal.config_repository import ConfigRepository
+from hydra._internal.config_repository import (
+    CachingConfigRepository,
+    ConfigRepository,
+    IConfigRepository,
+)
+from hydra.core.config_store import ConfigStore
 from hydra.core.object_type import ObjectType
 from hydra.plugins.config_source import ConfigResult
 
@@ -17,36 +22,70 @@ from reludyn.system.errors import ConfigError
 LARGEST = 2**20  # bytes of a config file
 MOST = 20_000  # values in it, those behind aliases counted wherever they stand
 DEEPEST = 30  # levels of nesting
+Stamp = tuple[object, ...]
 
 
 class Files(ConfigRepository):
     """Hydra's files, each looked at before it is read; raises ConfigError.
 
-    Our own and those that come with Hydra are read once a process, ours again after a change.
+    Ours, Hydra's and types are read once per process, and again after a change. Every caller gets
+    the same result: who changes it copies it first.
     """
 
-    known: ClassVar[dict[tuple[object, ...], ConfigResult | None]] = {}
+    known: ClassVar[dict[Stamp, tuple[ConfigResult | None, object]]] = {}
 
     def load_config(self, config_path: str) -> ConfigResult | None:
-        source = self._find_object_source(config_path, ObjectType.CONFIG)
-        key: tuple[object, ...] = ()
-        if source is not None and source.scheme() == "file":
-            file = Path(source.path, source._normalize_file_name(config_path))
-            if Path(source.path) == conf_directory():
-                key = (source.provider, file, file.stat().st_mtime_ns)
-            else:
-                check_file(file)
-        elif source is not None and source.scheme() == "pkg":
-            key = (source.provider, source.path, config_path)
-        if not key:
+        stamp, version = self._stamp(config_path)
+        if stamp is None:
+            if isinstance(version, Path):
+                check_file(version)
             return self._read(config_path)
-        if key not in self.known:
-            self.known[key] = self._read(config_path)
-        return deepcopy(self.known[key])  # composing changes it
+        if stamp not in self.known:
+            self.known[stamp] = self._read(config_path), version
+        return self.known[stamp][0]
+
+    def stamp(self, config_path: str) -> Stamp | None:
+        """Return what changes when a config does; None for the files of others, which are read
+        every time."""
+        return self._stamp(config_path)[0]
+
+    def _stamp(self, config_path: str) -> tuple[Stamp | None, object]:
+        """Return the same, with what must live as long as it is known: its id is in the stamp."""
+        source = self._find_object_source(config_path, ObjectType.CONFIG)
+        if source is None:
+            return None, None
+        name = source._normalize_file_name(config_path)
+        place = source.scheme(), source.provider, source.path, name
+        if source.scheme() == "pkg":
+            return place, None
+        if source.scheme() == "structured":
+            node = ConfigStore.instance()._load(name)
+            return (*place, id(node)), node
+        path = Path(source.path, name)
+        if Path(source.path) == conf_directory():
+            return (*place, path.stat().st_mtime_ns), None
+        return None, path
 
     def _read(self, config_path: str) -> ConfigResult | None:
         result: ConfigResult | None = super().load_config(config_path)
         return result
+
+    def __deepcopy__(self, memo: object) -> Files:
+        """Return a copy with the same sources, which do not change: Hydra copies a repository to
+        add sources to it, and would copy all types that it knows."""
+        other = copy(self)
+        other.sources = [*self.sources]
+        return other
+
+
+class Copies(CachingConfigRepository):
+    """Copies of what a repository has, which may be changed."""
+
+    def __init__(self, delegate: IConfigRepository) -> None:
+        self.delegate = delegate
+
+    def load_config(self, config_path: str) -> ConfigResult | None:
+        return deepcopy(self.delegate.load_config(config_path))
 
 
 def check_file(path: Path) -> None:

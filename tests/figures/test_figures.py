@@ -16,12 +16,23 @@ from reludyn.config.schema import Config
 from reludyn.figures import CHOICES, OF_A_REPLICA
 from reludyn.figures.__main__ import main, redraw
 from reludyn.figures.scale import binned
+from reludyn.figures.style import STYLE, new_figure, save
 from reludyn.figures.sweeps import burn_in, recovered
 from reludyn.figures.timeline import NothingToDraw
 from reludyn.numerics.statistics import wilson
 from reludyn.runs.table import Table
 from reludyn.system.errors import ConfigError
 from tests.support.commands import QUICK, Command, Finished, reludyn_in, run_command
+from tests.support.pictures import FONTS
+
+
+def test_text_stays_text_in_a_pdf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It can be searched and edited: whole fonts are embedded."""
+    monkeypatch.setitem(STYLE, "pdf.fonttype", FONTS)
+    figure = new_figure()
+    figure.text(0.5, 0.5, "text")
+    _, pdf = save(figure, tmp_path, "text")
+    assert b"/CIDFontType2" in pdf.read_bytes()
 
 
 def test_a_picture_has_a_name_in_the_settings() -> None:
@@ -96,21 +107,22 @@ def sweep(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     return Finished(run.code, run.out, run.err, where / "sweep")
 
 
-@pytest.mark.slow
-def test_a_sweep_draws_its_picture(sweep: Finished) -> None:
+@pytest.mark.quick(1)
+def test_a_sweep_draws_its_picture_again_and_again(sweep: Finished) -> None:
     (name,) = {path.stem for path in (sweep.where / "figures").iterdir()}
     assert name in SWEEPS
     assert f"figures/{name}.png" in sweep.out
     for job in sweep.where.glob("*/DONE"):
         drawn = {path.stem for path in (job.parent / "figures").glob("*")}
         assert name not in drawn
-
-
-def test_a_sweep_is_drawn_again(sweep: Finished) -> None:
     before = {path: path.read_bytes() for path in (sweep.where / "figures").glob("*.png")}
     shutil.rmtree(sweep.where / "figures")
     redraw(sweep.where)
     assert {path: path.read_bytes() for path in before} == before
+    with pytest.raises(
+        ConfigError, match=r"--picture=all: is of a run\. Name the folder of one in"
+    ):
+        redraw(sweep.where, "all")
 
 
 def test_without_figures_there_is_no_picture_of_a_sweep(reludyn: Command) -> None:
@@ -171,14 +183,9 @@ def test_a_run_is_drawn_again_without_training(
     assert (copy / "figures" / "neurons.pdf").exists()
 
 
-@pytest.mark.slow
-def test_a_picture_of_another_kind_is_refused(fig3: Finished, sweep: Finished) -> None:
+def test_a_picture_of_another_kind_is_refused(fig3: Finished) -> None:
     with pytest.raises(ConfigError, match="--picture=stuck: is of a sweep"):
         redraw(fig3.folder, "stuck")
-    with pytest.raises(
-        ConfigError, match=r"--picture=all: is of a run\. Name the folder of one in"
-    ):
-        redraw(sweep.where, "all")
 
 
 def test_what_is_no_run_is_refused(tmp_path: Path) -> None:

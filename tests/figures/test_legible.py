@@ -28,12 +28,6 @@ RUNS = {
     "three steps": ["trainer.steps=3"],
     "one": ["model.width=1", "trainer.steps=300"],
 }
-STILL = [name for name in OF_A_REPLICA if name != "animation"]
-
-
-@pytest.fixture(scope="module", params=RUNS)
-def run(request: pytest.FixtureRequest) -> Run:
-    return package.train("experiment=default", "trainer.looks=60", *RUNS[request.param])
 
 
 def assert_legible(figure: Figure, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -77,51 +71,45 @@ def markers(figure: Figure) -> np.ndarray:
     return np.concatenate(points)
 
 
-@pytest.mark.quick(24)
-@pytest.mark.parametrize("name", [*STILL, "spectrum"])
-def test_what_is_written_can_be_read(run: Run, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    try:
-        drawn = {**OF_A_REPLICA, "spectrum": figures.plot_spectrum}[name](run, 0)
-    except NothingToDraw:
-        return
-    assert isinstance(drawn, Figure)
-    assert_legible(drawn, monkeypatch)
-
-
-@pytest.mark.quick(4)
+@pytest.mark.quick(3)
 @pytest.mark.filterwarnings("ignore:Animation was deleted")
-def test_what_is_written_on_an_animation_can_be_read(
-    run: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    moving = figures.animate(run)
-    moving._draw_frame(len(run.step) - 1)
-    assert_legible(moving._fig, monkeypatch)
+@pytest.mark.parametrize("name", RUNS)
+def test_every_picture_of_a_run_can_be_read(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each is drawn once, and all is looked at."""
+    run = package.train("experiment=default", "trainer.looks=60", *RUNS[name])
+    for picture, plot in ({**OF_A_REPLICA, "spectrum": figures.plot_spectrum}).items():
+        try:
+            drawn = plot(run, 0)
+        except NothingToDraw:
+            continue
+        if not isinstance(drawn, Figure):
+            drawn._draw_frame(len(run.step) - 1)
+            drawn = drawn._fig
+        assert_legible(drawn, monkeypatch)
+        if picture == "neurons":
+            assert_neurons_have_names_or_are_counted(drawn, run.W.shape[2])
+        if picture == "neurons" or (picture == "polar" and len(run.arrays["A"]) == 1):
+            assert_signs_are_told_apart(drawn)
 
 
-def test_neurons_have_names_or_are_counted(run: Run) -> None:
-    k = run.W.shape[2]
-    figure = figures.plot_neurons(run)
+def assert_neurons_have_names_or_are_counted(figure: Figure, k: int) -> None:
     names = {x.get_text() for x in figure.axes[0].texts} & {f"$w_{{{i}}}$" for i in range(1, 21)}
     said = " ".join(x.get_text() for x in figure.legends[0].get_texts())
     counted = sum(int(word[1:]) for word in said.split() if word.startswith("("))
     assert (len(names), counted) == ((k, 0) if k <= 8 else (0, k))
 
 
-def test_signs_are_told_apart_without_colours(run: Run) -> None:
-    """By line and by marker, wherever both are drawn and in the legend."""
-    for plot in (figures.plot_neurons, figures.plot_polar):
-        if plot is figures.plot_polar and len(run.arrays["A"]) > 1:
-            continue
-        figure = plot(run)
-        looks: dict[str, set[tuple[object, ...]]] = {}
-        for x in (*figure.axes[0].get_lines(), *figure.legends[0].get_lines()):
-            if x.get_color() in (SIGNS[1]["color"], SIGNS[-1]["color"]):
-                ends = x.get_marker() == "o" and x.get_markerfacecolor()
-                if len(x.get_xdata()) > 1 or ends:
-                    looks.setdefault(x.get_color(), set()).add((x.get_linestyle(), bool(ends)))
-        plus, minus = (looks.get(SIGNS[sign]["color"], set()) for sign in (1, -1))
-        assert not plus & minus
-        assert "-" in {line for line, _ in plus}
+def assert_signs_are_told_apart(figure: Figure) -> None:
+    """Without colours: by line and by marker, wherever both are drawn and in the legend."""
+    looks: dict[str, set[tuple[object, ...]]] = {}
+    for x in (*figure.axes[0].get_lines(), *figure.legends[0].get_lines()):
+        if x.get_color() in (SIGNS[1]["color"], SIGNS[-1]["color"]):
+            ends = x.get_marker() == "o" and x.get_markerfacecolor()
+            if len(x.get_xdata()) > 1 or ends:
+                looks.setdefault(x.get_color(), set()).add((x.get_linestyle(), bool(ends)))
+    plus, minus = (looks.get(SIGNS[sign]["color"], set()) for sign in (1, -1))
+    assert not plus & minus
+    assert "-" in {line for line, _ in plus}
     assert SIGNS[1]["mfc"] != SIGNS[-1]["mfc"]
 
 

@@ -6,18 +6,20 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import shutil
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from reludyn.config.schema import Config
-from reludyn.experiment import run
+from reludyn.experiment import cost, run
 from reludyn.figures import __main__
 from reludyn.runs.folder import KEYS
 from reludyn.system.errors import ConfigError
 from reludyn.system.files import atomic
 from reludyn.training.engine import Engine
-from tests.support.commands import QUICK, Command, complaint, interrupt
+from tests.support.commands import QUICK, Command, Finished, complaint, interrupt, run_command
 from tests.support.resuming import SHORT, crashed, same, whole_run
 
 pytestmark = pytest.mark.usefixtures("short_stretches")
@@ -37,6 +39,32 @@ def everything(folder: Path) -> dict[str, bytes]:
     }
 
 
+@pytest.fixture(scope="module")
+def ended(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with two runs that ended without a word: outputs/older had saved something,
+    outputs/one had not."""
+    where = tmp_path_factory.mktemp("ended")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cost, "EAGER", 4e-4)  # as the fixture short_stretches has it
+        crashed(partial(run_command, where), patch, "outputs/older", "seed=5")
+        crashed(partial(run_command, where), patch, "outputs/one", call=3)
+    return where / "outputs"
+
+
+@pytest.fixture
+def outputs(ended: Path, tmp_path: Path) -> Path:
+    """A copy of that in the test's own folder."""
+    return Path(shutil.copytree(ended, tmp_path / "outputs"))
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    """The second of these runs, as it is if nothing ends it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cost, "EAGER", 4e-4)
+        return whole_run(partial(run_command, tmp_path_factory.mktemp("whole")))
+
+
 def write(folder: Path, *names: str) -> None:
     """Files of somebody else."""
     for name in names:
@@ -47,6 +75,7 @@ def write(folder: Path, *names: str) -> None:
 # --- What is there stays ----------------------------------------------------------------------
 
 
+@pytest.mark.quick(6)
 @pytest.mark.parametrize("resume", ["auto", "null"])
 @pytest.mark.parametrize(
     "names",
@@ -176,44 +205,41 @@ AGAIN = {
 
 @pytest.mark.parametrize("how", AGAIN)
 def test_a_run_that_had_saved_nothing_begins_anew(
-    reludyn: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, how: str
+    reludyn: Command, outputs: Path, whole: Finished, how: str
 ) -> None:
     """With one set of curves, and what a run leaves that nobody ended; an older run, which could go
     on, is not meant."""
-    crashed(reludyn, monkeypatch, "outputs/older", "seed=5")
-    crashed(reludyn, monkeypatch, "outputs/one", call=3)
-    assert not (tmp_path / "outputs/one/checkpoints").exists()
-    assert (tmp_path / "outputs/one/tensorboard").exists()
+    assert not (outputs / "one/checkpoints").exists()
+    assert (outputs / "one/tensorboard").exists()
     again = reludyn(*AGAIN[how])
     assert again.code == 0, again.err
     said = "the run in outputs/one had saved nothing when it ended: it begins anew"
     assert said in again.out.splitlines()
-    same(whole_run(reludyn), tmp_path / "outputs/one")
+    same(whole, outputs / "one")
 
 
-def test_a_run_of_another_config_does_not_begin_there(
-    reludyn: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    crashed(reludyn, monkeypatch, "one", call=3)
+@pytest.mark.usefixtures("outputs")
+def test_a_run_of_another_config_does_not_begin_there(reludyn: Command, tmp_path: Path) -> None:
     before = everything(tmp_path)
-    for words in ([*SHORT, "hydra.run.dir=one", "resume=auto"], ["resume=one"]):
+    here = "outputs/one"
+    for words in ([*SHORT, f"hydra.run.dir={here}", "resume=auto"], [f"resume={here}"]):
         said = complaint(reludyn(*words, "trainer.checkpoint_steps=12", "model.width=3"))
         assert "of another config (model.width is 2 there, 3 here)" in said
         assert everything(tmp_path) == before
 
 
+@pytest.mark.usefixtures("outputs")
 def test_a_refused_run_leaves_one_that_had_saved_nothing(
     reludyn: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """It was to begin anew, but cannot be set up."""
-    crashed(reludyn, monkeypatch, "one", call=3)
     before = everything(tmp_path)
 
     def refuse(*_: object, **__: object) -> None:
         raise ConfigError("data.path", "x.npz", "there is no such file")
 
     monkeypatch.setattr(run, "build", refuse)
-    assert "there is no such file" in complaint(reludyn("resume=one"))
+    assert "there is no such file" in complaint(reludyn("resume=outputs/one"))
     assert everything(tmp_path) == before
 
 
@@ -236,11 +262,10 @@ LINKS = (
 
 @pytest.mark.parametrize("name", LINKS)
 def test_nothing_is_written_through_a_link(
-    reludyn: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
+    reludyn: Command, tmp_path: Path, outputs: Path, name: str
 ) -> None:
     """A run that could go on, sent by somebody else."""
-    crashed(reludyn, monkeypatch, "one")
-    path, target = tmp_path / "one" / name, tmp_path / "outside"
+    path, target = outputs / "older" / name, tmp_path / "outside"
     write(target, "file")
     if path.is_dir():
         path.rename(tmp_path / "away")
@@ -248,7 +273,7 @@ def test_nothing_is_written_through_a_link(
     path.parent.mkdir(exist_ok=True)
     path.symlink_to(target if not path.suffix and name[0] != "." else target / "file")
     before = everything(tmp_path)
-    said = complaint(reludyn("resume=one"))
+    said = complaint(reludyn("resume=outputs/older"))
     assert f"{name} is none. Take it away, or choose another folder" in said
     assert everything(tmp_path) == before
 
@@ -298,6 +323,7 @@ def test_a_temporary_name_that_is_taken_is_not_followed(tmp_path: Path) -> None:
 # --- Locks ------------------------------------------------------------------------------------
 
 
+@pytest.mark.quick(2)
 @pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
 @pytest.mark.parametrize("words", [RUN, FUSED], ids=["run", "sweep"])
 def test_a_disk_without_locks_is_named_once(

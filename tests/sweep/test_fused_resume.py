@@ -36,12 +36,13 @@ SWEPT = (
 )
 SEEDS = "seed=range(3)"
 HERE = "hydra.sweep.dir=s"
+BASIC = "hydra/launcher=basic"
 KINDS = {
+    "momentum": "optimizer=momentum optimizer.lr=0.05 trainer.steps=80 seed=1,2 init.scale=0.1,0.2",
     "each replica has its own": "trainer.engine=eager trainer.steps=90 seed=0,3 init.scale=0.1,0.5 "
     "optimizer.lr=0.05,0.2 trainer.tolerance=1e-2,1e-6 data.target_norm=1,2 data.dim=6",
     "replicas that stop one by one": "replicas=3 model.width=3 init.signs=random seed=0,5,9 "
     "trainer.steps=300 trainer.tolerance=1e-4 data.dim=6 init.scale=0.5 trainer.engine=eager",
-    "momentum": "optimizer=momentum optimizer.lr=0.05 trainer.steps=80 seed=1,2 init.scale=0.1,0.2",
     "adam": "optimizer=adam optimizer.lr=0.01 optimizer.schedule=cosine optimizer.warmup=9 "
     "trainer.steps=80 replicas=2 data.dim=5 seed=0,5",
     "mini-batches": "data=gaussian data.samples=50 data.dim=5 optimizer=sgd optimizer.batch=8 "
@@ -95,6 +96,16 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
+def one_by_one(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the same sweep by the basic launcher."""
+    where = tmp_path_factory.mktemp("one_by_one")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cost, "EAGER", 4e-4)
+        assert run_command(where, *SWEPT, SEEDS, HERE, BASIC).code == 0
+    return where / "s"
+
+
+@pytest.fixture(scope="module")
 def begun(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of the same sweep, killed."""
     where = tmp_path_factory.mktemp("begun")
@@ -133,7 +144,7 @@ def equals(whole: Path, sweep: Path, *jobs: str) -> None:
 # --- To the last bit --------------------------------------------------------------------------
 
 
-@pytest.mark.quick(2)
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_batch_that_was_interrupted_twice_resumes_to_the_last_bit(
     reludyn: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, kind: str
@@ -294,6 +305,7 @@ def test_halves_of_a_batch_that_failed_resume_as_well(
 # --- What a batch cannot resume from ----------------------------------------------------------
 
 
+@pytest.mark.quick(2)
 @pytest.mark.parametrize("damage", ["cut", "flipped", "renamed", "of a run"])
 def test_a_damaged_checkpoint_of_a_batch_is_refused(
     reludyn: Command, interrupted: Path, whole: Path, damage: str
@@ -391,8 +403,7 @@ def test_a_job_without_company_is_as_under_the_basic_launcher(
 ) -> None:
     """With the table of lemmas, which a batch does not have; it resumes from its own checkpoint."""
     words = ("theory.bounds=true", "seed=0,1")
-    basic = ("hydra/launcher=basic", "hydra.sweep.dir=whole")
-    assert reludyn(*SWEPT, *words, *basic).code == 0
+    assert reludyn(*SWEPT, *words, BASIC, "hydra.sweep.dir=whole").code == 0
     finished = stop(tmp_path, KeyboardInterrupt(), 14, *words)
     assert finished is not None
     assert finished.code == 130
@@ -404,26 +415,24 @@ def test_a_job_without_company_is_as_under_the_basic_launcher(
     same_jobs(tmp_path / "whole", tmp_path / "s")
 
 
-def test_a_job_begun_by_the_basic_launcher_resumes_alone(reludyn: Command, tmp_path: Path) -> None:
+def test_a_job_begun_by_the_basic_launcher_resumes_alone(
+    reludyn: Command, tmp_path: Path, one_by_one: Path
+) -> None:
     """The others go as a batch."""
-    basic = (SEEDS, "hydra/launcher=basic")
-    stop(tmp_path, Killed(), 14, *basic)
+    stop(tmp_path, Killed(), 14, SEEDS, BASIC)
     finished = reludyn(*SWEPT, SEEDS, HERE)
     assert finished.code == 0
     said = [line for line in finished.out.splitlines() if line.startswith("batch ")]
     assert said == ["batch 1/2: 1 jobs, 1 replicas", "batch 2/2: 2 jobs, 2 replicas"]
-    assert reludyn(*SWEPT, *basic, "hydra.sweep.dir=whole").code == 0
-    equals(tmp_path / "whole", tmp_path / "s", "0")
+    equals(one_by_one, tmp_path / "s", "0")
 
 
 def test_the_basic_launcher_begins_the_jobs_of_a_batch_anew(
-    reludyn: Command, interrupted: Path, tmp_path: Path
+    reludyn: Command, interrupted: Path, one_by_one: Path
 ) -> None:
     """What an interrupted batch has left in their folders is no hindrance."""
-    basic = (*SWEPT, SEEDS, "hydra/launcher=basic")
-    assert reludyn(*basic, HERE).code == 0
-    assert reludyn(*basic, "hydra.sweep.dir=whole").code == 0
-    equals(tmp_path / "whole", interrupted, "0", "1", "2")
+    assert reludyn(*SWEPT, SEEDS, BASIC, HERE).code == 0
+    equals(one_by_one, interrupted, "0", "1", "2")
 
 
 @pytest.mark.parametrize("given", ["the batch", "a job"])

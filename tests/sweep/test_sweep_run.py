@@ -73,7 +73,7 @@ def test_a_sweep_that_has_ended_is_repeated_extended_and_repaired(
     if launcher in SLOW and lacking(launcher):
         pytest.skip(lacking(launcher))
     sweep, table = tmp_path / "s", tmp_path / "s" / "sweep.csv"
-    words = ("-m", QUICK[0], f"hydra/launcher={launcher}", "hydra.sweep.dir=s", "init.scale=0.1")
+    words = ("-m", QUICK[0], "picture=loss", f"hydra/launcher={launcher}", "hydra.sweep.dir=s")
 
     def seeds(*swept: str) -> list[str]:
         """The column of the table, after a sweep over these seeds."""
@@ -99,6 +99,7 @@ def test_a_sweep_that_has_ended_is_repeated_extended_and_repaired(
     assert {job for job, end in whole.items() if end != more[job]} == {"1"}
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("launcher", LAUNCHERS)
 def test_a_sweep_of_which_a_job_failed_is_repeated(
     reludyn: Command, tmp_path: Path, launcher: str

@@ -62,7 +62,7 @@ def test_a_path_is_no_option_no_home_and_no_word(name: str) -> None:
     assert relative(Path.cwd() / name) == f"./{name}"
 
 
-@pytest.mark.quick(7)
+@pytest.mark.quick(3)
 @pytest.mark.parametrize("name", EVIL)
 def test_the_commands_of_an_interrupted_run(
     reludyn: Command, monkeypatch: pytest.MonkeyPatch, name: str
@@ -70,15 +70,16 @@ def test_the_commands_of_an_interrupted_run(
     """It is drawn, goes on, and is watched; a new run in its folder names the way to go on."""
     with monkeypatch.context() as patch:
         interrupt(patch, Engine, "advance", 4, KeyboardInterrupt())
-        begun = reludyn("figures=false", "trainer.steps=20", override("hydra.run.dir", name))
+        words = ("figures=false", "picture=loss", "trainer.steps=20")
+        begun = reludyn(*words, override("hydra.run.dir", name))
     assert begun.code == 130
     folder = begun.where / name
     monkeypatch.chdir(begun.where)
     program, *folders = printed(begun, "draw")
     assert program == "reludyn-figures"
     __main__.main(folders)
-    assert (folder / "figures" / "phases.png").exists()
-    refused = reludyn("trainer.steps=20", "figures=false", override("hydra.run.dir", name))
+    assert (folder / "figures" / "loss.png").exists()
+    refused = reludyn(*words, override("hydra.run.dir", name))
     (again,) = re.findall(r"; (resume=.*) goes on with it", refused.errors[0])
     program, resume = printed(begun, "resume")
     assert (program, resume) == ("reludyn", again)
@@ -97,7 +98,7 @@ def logdir(words: list[str]) -> Path:
     return Path(board.flags.logdir).absolute()
 
 
-@pytest.mark.quick(4)
+@pytest.mark.quick(2)
 @pytest.mark.parametrize("name", EVIL)
 def test_the_commands_of_an_interrupted_sweep(
     reludyn: Command, monkeypatch: pytest.MonkeyPatch, name: str
