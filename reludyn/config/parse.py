@@ -107,7 +107,6 @@ def without_hydra(composed: DictConfig) -> DictConfig:
 
 
 @cache
-@cache
 def conf_directory() -> Path:
     """conf/ inside the installed package, or beside the package in a checkout."""
     package = Path(__file__).resolve().parents[1]
