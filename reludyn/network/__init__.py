@@ -1,1 +1,1 @@
-"""Teacher and student, and how a student's first weights are drawn."""
+"""The teacher, the student, and how the student's first weights are drawn."""

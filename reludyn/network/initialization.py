@@ -20,12 +20,12 @@ from reludyn.numerics.random import stream
 from reludyn.system.arrays import Array, read_arrays
 from reludyn.system.errors import ConfigError
 
-GIVEN = ("explicit", "near_saddle")  # their signs are what they are
+GIVEN = ("explicit", "near_saddle")  # these prescribe the signs of v_i themselves
 
 
 @dataclass(frozen=True)
 class Draw:
-    """What one replica's weights may depend on."""
+    """Everything that one replica's weights may depend on."""
 
     rng: np.random.Generator  # the replica's own
     k: int
@@ -40,12 +40,12 @@ class Draw:
         return int(self.A.shape[1])
 
     def normal(self, *shape: int, variance: float = 1.0) -> Array:
-        """Independent N(0, variance) entries."""
+        """Return independent N(0, variance) entries."""
         entries: Array = self.rng.standard_normal(shape) * math.sqrt(variance)
         return entries
 
     def directions(self) -> Array:
-        """(r, k): columns uniform on the unit sphere of R^r; random signs for r = 1."""
+        """Return columns (r, k) uniform on the unit sphere of R^r: random signs for r = 1."""
         columns = self.normal(self.r, self.k)
         columns /= np.linalg.norm(columns, axis=0)
         return columns
@@ -56,7 +56,7 @@ INITIALIZATIONS: dict[str, Initialization] = {}
 
 
 def initialization(name: str) -> Callable[[Initialization], Initialization]:
-    """Register an initialisation under the name used by `init=NAME`."""
+    """Register an initialisation under the name that `init=NAME` selects."""
 
     def register(function: Initialization) -> Initialization:
         INITIALIZATIONS[name] = function
@@ -67,30 +67,36 @@ def initialization(name: str) -> Callable[[Initialization], Initialization]:
 
 @initialization("xavier_normal")
 def xavier_normal(draw: Draw) -> tuple[Array, Array]:
-    """N(0, 2/(fan_in + fan_out)): variance 2/(d + k) for W, 2/(k + r) for V (Glorot, Bengio 2010;
-    the paper's experiments)."""
+    """Draw from N(0, 2/(fan_in + fan_out)): variance 2/(d + k) for W and 2/(k + r) for V.
+
+    Glorot, Bengio 2010; the paper's experiments use it.
+    """
     k, d, r = draw.k, draw.d, draw.r
     return draw.normal(k, d, variance=2 / (d + k)), draw.normal(r, k, variance=2 / (k + r))
 
 
 @initialization("he_normal")
 def he_normal(draw: Draw) -> tuple[Array, Array]:
-    """N(0, 2/fan_in): variance 2/d for W, 2/k for V (He et al. 2015)."""
+    """Draw from N(0, 2/fan_in): variance 2/d for W and 2/k for V (He et al. 2015)."""
     k, d, r = draw.k, draw.d, draw.r
     return draw.normal(k, d, variance=2 / d), draw.normal(r, k, variance=2 / k)
 
 
 @initialization("orthogonal")
 def orthogonal(draw: Draw) -> tuple[Array, Array]:
-    """Semi-orthogonal W and V, uniform (Haar): orthonormal rows, or columns where there are more
-    rows than columns (Saxe et al. 2014)."""
+    """Draw semi-orthogonal W and V, uniformly (Haar; Saxe et al. 2014).
+
+    A matrix has orthonormal rows, or orthonormal columns where it has more rows than columns.
+    """
     return _haar(draw, draw.k, draw.d), _haar(draw, draw.r, draw.k)
 
 
 @initialization("theorem")
 def theorem(draw: Draw) -> tuple[Array, Array]:
-    """w_i ~ N(0, I_d/d), |v_i| ~ chi_d/sqrt(d), directions of v_i uniform (Theorem 2; for r = 1 the
-    direction is a random sign). |v_i| and |w_i| have the same law."""
+    """Draw w_i ~ N(0, I_d/d), |v_i| ~ chi_d/sqrt(d), and directions of v_i uniformly (Theorem 2).
+
+    For r = 1 the direction of v_i is a random sign. |v_i| and |w_i| have the same law.
+    """
     W = draw.normal(draw.k, draw.d, variance=1 / draw.d)
     length = np.sqrt(draw.rng.chisquare(draw.d, draw.k) / draw.d)
     return W, length * draw.directions()
@@ -98,23 +104,30 @@ def theorem(draw: Draw) -> tuple[Array, Array]:
 
 @initialization("unit_output")
 def unit_output(draw: Draw) -> tuple[Array, Array]:
-    """w_i ~ N(0, I_d/d) and |v_i| = 1, directions of v_i uniform; with init.output_scale=1 output
-    weights +-1 beside hidden weights of any scale (figure 1 of the paper)."""
+    """Draw w_i ~ N(0, I_d/d) and |v_i| = 1, with directions of v_i uniform.
+
+    With init.output_scale=1 the output weights are +-1 whatever the scale of the hidden weights
+    (figure 1 of the paper).
+    """
     return draw.normal(draw.k, draw.d, variance=1 / draw.d), draw.directions()
 
 
 @initialization("balanced")
 def balanced(draw: Draw) -> tuple[Array, Array]:
-    """w_i ~ N(0, I_d/d) and |v_i| = |w_i|, directions of v_i uniform: the imbalance of Lemma 3 is
-    zero."""
+    """Draw w_i ~ N(0, I_d/d) and |v_i| = |w_i|, with directions of v_i uniform.
+
+    The imbalance of Lemma 3 is zero.
+    """
     W = draw.normal(draw.k, draw.d, variance=1 / draw.d)
     return W, np.linalg.norm(W, axis=1) * draw.directions()
 
 
 @initialization("dominated")
 def dominated(draw: Draw, ratio: float) -> tuple[Array, Array]:
-    """As balanced, with |v_i| = ratio |w_i|, ratio > 1: the signs of v_i never change under
-    gradient flow (Boursier, Flammarion 2022)."""
+    """Draw balanced weights, and then multiply V by ratio > 1: |v_i| = ratio |w_i|.
+
+    The signs of v_i never change under gradient flow (Boursier, Flammarion 2022).
+    """
     W, V = balanced(draw)
     return W, ratio * V
 
@@ -123,8 +136,11 @@ def dominated(draw: Draw, ratio: float) -> tuple[Array, Array]:
 def explicit(
     draw: Draw, W: object = None, V: object = None, path: str | None = None
 ) -> tuple[Array, Array]:
-    """W and V as given, in lists or in the arrays W (k, d), V (r, k) of a file. Rows of W that are
-    shorter than d go on with zeros."""
+    """Return W and V as given: lists, or the arrays W (k, d) and V (r, k) of a file.
+
+    Rows of W that are shorter than d are filled up with zeros. Raises ConfigError where the arrays
+    are missing or have other shapes.
+    """
     given: Mapping[str, object] = {"W": W, "V": V}
     if path is not None:
         given = read_arrays(path, "init.path").arrays
@@ -137,9 +153,12 @@ def explicit(
 
 @initialization("near_saddle")
 def near_saddle(draw: Draw, c: float, distance: float) -> tuple[Array, Array]:
-    """At a distance from the saddle v_1 w_1 = (c + 1) a, |v_2| w_2 = c a of Theorem 1, with
-    v = sqrt|a| (1, -1): a vector of length distance sqrt|a|, uniform in direction in the space of
-    all weights, is added. Needs r = 1, k = 2, and c > 0 or c < -1."""
+    """Return a point at a given distance from a saddle of Theorem 1; needs r = 1, k = 2.
+
+    The saddle is v_1 w_1 = (c + 1) a, |v_2| w_2 = c a with v = sqrt|a| (1, -1) and c > 0 or c < -1.
+    A vector of length distance sqrt|a| is added to it, uniform in direction in the space of all
+    weights. Raises ConfigError for other r, k or c.
+    """
     if (draw.r, draw.k) != (1, 2):
         raise ConfigError("init", "near_saddle", "needs data.outputs=1 and model.width=2")
     if -1 <= c <= 0:
@@ -153,8 +172,11 @@ def near_saddle(draw: Draw, c: float, distance: float) -> tuple[Array, Array]:
 
 
 def with_signs(V: Array, signs: str) -> Array:
-    """V (1, k) with the sign pattern: random leaves the drawn signs, alternating gives +, -, +, ...
-    (the paper's (+, -) for k = 2), same gives all +. Patterns need r = 1."""
+    """Return V (1, k) with a pattern of signs.
+
+    random leaves the drawn signs, alternating gives +, -, +, ... (the paper's (+, -) for k = 2),
+    same gives all +. Raises ConfigError for a pattern where r > 1.
+    """
     if signs == "random":
         return V
     if V.shape[0] != 1:
@@ -171,11 +193,11 @@ def with_signs(V: Array, signs: str) -> Array:
 
 
 def replica_scales(scale: float, scale_to: float | None, replicas: int) -> Array:
-    """(R,): scale for all, or spaced evenly in the logarithm from scale to scale_to."""
+    """Return scales (R,): one for all, or spaced evenly in the logarithm from scale to scale_to."""
     if scale_to is None:
         return np.full(replicas, scale)
     scales: Array = np.geomspace(scale, scale_to, replicas)
-    scales[0] = scale  # exactly, also for one replica
+    scales[0] = scale  # exactly, which geomspace does not promise
     return scales
 
 
@@ -190,12 +212,12 @@ def draw_students(
     output_scale: float | None = None,
     **options: object,
 ) -> ReLUStudent:
-    """R = len(seeds) students, W (R, k, d) and V (R, r, k), float64 on the CPU.
+    """Draw R = len(seeds) students, W (R, k, d) and V (R, r, k), in float64 on the CPU.
 
-    W is drawn at scale one and multiplied by the replica's scale, V by output_scale (null: the same
-    scale); `options` are those of the initialisation. Replica j depends on seeds[j] alone, and on
-    its place j where scale_to is set. Raises ConfigError for an unknown name, a sign pattern with
-    r > 1, one that given weights do not have, or what the initialisation refuses.
+    W is drawn at scale one and multiplied by the replica's scale, V by output_scale (None: the
+    same scale); `options` are those of the initialisation. Replica j depends on seeds[j] alone,
+    and on its index j where scale_to is set. Raises ConfigError for an unknown name, for a sign
+    pattern with r > 1 or one that contradicts given weights, and where the initialisation does.
     """
     if name not in INITIALIZATIONS:
         known = ", ".join(sorted(INITIALIZATIONS))
@@ -210,8 +232,8 @@ def draw_students(
             raise ConfigError(
                 "init.signs",
                 signs,
-                f"init={name} has v_i of other signs",
-                "Use init.signs=random: they stay as they are",
+                f"init={name} prescribes other signs of v_i",
+                "Use init.signs=random, which leaves them as they are",
             )
         W[j] = scales[j] * w
         output = scales[j] if output_scale is None else output_scale
@@ -220,13 +242,14 @@ def draw_students(
 
 
 def _haar(draw: Draw, rows: int, columns: int) -> Array:
+    """Return a uniform (rows, columns) matrix with orthonormal rows or columns."""
     Q, triangle = np.linalg.qr(draw.normal(max(rows, columns), min(rows, columns)))
     Q = Q * np.sign(np.diag(triangle))
     return Q if rows >= columns else Q.T
 
 
 def _matrix(name: str, given: object, rows: int, columns: int, shorter: bool = False) -> Array:
-    """A matrix of this shape, its rows filled up with zeros where they may be shorter."""
+    """Return a matrix of this shape; rows that may be shorter are filled up with zeros."""
     allowed = f"must be {rows} rows of {'at most ' if shorter else ''}{columns} numbers"
     try:
         matrix = np.array(given, dtype=np.float64)

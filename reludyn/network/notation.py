@@ -2,18 +2,19 @@
 
 Axes
     R replicas   k width (hidden neurons)   d inputs   m reduced inputs (m <= d)   r outputs
-    n samples    T looks (logged steps)
+    n samples    T looks (recorded steps)
 
 Symbols
     A (r, d) the teacher, y = A x        W (R, k, d) hidden weights, rows w_i
     V (R, r, k) output weights, columns v_i        f(x) = V relu(W x)
     theta an angle in radians        mu the step size        sigma the scale of the initialisation
 
-The replica axis leads everywhere; one run is the case R = 1. Every function of the weights also
-takes m reduced inputs for d, since all of them are invariant under rotations of the input.
+The replica axis leads everywhere; a single run is the case R = 1. Every function of the weights
+accepts m reduced inputs in place of d, since all of them are invariant under rotations of the
+input.
 
-What belongs to the setting (step size, tolerance, A) is the same for all replicas, or each replica
-has its own (`Own`, and A (R, r, d)): replicas of one batch may come from different jobs.
+A setting (step size, tolerance, A) is either one for all replicas or one per replica (`Own`, and
+A (R, r, d)): the replicas of a batch may come from different jobs.
 """
 
 from __future__ import annotations
@@ -23,25 +24,25 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-Own = float | Tensor  # one number for all replicas, or (R,) one for each
+Own = float | Tensor  # one number for all replicas, or (R,): one per replica
 
 
 def against(value: Own, x: Tensor) -> Tensor:
-    """Such numbers, shaped to meet x (R, ...)."""
+    """Return the number or numbers (R,), shaped to broadcast against x (R, ...)."""
     numbers = torch.as_tensor(value, dtype=torch.float64, device=x.device)
     return numbers.view(-1, *(1 for _ in x.shape[1:])) if numbers.ndim else numbers
 
 
 def of_replicas(value: Own, replicas: Tensor) -> Own:
-    """The numbers of some replicas, by their indices."""
+    """Return the numbers of some replicas, given by their indices."""
     return value[replicas] if isinstance(value, Tensor) else value
 
 
 class Gradient(NamedTuple):
     """Gradient of a risk: W (R, k, d) and V (R, r, k)."""
 
-    W: Tensor  # by the hidden weights
-    V: Tensor  # by the output weights
+    W: Tensor  # with respect to the hidden weights
+    V: Tensor  # with respect to the output weights
 
 
 class Evaluation(NamedTuple):
@@ -51,11 +52,11 @@ class Evaluation(NamedTuple):
     """
 
     loss: Tensor  # (R,)
-    gradient: Gradient  # by W (R, k, d) and V (R, r, k)
+    gradient: Gradient  # with respect to W (R, k, d) and V (R, r, k)
 
 
 class Loss(NamedTuple):
-    """A risk (R,) and its two non-negative parts (R,): see `reludyn.risk.decomposition`."""
+    """Risk (R,) and its two non-negative parts (R,): see `reludyn.risk.decomposition`."""
 
     total: Tensor  # the risk
     linear: Tensor  # the error of the odd part, a linear network

@@ -13,14 +13,14 @@ from reludyn.network.teacher import LinearTeacher
 
 @dataclass(frozen=True)
 class InvariantSubspace:
-    """Orthonormal coordinates of span(rows of A, rows of W(0)), one basis a replica.
+    """Orthonormal coordinates of span(rows of A, rows of W(0)), one basis per replica.
 
     For isotropic inputs the population gradient of w_i lies in that span, so descent never leaves
     it: W B (R, k, m) with m = min(d, k + r) has *the same* trajectory as W (R, k, d), at a cost
     that does not depend on d. The first r basis vectors span the rows of A and are the same for
     all replicas, hence so is A B; the components of W across A keep their full relative precision.
 
-    basis B (R, d, m) with orthonormal columns; teacher A B.
+    `basis` is B (R, d, m) with orthonormal columns, `teacher` is A B.
     """
 
     basis: Tensor
@@ -28,7 +28,7 @@ class InvariantSubspace:
 
     @staticmethod
     def spanned(teacher: LinearTeacher, student: ReLUStudent) -> InvariantSubspace:
-        """The subspace of these initial weights (float64, on the CPU)."""
+        """Return the subspace of these initial weights (float64, on the CPU)."""
         R, k, d = student.W.shape
         r = teacher.outputs
         along = teacher.directions.expand(R, d, r)
@@ -42,26 +42,25 @@ class InvariantSubspace:
         return InvariantSubspace(basis, LinearTeacher(reduced))
 
     def target(self, teacher: LinearTeacher) -> Tensor:
-        """A B (r, m) of another teacher whose rows span the same space."""
+        """Return A B (r, m) for another teacher whose rows span the same space."""
         r, m = self.teacher.A.shape
         return _reduced(teacher, self.basis[0, :, :r], m)
 
     def of(self, replicas: slice, teacher: LinearTeacher) -> InvariantSubspace:
-        """That of some replicas, which have this teacher."""
+        """Return the subspace of some replicas, which have this teacher."""
         return InvariantSubspace(self.basis[replicas], LinearTeacher(self.target(teacher)))
 
     def reduce(self, student: ReLUStudent) -> ReLUStudent:
-        """W (R, k, d) -> W B (R, k, m)."""
+        """Map W (R, k, d) to W B (R, k, m)."""
         return student.map_hidden(lambda W: W @ self.basis.to(W))
 
     def lift(self, student: ReLUStudent) -> ReLUStudent:
-        """W B (R, k, m) -> W (R, k, d); also of the first few replicas alone."""
+        """Map W B (R, k, m) back to W (R, k, d), also for the first few replicas alone."""
         return student.map_hidden(lambda W: W @ self.basis[: len(W)].to(W).mT)
 
 
 def _reduced(teacher: LinearTeacher, directions: Tensor, m: int) -> Tensor:
-    """A in coordinates (r, m) of which the first r are along these directions (d, r), which span
-    its rows."""
+    """Return A (r, m) in coordinates whose first r are along `directions` (d, r), the span of A."""
     A = torch.zeros(teacher.outputs, m, dtype=torch.float64)
     A[:, : teacher.outputs] = teacher.A @ directions
     return A

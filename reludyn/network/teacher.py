@@ -15,7 +15,7 @@ from reludyn.system.errors import ConfigError
 
 @dataclass(frozen=True)
 class LinearTeacher:
-    """y = A x with A (r, d), r <= d, float64 on the CPU.
+    """Teacher y = A x with A (r, d), r <= d, in float64 on the CPU.
 
     For r = 1 the paper writes y = a^T x; its single singular value is |a|.
     """
@@ -42,41 +42,44 @@ class LinearTeacher:
 
     @cached_property
     def singular_values(self) -> Tensor:
-        """(r,), descending."""
+        """Singular values of A (r,), descending."""
         values: Tensor = torch.linalg.svdvals(self.A)
         return values
 
     @cached_property
     def smallest_scale(self) -> float:
-        """Smallest non-zero singular value of A, |a| for r = 1: of the slowest direction."""
+        """Smallest non-zero singular value of A, that of the slowest direction; |a| for r = 1."""
         s = self.singular_values
         return float(s[s > s[0] * self.inputs * torch.finfo(s.dtype).eps].min())
 
     @cached_property
     def directions(self) -> Tensor:
-        """(d, r): orthonormal columns spanning the rows of A, signed so that A @ directions has a
-        positive diagonal wherever A is a multiple of an orthonormal frame."""
+        """Orthonormal columns (d, r) that span the rows of A.
+
+        Their signs make the diagonal of A @ directions positive wherever A is a multiple of an
+        orthonormal frame.
+        """
         U, _, Q = torch.linalg.svd(self.A, full_matrices=False)
         frame = (U @ Q).mT  # the orthonormal factor of the polar decomposition, A = S (U Q)
         return torch.where(frame.abs() < torch.finfo(frame.dtype).eps, 0.0, frame)
 
     def __call__(self, x: Tensor) -> Tensor:
-        """(..., d) -> (..., r)."""
+        """Map inputs (..., d) to outputs (..., r)."""
         return x @ self.A.mT.to(x)
 
 
 def axis_teacher(r: int, d: int, norm: float = 1.0) -> LinearTeacher:
-    """A = norm [e_1 .. e_r]^T: every singular value equals norm (the paper's choice, norm = 1)."""
+    """Return A = norm [e_1 .. e_r]^T: every singular value equals norm (the paper has norm = 1)."""
     return LinearTeacher(norm * torch.eye(r, d, dtype=torch.float64))
 
 
 def least_squares_teacher(X: Tensor, Y: Tensor) -> LinearTeacher:
-    """The A that minimises |X A^T - Y|_F, of minimal norm: X (n, d), Y (n, r)."""
+    """Return the A of minimal norm that minimises |X A^T - Y|_F, for X (n, d) and Y (n, r)."""
     return LinearTeacher((torch.linalg.pinv(X) @ Y).mT.contiguous())
 
 
 def random_teacher(r: int, d: int, norm: float = 1.0, seed: int = 0) -> LinearTeacher:
-    """norm times r orthonormal rows, uniform (Haar) among all frames."""
+    """Return norm times r orthonormal rows, uniform (Haar) among all frames."""
     gaussian = stream(seed, "target").standard_normal((d, r))
     Q, triangle = np.linalg.qr(gaussian)
     return LinearTeacher(norm * torch.from_numpy((Q * np.sign(np.diag(triangle))).T.copy()))

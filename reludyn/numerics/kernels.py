@@ -20,22 +20,23 @@ from reludyn.numerics.sizes import BLOCK
 
 
 def norm(p: Tensor) -> Tensor:
-    """Euclidean norm over the last axis: (..., d) -> (...)."""
+    """Return the Euclidean norm over the last axis: (..., d) -> (...)."""
     length: Tensor = torch.linalg.vector_norm(p, dim=-1)
     return length
 
 
 def unit(p: Tensor) -> Tensor:
-    """p / |p| over the last axis, zero for p = 0: (..., d) -> (..., d)."""
+    """Return p / |p| over the last axis, zero for p = 0: (..., d) -> (..., d)."""
     length = norm(p).unsqueeze(-1)
     return torch.where(length > 0, p / length, torch.zeros_like(p))
 
 
 def angle(p: Tensor, q: Tensor) -> Tensor:
-    """Angle in [0, pi] between p and q, broadcast: (..., d), (..., d) -> (...).
+    """Return the angle in [0, pi] between p and q, broadcast: (..., d), (..., d) -> (...).
 
-    2 atan2(|u - v|, |u + v|) of the unit vectors: full relative precision near 0 and near pi,
-    where the arc cosine loses half the digits (Kahan, 2006). pi/2 where p or q is zero.
+    It is 2 atan2(|u - v|, |u + v|) for the unit vectors u and v, with full relative precision near
+    0 and near pi, where the arc cosine loses half the digits (Kahan, 2006); pi/2 where p or q is
+    zero.
     """
     u, v = unit(p), unit(q)
     theta = 2 * torch.atan2(norm(u - v), norm(u + v))
@@ -44,8 +45,10 @@ def angle(p: Tensor, q: Tensor) -> Tensor:
 
 
 def angles(p: Tensor, q: Tensor) -> Tensor:
-    """Angles between all rows of p and all of q, as `angle`: (..., a, d), (..., b, d) ->
-    (..., a, b)."""
+    """Return the angles of `angle` between all rows of p and all rows of q.
+
+    (..., a, d), (..., b, d) -> (..., a, b).
+    """
     u, v = unit(p), unit(q)
     exact = "donot_use_mm_for_euclid_dist"  # products would lose small differences
     difference = torch.cdist(u, v, compute_mode=exact)
@@ -55,35 +58,37 @@ def angles(p: Tensor, q: Tensor) -> Tensor:
 
 
 def pairwise_angle(w: Tensor) -> Tensor:
-    """Angles between all rows: (..., k, d) -> (..., k, k), zero on the diagonal."""
+    """Return the angles between all rows, zero on the diagonal: (..., k, d) -> (..., k, k)."""
     diagonal = torch.eye(w.shape[-2], dtype=torch.bool, device=w.device)
     return angles(w, w).masked_fill(diagonal, 0.0)
 
 
 def rows_at_once(W: Tensor) -> int:
-    """How many of the k rows of W (R, k, d) to compare with all of them at once, (R, b, k) numbers,
-    so that the cache holds these; at least 64."""
+    """Return how many rows of W (R, k, d) to compare with all k rows at once.
+
+    The (R, b, k) numbers of such a comparison then fit into the cache; b is at least 64.
+    """
     R, k, _ = W.shape
     return k if k <= 64 else max(64, BLOCK // (R * k))
 
 
 def relu_kernel(p: Tensor, q: Tensor) -> Tensor:
-    """E[relu(p.x) relu(q.x)], broadcast over leading axes: (..., d), (..., d) -> (...)."""
+    """Return E[relu(p.x) relu(q.x)], broadcast over leading axes: (..., d), (..., d) -> (...)."""
     return ((p * q).sum(-1) + abs_kernel(p, q)) / 4
 
 
 def abs_kernel(p: Tensor, q: Tensor) -> Tensor:
-    """J(p, q) = E|p.x||q.x|, broadcast over leading axes: (..., d), (..., d) -> (...)."""
+    """Return J(p, q) = E|p.x||q.x|, broadcast over leading axes: (..., d), (..., d) -> (...)."""
     theta = angle(p, q)
     acute = torch.minimum(theta, math.pi - theta)
     return (p * q).sum(-1).abs() + (2 / math.pi) * norm(p) * norm(q) * bend(acute)
 
 
 def bend(a: Tensor) -> Tensor:
-    """sin a - a cos a for a in [0, pi/2], to full relative precision (a^3/3 - a^5/30 + ... near 0).
+    """Return sin a - a cos a for a in [0, pi/2] to full relative precision.
 
-    J(p, q) = |p.q| + (2/pi) |p||q| bend(a) with a the acute angle between the two *lines*: the
-    excess of the kernel over that of parallel vectors.
+    Near 0 it is a^3/3 - a^5/30 + ... With a the acute angle between two *lines*,
+    J(p, q) = |p.q| + (2/pi) |p||q| bend(a): the excess of the kernel over that of parallel vectors.
     """
     square = a * a
     series = torch.zeros_like(a)

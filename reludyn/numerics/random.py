@@ -23,6 +23,6 @@ _STREAM: dict[Purpose, int] = {
 
 
 def stream(seed: int, purpose: Purpose, *index: int) -> np.random.Generator:
-    """The generator of one purpose for one seed (seed >= 0), or of one block or step of it."""
+    """Return the generator of a purpose for a seed >= 0, or that of one block or step of it."""
     sequence = np.random.SeedSequence(seed, spawn_key=(_STREAM[purpose], *index))
     return np.random.Generator(np.random.PCG64(sequence))

@@ -1,4 +1,4 @@
-"""Numbers out of samples and out of text."""
+"""Confidence intervals, and numbers read from text."""
 
 from __future__ import annotations
 
@@ -10,8 +10,11 @@ Z = NormalDist().inv_cdf(0.975)
 
 
 def wilson(count: int, of: int) -> tuple[float, float, float]:
-    """A fraction p = count/of and its 95% Wilson interval: with z = 1.96 and n = `of`,
-    (p + z^2/2n -+ z sqrt(p (1 - p)/n + z^2/4n^2)) / (1 + z^2/n)."""
+    """Return a fraction p = count/of and the ends of its 95% Wilson interval.
+
+    With z = 1.96 and n = `of` these are
+    (p + z^2/2n -+ z sqrt(p (1 - p)/n + z^2/4n^2)) / (1 + z^2/n).
+    """
     p, spread = count / of, Z**2 / of
     centre = p + spread / 2
     half = Z * math.sqrt(p * (1 - p) / of + spread / (4 * of))
@@ -20,7 +23,7 @@ def wilson(count: int, of: int) -> tuple[float, float, float]:
 
 
 def as_numbers(texts: Sequence[str]) -> list[float] | None:
-    """The texts as numbers, or None if one of them is no finite number."""
+    """Return the texts as numbers, or None if one of them is not a finite number."""
     try:
         values = [float(text) for text in texts]
     except ValueError:

@@ -1,4 +1,4 @@
-"""What a program has set of PyTorch and NumPy before it calls this package."""
+"""Settings of PyTorch and NumPy that a program may have changed before it calls this package."""
 
 from __future__ import annotations
 
@@ -9,16 +9,18 @@ from contextlib import ExitStack, contextmanager
 import numpy as np
 import torch
 
-_LOCK, _inside = threading.Lock(), 0  # calls in progress, of all threads
+_LOCK, _inside = threading.Lock(), 0  # calls in progress in all threads
 PLAIN = torch.float32, "highest"
 _theirs: tuple[torch.dtype, str] = PLAIN
 
 
 @contextmanager
 def undisturbed() -> Iterator[None]:
-    """Let the block compute what it does in a program that has set nothing: without autocast, with
-    new tensors on the CPU and in float32 unless it asks for others, float32 multiplied in full
-    precision, and no exceptions of NumPy's for numbers that overflow. Afterwards all is as it was.
+    """Run the block as in a program that has changed no setting, and restore the settings after it.
+
+    In the block there is no autocast, new tensors are on the CPU and in float32 unless others are
+    asked for, float32 is multiplied in full precision, and NumPy raises no exception for numbers
+    that overflow.
     """
     with ExitStack() as settings:
         for kind in ("cpu", "cuda"):
@@ -33,7 +35,7 @@ def undisturbed() -> Iterator[None]:
 
 @contextmanager
 def _of_all_threads() -> Iterator[None]:
-    """What PyTorch has but once: the first call sets it, the last one puts it back."""
+    """Change what PyTorch has only once for all threads: the first call sets, the last restores."""
     global _inside, _theirs
     with _LOCK:
         if not _inside:
