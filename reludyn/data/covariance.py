@@ -15,28 +15,28 @@ from reludyn.system.errors import ConfigError
 
 @dataclass(frozen=True)
 class Covariance:
-    """Sigma^{1/2}: (d,) where Sigma is diagonal, else symmetric (d, d); float64."""
+    """Root Sigma^{1/2} of a covariance, float64: (d,) if Sigma is diagonal, else (d, d)."""
 
     root: Array
 
     def colour(self, rows: Array) -> Array:
-        """rows Sigma^{1/2}: (..., d) -> (..., d)."""
+        """Return rows Sigma^{1/2}: (..., d) -> (..., d)."""
         return rows * self.root if self.root.ndim == 1 else rows @ self.root
 
     def on(self, like: Tensor) -> Callable[[Tensor], Tensor]:
-        """The same for tensors, on the device and in the precision of another tensor."""
+        """Return `colour` for tensors, on the device and in the precision of another tensor."""
         root = torch.from_numpy(self.root).to(like)
         return (lambda rows: rows * root) if root.ndim == 1 else (lambda rows: rows @ root)
 
 
 def power_law(d: int, exponent: float) -> Covariance:
-    """Sigma diagonal, eigenvalue i proportional to i^-exponent, with mean 1."""
+    """Return a diagonal Sigma whose eigenvalue i is proportional to i^-exponent, with mean 1."""
     eigenvalues = np.arange(1, d + 1, dtype=np.float64) ** -exponent
     return Covariance(np.sqrt(eigenvalues / eigenvalues.mean()))
 
 
 def covariance_from_file(path: str, d: int) -> Covariance:
-    """Sigma (d, d): finite, symmetric, positive definite; raises ConfigError."""
+    """Read Sigma (d, d). Raises ConfigError unless finite, symmetric and positive definite."""
     key = "data.covariance_path"
     matrix = read_matrix(path, key, "Sigma", (d, d))
     difference = np.abs(matrix - matrix.T).max()

@@ -1,5 +1,7 @@
-"""The 1,797 handwritten digits that come with scikit-learn, as an autoencoder or a linear inverse
-problem."""
+"""Handwritten digits: an autoencoder or a linear inverse problem.
+
+The 1,797 images of 8 x 8 pixels come with scikit-learn.
+"""
 
 from __future__ import annotations
 
@@ -15,12 +17,12 @@ SIDE = 8  # pixels
 def read_digits(
     target: str = "identity", blur: float = 1.0, whiten: bool = False, samples: int | None = None
 ) -> tuple[Array, Array]:
-    """X (n, 64) and Y (n, 64): centred images x, in units of their root mean variance.
+    """Return X (n, 64) and Y (n, 64) from centred images in units of their root mean variance.
 
-    identity: Y = X. blur: Y = X B^T with the matrix B of a Gaussian blur. deblur: the inverse
-    problem, X = images B^T, Y = images. With whiten the covariance of X is the identity on its span
-    (three pixels are always black): X -> X Sigma^{-1/2}, before an identity target is taken.
-    Raises ConfigError without scikit-learn.
+    With target identity Y = X; with blur Y = X B^T for the matrix B of a Gaussian blur; with
+    deblur, the inverse problem, X = images B^T and Y = images. With whiten the covariance of X is
+    the identity on its span (three pixels are always black): X -> X Sigma^{-1/2}, before an
+    identity target is taken. Raises ConfigError without scikit-learn.
     """
     try:
         from sklearn.datasets import load_digits
@@ -40,8 +42,10 @@ def read_digits(
 
 
 def blur_matrix(width: float) -> Array:
-    """B (64, 64): convolution with a Gaussian of that standard deviation in pixels, reflected at
-    the edges."""
+    """Return B (64, 64), the convolution with a Gaussian, reflected at the edges.
+
+    Its standard deviation `width` is in pixels.
+    """
     from scipy.ndimage import gaussian_filter
 
     pixels = np.eye(SIDE**2).reshape(-1, SIDE, SIDE)
@@ -51,7 +55,7 @@ def blur_matrix(width: float) -> Array:
 
 
 def whitened(X: Array) -> Array:
-    """X Sigma^{-1/2} with the covariance Sigma of X, on the span of the rows of X."""
+    """Return X Sigma^{-1/2} with the covariance Sigma of X, on the span of the rows of X."""
     U, s, Q = np.linalg.svd(X, full_matrices=False)
     kept = s > s[0] * 1e-10
     product: Array = np.sqrt(len(X)) * U[:, kept] @ Q[kept]
@@ -59,6 +63,6 @@ def whitened(X: Array) -> Array:
 
 
 def sample_covariance(X: Array) -> Covariance:
-    """That of X (n, d), whose mean is taken as zero."""
+    """Return the covariance of X (n, d), whose mean is taken as zero."""
     values, vectors = np.linalg.eigh(X.T @ X / len(X))
     return Covariance((vectors * np.sqrt(values.clip(0))) @ vectors.T)

@@ -13,18 +13,17 @@ from reludyn.system.errors import ConfigError, one_line
 
 KEY = "data.path"
 NAMES = ("X", "Y", "A")
-SHOWN = 12  # columns that a line lists
+SHOWN = 12  # columns that a line lists at most
 _LABEL = re.compile(r"y(_?\d+)?", re.IGNORECASE)  # the columns of a table that are outputs
-# columns beside which those might not be
+# other names of outputs: beside them, columns called y need not be the outputs
 _RIVAL = re.compile(r"(targets?|labels?|outputs?|responses?)([_ ]?\d+|_\w+)?", re.IGNORECASE)
-Column = str | int  # its name or, in a table without names, its number, from 0
+Column = str | int  # a column's name or, in a table without names, its number, from 0
 Columns = Sequence[object] | None
 
 
 @dataclass(frozen=True)
 class Read:
-    """What was read from a file: `inputs` and `outputs` are columns of a table, or the names of
-    arrays."""
+    """Summary of what was read: `inputs` and `outputs` name columns of a table, or arrays."""
 
     path: str
     rows: int
@@ -33,14 +32,14 @@ class Read:
     left_out: Sequence[Column] = ()
 
     def __str__(self) -> str:
-        """One line."""
+        """Return the summary in one line."""
         parts = {"inputs": self.inputs, "outputs": self.outputs, "left out": self.left_out}
         said = [f"{what} {_listed(columns)}" for what, columns in parts.items() if columns]
         return one_line(f"{self.path}: {self.rows:,} rows; {'; '.join(said)}")
 
 
 class Samples(NamedTuple):
-    """X (n, d), and Y (n, r), A (r, d) or both; float64."""
+    """Samples X (n, d), with Y (n, r), A (r, d) or both; float64."""
 
     X: Array
     Y: Array | None
@@ -54,9 +53,10 @@ def read_samples(
     """Read the samples of a file.
 
     Named arrays: X, with Y or A or both; one axis of Y or A may be left out for r = 1. Tables: Y
-    are the columns that `columns_y` names, X those of `columns_x`, or all others. Where they are
-    null, Y are the columns named y, y1, y_2 ... at either end of the table, or the last `outputs`
-    columns. Raises ConfigError where nothing, or more than one thing, says which they are.
+    are the columns that `columns_y` names, X those of `columns_x`, or all others. Where these keys
+    are null, Y are the columns named y, y1, y_2 ... at either end of the table, or the last
+    `outputs` columns. Raises ConfigError where it stays open, or is contradictory, which columns
+    are outputs.
     """
     content = read_arrays(path, KEY)
     arrays = content.arrays
@@ -91,6 +91,7 @@ def read_samples(
 
 
 def _named(arrays: Arrays, name: str, path: str, column: bool) -> Array | None:
+    """Return a named array as a finite matrix, or None where the file has none."""
     if name not in arrays:
         return None
     array = arrays[name]
@@ -107,10 +108,10 @@ def _split(
     names: Sequence[Column],
     content: Content,
 ) -> tuple[list[int], list[int]]:
-    """The places of the inputs and of the outputs in a table."""
+    """Return the indices of the input columns and of the output columns of a table."""
     width = len(names)
     no_inputs = ConfigError(KEY, path, f"its {width} columns leave no inputs beside the outputs")
-    if max(2, (r or 1) + 1) > width:  # before so many are listed
+    if max(2, (r or 1) + 1) > width:  # checked first: r may be too large to list columns
         raise no_inputs
     if columns_y is None:
         if columns_x is not None:
@@ -137,7 +138,7 @@ def _split(
 
 
 def _labels(names: Sequence[Column], outputs: int | None, path: str) -> list[int]:
-    """The places of the outputs where no key names them."""
+    """Return the indices of the output columns where no key names them."""
     width, labels = len(names), [i for i, name in enumerate(names) if _LABEL.fullmatch(str(name))]
     if not labels and outputs is not None:
         return [*range(width - outputs, width)]
@@ -158,7 +159,7 @@ def _labels(names: Sequence[Column], outputs: int | None, path: str) -> list[int
 def _places(
     key: str, columns: Sequence[object], names: Sequence[Column], content: Content
 ) -> list[int]:
-    """Where the columns are that a key names: by their names, or by number where they have none."""
+    """Return the indices of columns given by name, or by number in a table without names."""
     known = {str(name): i for i, name in enumerate(names)}
     shown = _shown(columns)
     if not columns:
@@ -175,7 +176,7 @@ def _places(
 
 
 def _listed(columns: Sequence[Column]) -> str:
-    """Columns in one line, of many the first and the last ones."""
+    """Return the columns in one line; of many, only the first and the last."""
     said = [textwrap.shorten(str(name), 40, placeholder=" ...") for name in columns[:SHOWN]]
     if len(columns) > SHOWN:
         said = [*said[:-2], "...", str(columns[-1])[:40]]
@@ -184,7 +185,7 @@ def _listed(columns: Sequence[Column]) -> str:
 
 
 def _shown(columns: Sequence[object]) -> str:
-    """Columns as one would type them in an override."""
+    """Return the columns as one would type them in an override."""
     words = (str(name) for name in columns[:SHOWN])
     return "[" + ",".join(w if re.fullmatch(r"\w+", w) else f"'{w}'" for w in words) + "]"
 
@@ -192,6 +193,7 @@ def _shown(columns: Sequence[object]) -> str:
 def _check_shapes(
     X: Array, Y: Array | None, A: Array | None, outputs: int | None, path: str
 ) -> None:
+    """Raise ConfigError where X, Y, A and the number of outputs do not fit together."""
     if Y is not None and len(Y) != len(X):
         raise ConfigError(KEY, path, f"X has {len(X)} rows, Y has {len(Y)}")
     if A is not None and A.shape[1] != X.shape[1]:

@@ -16,7 +16,7 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class InputLaw:
-    """A symmetric law of z with mean 0 and covariance I, then x = Sigma^{1/2} z.
+    """Law of x = Sigma^{1/2} z with a symmetric z of mean 0 and covariance I.
 
     gaussian: N(0, I). rademacher: independent signs. student_t: independent Student t with
     `freedom` > 2 degrees of freedom, scaled by sqrt((freedom - 2)/freedom). uniform_sphere: uniform
@@ -28,7 +28,7 @@ class InputLaw:
     covariance: Covariance | None = None  # None: the identity
 
     def sample(self, rng: np.random.Generator, n: int, d: int) -> Array:
-        """n rows, (n, d)."""
+        """Draw n rows, (n, d)."""
         z = LAWS[self.name](rng, n, d, self.freedom)
         return z if self.covariance is None else self.covariance.colour(z)
 

@@ -4,7 +4,7 @@ rows: as they are drawn, for mini-batches. columns: each coordinate of all rows 
 memory, so that full-batch gradients are products of long vectors. tiles: for narrow networks, where
 reading X takes the time and products of matrices do not help.
 
-Axes: S samples, one a replica or one for all (S = R or 1), n rows, d inputs, r outputs.
+Axes: S samples, one per replica or one for all (S = R or 1), n rows, d inputs, r outputs.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ import torch
 from torch import Tensor
 
 TILE = 16  # rows of a tile
-MULTIPLE = 4  # of which the number of tiles is one
+MULTIPLE = 4  # divides the number of tiles
 Layout = Literal["rows", "columns", "tiles"]
 
 
 @dataclass(frozen=True)
 class Resident:
-    """X (S, n, d), Y (S, n, r), by rows or by columns."""
+    """Samples X (S, n, d) and Y (S, n, r), by rows or by columns."""
 
     X: Tensor
     Y: Tensor
@@ -37,33 +37,33 @@ class Resident:
         return self.X.shape[1]
 
     def chunks(self, at_once: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Views, without copies."""
+        """Return views of at most at_once rows each, without copies."""
         return zip(self.X.split(at_once, 1), self.Y.split(at_once, 1), strict=True)
 
     def put(self, start: int, X: Tensor, Y: Tensor) -> None:
-        """Some rows, X (S, c, d) and Y (S, c, r), from row `start` on."""
+        """Write rows X (S, c, d) and Y (S, c, r) from row `start` on."""
         rows = slice(start, start + X.shape[1])
         self.X[:, rows], self.Y[:, rows] = X, Y
 
     def part(self, rows: range) -> Resident:
-        """Some consecutive rows: a view of all of them, else a copy, which alone is held."""
+        """Return consecutive rows: a view if they are all rows, else a copy of these alone."""
         if len(rows) == self.n:
             return self
         return Resident(*(x[:, rows.start : rows.stop].clone() for x in (self.X, self.Y)))
 
     def laid(self, layout: Layout) -> Held:
-        """A copy in another layout."""
+        """Return a copy in another layout."""
         (S, n, d), r = self.X.shape, self.Y.shape[2]
         held = room(layout, S, n, d, r, self.X)
         held.put(0, self.X, self.Y)
         return held
 
     def take(self, replicas: Tensor) -> Resident:
-        """Views of consecutive replicas, or if all share one sample; else copies."""
+        """Return the samples of some replicas: views if consecutive or shared, else copies."""
         return Resident(*(_of(replicas, x.mT).mT for x in (self.X, self.Y)))
 
     def to(self, like: Tensor) -> Resident:
-        """On the device and in the precision of another tensor."""
+        """Return the samples on the device and in the precision of another tensor."""
         return Resident(self.X.to(like), self.Y.to(like))
 
 
@@ -72,8 +72,8 @@ class Tiled:
     """Tiles of TILE rows: X (S, B, d, TILE), Y (S, B, r, TILE), B a multiple of MULTIPLE.
 
     A pass goes straight through memory and takes as many rows at once as a processor does,
-    whether it sums over coordinates or over rows. What follows the last row is zero: a network
-    without biases makes no error there, and the gradient is zero.
+    whether it sums over coordinates or over rows. Rows beyond the last are zero: a network without
+    biases makes no error there, and their gradient is zero.
     """
 
     X: Tensor
@@ -85,7 +85,7 @@ class Tiled:
         return len(self.X)
 
     def chunks(self, at_once: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Copies of at most at_once rows, or of one tile; of no rows one empty chunk."""
+        """Return copies of at most at_once rows, or of one tile; without rows, one empty chunk."""
         tiles = max(1, at_once // TILE)
         for start in range(0, max(1, -(-self.n // TILE)), tiles):
             X, Y = (x[:, start : start + tiles].mT.flatten(1, 2) for x in (self.X, self.Y))
@@ -93,17 +93,17 @@ class Tiled:
             yield X[:, :left], Y[:, :left]
 
     def put(self, start: int, X: Tensor, Y: Tensor) -> None:
-        """As in `Resident`."""
+        """Write rows X (S, c, d) and Y (S, c, r) from row `start` on."""
         row = torch.arange(start, start + X.shape[1], device=self.X.device)
         for tiles, rows in ((self.X, X), (self.Y, Y)):
             tiles.mT[:, row // TILE, row % TILE] = rows
 
     def take(self, replicas: Tensor) -> Tiled:
-        """As in `Resident`."""
+        """Return the samples of some replicas, as `Resident.take` does."""
         return Tiled(_of(replicas, self.X), _of(replicas, self.Y), self.n)
 
     def to(self, like: Tensor) -> Tiled:
-        """On the device and in the precision of another tensor."""
+        """Return the samples on the device and in the precision of another tensor."""
         return Tiled(self.X.to(like), self.Y.to(like), self.n)
 
 
@@ -111,7 +111,7 @@ Held = Resident | Tiled
 
 
 def room(layout: Layout, S: int, n: int, d: int, r: int, like: Tensor | None = None) -> Held:
-    """Room for samples yet to be put in: float64 on the CPU, or like another tensor."""
+    """Return room for samples yet to be written: float64 on the CPU, or like another tensor."""
     like = torch.empty(0, dtype=torch.float64) if like is None else like
     if layout == "tiles":
         tiles = -(-n // (TILE * MULTIPLE)) * MULTIPLE
@@ -123,7 +123,7 @@ def room(layout: Layout, S: int, n: int, d: int, r: int, like: Tensor | None = N
 
 
 def _of(replicas: Tensor, x: Tensor) -> Tensor:
-    """Those of some replicas, whose indices increase."""
+    """Return the entries of some replicas, whose indices increase."""
     first, last = int(replicas[0]), int(replicas[-1])
     if len(x) == 1:
         return x

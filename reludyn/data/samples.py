@@ -1,6 +1,6 @@
-"""Samples (X, Y): drawn in blocks from seeds, to be held in memory or anew in every pass.
+"""Samples (X, Y): drawn in blocks from seeds, and held in memory or drawn again in every pass.
 
-Axes: S samples, one a replica or one for all (S = R or 1), n rows, d inputs, r outputs.
+Axes: S samples, one per replica or one for all (S = R or 1), n rows, d inputs, r outputs.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from reludyn.network.teacher import LinearTeacher
 from reludyn.numerics.random import Purpose, stream
 from reludyn.numerics.sizes import CHUNK
 
-BLOCK = 4096  # rows that share a generator: part of what a seed means
+BLOCK = 4096  # rows that share a generator; another number gives other samples for a seed
 
 
 @dataclass(frozen=True)
@@ -39,8 +39,11 @@ class Source:
     def rows(
         self, n: int, at_once: int = BLOCK, step: int | None = None, first: int = 0
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        """n rows from row `first` on, a multiple of BLOCK, in pieces of at most at_once and of
-        bounded memory: X (S, c, d), Y (S, c, r), float64, CPU; of no rows one empty piece."""
+        """Draw n rows from row `first` on, a multiple of BLOCK, in pieces of bounded memory.
+
+        Yields X (S, c, d) and Y (S, c, r) with c <= at_once, float64 on the CPU; for n = 0 an empty
+        piece.
+        """
         numbers = len(self.seeds) * (self.teacher.inputs + self.teacher.outputs)
         at_once = max(1, min(at_once, CHUNK // numbers))
         assert first % BLOCK == 0 or n == 0
@@ -64,7 +67,7 @@ class Source:
         return X, Y
 
     def draw(self, n: int, layout: Layout = "rows", first: int = 0) -> Held:
-        """n rows from row `first` on at once, float64, CPU."""
+        """Draw n rows from row `first` on all at once, float64 on the CPU."""
         held = room(layout, len(self.seeds), n, self.teacher.inputs, self.teacher.outputs)
         start = 0
         for x, y in self.rows(n, first=first):
@@ -74,7 +77,7 @@ class Source:
 
 
 class Samples(Protocol):
-    """n rows a replica, on the device and in the precision of the run."""
+    """Samples of n rows per replica, on the device and in the precision of the run."""
 
     @property
     def sets(self) -> int:
@@ -84,15 +87,15 @@ class Samples(Protocol):
     def n(self) -> int: ...
 
     def chunks(self, at_once: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """All rows, in pieces of at most at_once: X (S, c, d), Y (S, c, r)."""
+        """Return all rows in pieces of at most at_once: X (S, c, d), Y (S, c, r)."""
 
     def take(self, replicas: Tensor) -> Samples:
-        """Those of some replicas, by their indices."""
+        """Return the samples of some replicas, given by their indices."""
 
 
 @dataclass(frozen=True)
 class Selected:
-    """Some rows of samples in memory, other ones a replica: rows (R, b)."""
+    """Rows (R, b) of samples in memory, other ones for each replica."""
 
     samples: Resident
     rows: Tensor
@@ -106,21 +109,23 @@ class Selected:
         return self.rows.shape[1]
 
     def chunks(self, at_once: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Copies, a chunk at a time."""
+        """Return copies of the rows, a chunk at a time."""
         X, Y = self.samples.X, self.samples.Y
         sample = torch.arange(len(X), device=X.device).unsqueeze(-1)  # (S, 1) against (R, c)
         for rows in self.rows.split(at_once, 1):
             yield X[sample, rows], Y[sample, rows]
 
     def take(self, replicas: Tensor) -> Selected:
-        """The rows of some replicas."""
+        """Return the rows of some replicas."""
         return Selected(self.samples.take(replicas), self.rows[replicas])
 
 
 @dataclass(frozen=True)
 class Streamed:
-    """n samples that are drawn anew in every pass and never held, from row `first` on (see
-    `Source.rows`); with a step, those of that step."""
+    """Samples that are drawn again in every pass and never held, n rows from row `first` on.
+
+    With a step they are those of that step (see `Source.rows`).
+    """
 
     source: Source
     n: int
@@ -134,12 +139,12 @@ class Streamed:
         return len(self.source.seeds)
 
     def chunks(self, at_once: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """At most BLOCK rows at once."""
+        """Draw the rows, at most BLOCK at once."""
         for X, Y in self.source.rows(self.n, at_once, self.step, self.first):
             yield X.to(self.device, self.dtype), Y.to(self.device, self.dtype)
 
     def take(self, replicas: Tensor) -> Streamed:
-        """Of the seeds of some replicas."""
+        """Return the samples of the seeds of some replicas."""
         seeds = self.source.seeds
         if len(seeds) == 1:
             return self

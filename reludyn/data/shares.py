@@ -1,10 +1,10 @@
-"""Which rows of one data set belong to which rank."""
+"""Assignment of the rows of one data set to ranks."""
 
 from __future__ import annotations
 
 
 def share(n: int, unit: int, rank: int, size: int) -> range:
-    """The rows of a rank: a contiguous range of whole units of rows, the last of which may be cut.
+    """Return the rows of a rank: a contiguous range of whole units, the last possibly cut.
 
     The ranges of ranks 0, ..., size - 1 follow each other, cover 0, ..., n - 1 and differ by at
     most one unit, the first ones being longer. With fewer units than ranks the last have no rows.

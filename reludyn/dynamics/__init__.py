@@ -1,1 +1,1 @@
-"""What describes a student on its way: order parameters, phases, pairs."""
+"""Order parameters, phases and pairs: what describes a student during training."""

@@ -15,22 +15,41 @@ PAIRED = 128  # the largest width whose neurons are paired in the results of a r
 
 
 class Pairs(NamedTuple):
-    """Who is paired with whom, and how well, (R, k) each; -1 and NaN for the one neuron that is
-    left over where k is odd."""
+    """Pairs of neurons, and how close each is to w_i = -w_j, v_i = -v_j: (R, k) each.
+
+    The one neuron that is left over where k is odd has partner -1 and NaN elsewhere.
+    """
 
     partner: Tensor  # index of the other neuron
     residual: Tensor  # sqrt(|w_i + w_j|^2 + |v_i + v_j|^2)
-    hidden_cosine: Tensor  # of the angle between w_i and w_j: -1 for a perfect pair
-    output_cosine: Tensor  # of the angle between v_i and v_j
+    hidden_cosine: Tensor  # cosine of the angle between w_i and w_j: -1 for a perfect pair
+    output_cosine: Tensor  # cosine of the angle between v_i and v_j
 
 
 @undisturbed()
 def pair_neurons(student: ReLUStudent) -> Pairs:
-    """The matching of all neurons (all but one where k is odd) with the least sum over pairs of
-    |w_i + w_j|^2 + |v_i + v_j|^2, for W (R, k, d), V (R, r, k).
+    """Match all neurons in pairs (all but one where k is odd) so that the sum over pairs of
 
-    Where everyone's cheapest partner has chosen them too that is the matching, since no pair can
-    cost less; elsewhere the blossom algorithm of networkx finds it, in O(k^3).
+        |w_i + w_j|^2 + |v_i + v_j|^2
+
+    is least. Where every neuron's cheapest partner chooses it too, that is the matching, since no
+    pair can cost less; elsewhere the blossom algorithm of networkx finds it in O(k^3).
+
+    Args:
+        student: weights W (R, k, d) and V (R, r, k).
+
+    Returns:
+        Partner of each neuron, residual and cosines of each pair, (R, k) each.
+
+    Examples:
+        >>> import torch, reludyn
+        >>> w, v = torch.randn(2, 3), torch.randn(2, 2)
+        >>> student = reludyn.ReLUStudent(torch.cat([w, -w])[None], torch.cat([v, -v]).mT[None])
+        >>> pairs = reludyn.pair_neurons(student)
+        >>> pairs.partner
+        tensor([[2, 3, 0, 1]])
+        >>> pairs.residual
+        tensor([[0., 0., 0., 0.]])
     """
     W, V = student.W, student.V.mT
     k = student.width
@@ -48,14 +67,14 @@ def pair_neurons(student: ReLUStudent) -> Pairs:
 
 
 def _squares_of_sums(rows: Tensor) -> Tensor:
-    """|x_i + x_j|^2, (..., k, n) -> (..., k, k), without cancellation where x_i is near -x_j."""
+    """Return |x_i + x_j|^2, (..., k, n) -> (..., k, k), exact also where x_i is near -x_j."""
     exact = "donot_use_mm_for_euclid_dist"
     distance: Tensor = torch.cdist(rows, -rows, compute_mode=exact)
     return distance.square()
 
 
 def _match(cost: Tensor) -> Tensor:
-    """The cheapest matching of largest size, for symmetric costs (k, k): (k,)."""
+    """Return the cheapest matching of largest size, (k,), for symmetric costs (k, k)."""
     from networkx import Graph, min_weight_matching
 
     k = len(cost)

@@ -1,11 +1,11 @@
 """Phases and outcomes of training: when alignment and growth end, where descent arrives, how fast.
 
-With the lemmas' constants: *alignment* lasts until max_i theta_i <= pi/20 (T_align, Lemma 6), with
-theta_i the angle between w_i and A^T v_i; *growth* from then until min_i |v_i| >= sqrt(s)/4
-(T_growth, Lemma 7), s the smallest non-zero singular value of A, |a| for r = 1; *refinement*
-follows. Of more than two neurons with one output not all need grow: there the effective neurons of
-the sign groups, as they are at that iterate, take the place of the neurons (`sign_groups`), and a
-group without neurons does not count.
+The constants are those of the lemmas. *Alignment* lasts until max_i theta_i <= pi/20 (T_align,
+Lemma 6), with theta_i the angle between w_i and A^T v_i. *Growth* lasts from then until
+min_i |v_i| >= sqrt(s)/4 (T_growth, Lemma 7), with s the smallest non-zero singular value of A, |a|
+for r = 1. *Refinement* follows. With more than two neurons and one output, not every neuron need
+grow: the effective neurons of the sign groups at that iterate (`sign_groups`) then take the place
+of the neurons, and a group without neurons does not count.
 """
 
 from __future__ import annotations
@@ -48,8 +48,10 @@ class Clocks(NamedTuple):
 
 
 def phase_events(student: ReLUStudent, A: Tensor, size: Own) -> tuple[Tensor, Tensor]:
-    """Whether max_i theta_i <= pi/20, through cosines (a zero vector is not aligned), and min_i
-    |v_i| >= size, (..., R) each."""
+    """Return whether max_i theta_i <= pi/20 and whether min_i |v_i| >= size, (..., R) each.
+
+    Angles are compared through cosines; a zero vector is not aligned.
+    """
     grouped = in_groups(*student.V.shape[-2:])
     deciding = sign_groups(student) if grouped else student
     target = targets(deciding, A)
@@ -66,8 +68,10 @@ def phase_events(student: ReLUStudent, A: Tensor, size: Own) -> tuple[Tensor, Te
 def groups_path(
     W: NDArray[np.float64], V: NDArray[np.float64], A: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], ...]:
-    """The smallest |w_g| and |v_g| and the largest angle theta_g of the sign groups along a
-    trajectory of one replica, W (T, k, d) and V (T, 1, k): (T,) each."""
+    """Return the smallest |w_g|, the smallest |v_g| and the largest theta_g of the sign groups.
+
+    They are (T,) each, along a trajectory of one replica, W (T, k, d) and V (T, 1, k).
+    """
     groups = sign_groups(ReLUStudent(torch.from_numpy(W), torch.from_numpy(V)))
     theta, nobody = angle_to_target(groups, torch.from_numpy(A)), groups.V[:, 0] == 0
     w, v = (x(groups).masked_fill(nobody, math.inf) for x in (hidden_norms, output_norms))
@@ -76,7 +80,7 @@ def groups_path(
 
 
 class PhaseRule:
-    """Decides, from the weights alone, which events hold at an iterate."""
+    """Rule that decides, from the weights alone, which events hold at an iterate."""
 
     def __init__(self, teacher: LinearTeacher, A: Tensor, zero_loss: float | None = None) -> None:
         self.A = A  # the teacher's matrix on the device and in the precision of the run
@@ -86,7 +90,7 @@ class PhaseRule:
 
     @staticmethod
     def joined(rules: Sequence[PhaseRule], A: Tensor) -> PhaseRule:
-        """One rule a replica, (R,) of them, with A (R, r, m)."""
+        """Return one rule for R replicas from R rules, with A (R, r, m)."""
         joined = copy(rules[0])
         joined.A = A
         joined.grown = A.new_tensor([rule.grown for rule in rules])
@@ -94,7 +98,7 @@ class PhaseRule:
         return joined
 
     def take(self, replicas: Tensor) -> PhaseRule:
-        """That of some replicas; itself where it is the same for all."""
+        """Return the rule of some replicas; itself where it is the same for all."""
         if self.A.ndim == 2:
             return self
         part = copy(self)
@@ -106,8 +110,10 @@ class PhaseRule:
     def tick(
         self, clocks: Clocks, steps: Tensor, iterates: ReLUStudent, made: Tensor, converged: Tensor
     ) -> Clocks:
-        """The clocks after b iterates, W (b, R, k, d) and V (b, R, r, k), of iterations steps
-        (b, R) have been seen, of which each replica has made some (b, R)."""
+        """Return the clocks after b iterates, W (b, R, k, d) and V (b, R, r, k).
+
+        Their iterations are steps (b, R), of which each replica has made those where `made` (b, R).
+        """
         aligned, grown = phase_events(iterates, self.A, self.grown)
         align = first_of(clocks.align, steps, aligned & made)
         grown = grown & (align >= 0) & (steps >= align)
@@ -129,15 +135,13 @@ def classify(
     saddle_tolerance: float,
     activation: LeakyReLU = RELU,
 ) -> list[Outcome]:
-    """What each replica arrived at.
+    """Return the outcome of each replica.
 
     global_minimum: `converged`. diverged: `diverged`. non_strict_saddle (r = 1, Theorem 1): every
-    w_i within pi/20 of one and the same ray +a or -a and on its way into it (`into_ray`), the
-    gradient at most
-    1e-3 |a|^{3/2} and the loss within the relative saddle_tolerance of its value there,
-    zero_loss even^2/(odd^2 + even^2), with zero_loss = E(a.x)^2/2 (for ReLU and isotropic inputs
-    |a|^2/4); a linear network has none.
-    Everything else: unconverged.
+    w_i is within pi/20 of the same ray, +a or -a, and on its way into it (`into_ray`); the gradient
+    is at most 1e-3 |a|^{3/2}; and the loss is within the relative saddle_tolerance of its value
+    there, zero_loss even^2/(odd^2 + even^2), with zero_loss = E(a.x)^2/2 (for ReLU and isotropic
+    inputs |a|^2/4). A linear network has no such saddle. Everything else: unconverged.
     """
     names: list[Outcome] = [Outcome.UNCONVERGED] * student.replicas
     if A.shape[0] == 1:
@@ -163,11 +167,11 @@ def classify(
 def contraction_rate(
     steps: NDArray[np.int64], losses: NDArray[np.float64], last: NDArray[np.int64], unit: float
 ) -> NDArray[np.float64]:
-    """Factor per iteration by which sqrt(loss) shrinks at the end of the run: (R,).
+    """Return the factor per iteration by which sqrt(loss) shrinks at the end of the run, (R,).
 
-    Least squares on log(loss) over the last two decades, at least the last three looks, of those
-    with a loss between 1e-24 unit (below it rounding shows) and 1e-2 unit. Theory for r = 1,
-    |a| = 1: 1 - mu along a, 1 - mu/2 across. NaN with fewer than two such looks.
+    It is a least-squares fit to log(loss) over the last two decades, at least the last three looks,
+    among looks with a loss between 1e-24 unit (below it rounding shows) and 1e-2 unit. Theory for
+    r = 1, |a| = 1: 1 - mu along a, 1 - mu/2 across. NaN with fewer than two such looks.
 
     steps (T,), losses (T, R), last (R,) the iteration at which each replica stopped; unit = |A|^2.
     """

@@ -1,6 +1,6 @@
-"""What a neuron near a ray, +a or -a, does: where phases end, whether it stays.
+"""Neurons near a ray, +a or -a: when phases end, and which neurons stay there.
 
-The lemmas' constants say when a phase counts as ended; the separatrix says which neurons near a
+The lemmas' constants define when a phase counts as ended; the separatrix tells which neurons near a
 non-strict saddle end in it.
 """
 
@@ -17,22 +17,22 @@ MINIMUM = 1e-8  # times the loss of the zero student: a global minimum, whatever
 
 
 def first_time(clock: Tensor, step: Tensor, event: Tensor) -> Tensor:
-    """The clock (R,), -1 as long as an event has not happened, after the given iterations."""
+    """Return the clock (R,) after an iteration: -1 as long as the event has not happened."""
     return torch.where(event & (clock < 0), step, clock)
 
 
 def first_of(clock: Tensor, steps: Tensor, events: Tensor) -> Tensor:
-    """The clock (R,) after several iterations, steps and events (b, R), in their order."""
+    """Return the clock (R,) after several iterations in order, steps and events (b, R)."""
     when = steps.gather(0, events.byte().argmax(0, keepdim=True)).squeeze(0)
     return first_time(clock, when, events.any(0))
 
 
 def into_ray(v: Tensor, w: Tensor, theta: Tensor) -> Tensor:
-    """Whether all neurons, with squares v = v_i^2, w = |w_i|^2 and angles theta to one ray, (R, k)
-    each, end in it: (R,).
+    """Return whether all neurons end in one ray, (R,).
 
-    Near a non-strict saddle (Theorem 1) the residual -relu(-a.x) moves a neuron at a small angle
-    theta by v' = -c |w| |a| theta^3/(6 pi) and theta' = -v |a| theta^2/(2 pi |w|), where
+    Their squares are v = v_i^2 and w = |w_i|^2, their angles to that ray theta, (R, k) each. Near a
+    non-strict saddle (Theorem 1) the residual -relu(-a.x) moves a neuron at a small angle theta by
+    v' = -c |w| |a| theta^3/(6 pi) and theta' = -v |a| theta^2/(2 pi |w|), where
     c = 1 - |w|^2 / sum_j (v_j^2 + |w_j|^2) since the others take over what v gives up. So
     v^2 - c |w|^2 theta^2/3 is conserved: where it is positive theta vanishes first; otherwise v
     changes sign and the neuron leaves, however long the plateau. (Not in the paper.)

@@ -1,4 +1,4 @@
-"""One map over nested tensors, in tuples, lists and dictionaries."""
+"""One map over tensors nested in tuples, lists and dictionaries."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from torch.utils._pytree import tree_leaves, tree_map, tree_structure, tree_unfl
 
 
 def map_tensors(change: Callable[..., Any], *values: Any) -> Any:
-    """Return the nested values with each tensor replaced by `change` of it, and of the tensors at
-    the same place in further values of the same form."""
+    """Return nested values with each tensor x replaced by change(x, ...).
+
+    `change` also gets the tensors at the same place in further values of the same form.
+    """
 
     def leaf(x: Any, *others: Any) -> Any:
         return change(x, *others) if isinstance(x, Tensor) else x

@@ -1,4 +1,7 @@
-"""Update rules: how the weights move, given the gradient. Each is a pure function of its input."""
+"""Update rules: how the weights move, given the gradient.
+
+Each rule is a pure function of its input.
+"""
 
 from __future__ import annotations
 
@@ -17,9 +20,11 @@ Memory = Any  # nested tuples of tensors with a leading replica axis; () for a r
 
 @dataclass(frozen=True)
 class StepSizes:
-    """Step size lr of the hidden layer, output_lr of the output layer (None: the same), both
-    multiplied by a schedule, and which layers are trained: the others stay as they are. Step sizes
-    that differ between replicas are float64, (R,)."""
+    """Step sizes lr of the hidden and output_lr of the output layer (None: the same as lr).
+
+    Both are multiplied by a schedule. Layers that are not trained stay as they are. Step sizes that
+    differ between replicas are float64, (R,).
+    """
 
     lr: Own
     output_lr: Own | None = None
@@ -29,11 +34,11 @@ class StepSizes:
 
     @property
     def output(self) -> Own:
-        """The step size of the output layer."""
+        """Step size of the output layer."""
         return self.lr if self.output_lr is None else self.output_lr
 
     def take(self, replicas: Tensor) -> StepSizes:
-        """Return those of some replicas, by their indices."""
+        """Return the step sizes of some replicas, given by their indices."""
         output = None if self.output_lr is None else of_replicas(self.output_lr, replicas)
         return replace(self, lr=of_replicas(self.lr, replicas), output_lr=output)
 
@@ -55,17 +60,19 @@ class StepSizes:
         )
 
     def time(self, step: int, before: Own) -> Own:
-        """Return the sum of the hidden layer's step sizes up to iterate `step`, from that of one
-        iteration earlier."""
+        """Return the sum of the hidden layer's step sizes before iterate `step`.
+
+        `before` is that sum one iteration earlier.
+        """
         return before + self.schedule(step - 1) * self.lr
 
 
 class UpdateRule(Protocol):
-    """What the engine asks of an update rule, which acts on each replica alone."""
+    """Update rule as the engine uses it: it acts on each replica alone."""
 
     @property
     def sizes(self) -> StepSizes:
-        """The step sizes of the two layers."""
+        """Step sizes of the two layers."""
 
     @property
     def separable(self) -> bool:
@@ -73,11 +80,10 @@ class UpdateRule(Protocol):
 
     @property
     def steady(self) -> bool:
-        """Whether each update is the same function of weights and gradient: no memory, no
-        schedule."""
+        """Whether each update is the same function of weights and gradient, without a memory."""
 
     def memory(self, student: ReLUStudent) -> Memory:
-        """Return what the first update finds as memory."""
+        """Return the memory that the first update starts from."""
 
     def update(
         self, student: ReLUStudent, gradient: Gradient, memory: Memory, step: int
@@ -85,11 +91,13 @@ class UpdateRule(Protocol):
         """Return weights and memory after the update from iterate `step` to the next one."""
 
     def time(self, step: int, before: Own) -> Own:
-        """Return the time of iterate `step`, the sum of the hidden layer's step sizes before it,
-        from the time of one iteration earlier."""
+        """Return the time of iterate `step`: the sum of the hidden layer's step sizes before it.
+
+        `before` is the time of one iteration earlier.
+        """
 
     def take(self, replicas: Tensor) -> UpdateRule:
-        """Return the rule of some replicas, by their indices."""
+        """Return the rule of some replicas, given by their indices."""
 
 
 def _moved(x: Tensor, direction: Tensor, lr: Own) -> Tensor:

@@ -23,8 +23,11 @@ class Moments(NamedTuple):
 
 @dataclass(frozen=True)
 class Adam:
-    """m <- beta1 m + (1 - beta1) G and s <- beta2 s + (1 - beta2) G^2 from zero, and at iteration t
-    W <- W - mu m/(1 - beta1^(t+1)) / (sqrt(s/(1 - beta2^(t+1))) + eps), entry by entry."""
+    """Adam: m <- beta1 m + (1 - beta1) G and s <- beta2 s + (1 - beta2) G^2 from zero.
+
+    Iteration t makes W <- W - mu m/(1 - beta1^(t+1)) / (sqrt(s/(1 - beta2^(t+1))) + eps), entry by
+    entry.
+    """
 
     sizes: StepSizes
     beta1: float = 0.9

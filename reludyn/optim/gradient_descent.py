@@ -17,10 +17,13 @@ BEGINNING: tuple[int, Own] = (0, 0.0)  # iteration and time
 
 @dataclass(frozen=True)
 class GradientDescent:
-    """W <- W - mu grad_W L(W, V),  V <- V - mu' grad_V L(W, V), both from the same iterate."""
+    """Gradient descent W <- W - mu grad_W L(W, V), V <- V - mu' grad_V L(W, V).
+
+    Both gradients are those of the same iterate.
+    """
 
     sizes: StepSizes  # mu = lr, mu' = output_lr
-    since: tuple[int, Own] = BEGINNING  # an iteration and its time: from there on mu is the same
+    since: tuple[int, Own] = BEGINNING  # an iteration and its time, since when mu is the same
     separable: ClassVar[bool] = True
 
     @property
@@ -39,7 +42,7 @@ class GradientDescent:
         return self.sizes.moved(student, gradient, step), memory
 
     def time(self, step: int, before: Own) -> Own:
-        """Return mu step, exactly, for a constant mu."""
+        """Return mu step for a constant mu, without summing."""
         if not self.steady:
             return self.sizes.time(step, before)
         begin, t = self.since

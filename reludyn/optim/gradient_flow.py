@@ -15,17 +15,17 @@ from reludyn.network.student import ReLUStudent
 from reludyn.optim import Memory, StepSizes
 from reludyn.system.errors import StuckError
 
-MOST_STEPS = 1000  # of the integrator within one iteration
+MOST_STEPS = 1000  # largest number of integrator steps within one iteration
 
 
 @dataclass(frozen=True)
 class GradientFlow:
-    """dW/dt = -grad_W L, dV/dt = -(output_lr/lr) grad_V L; an iteration is the flow over time lr.
+    """Gradient flow dW/dt = -grad_W L, dV/dt = -(output_lr/lr) grad_V L over time lr per iteration.
 
-    So iteration s of the flow belongs beside iteration s of gradient descent, at t = lr s. Every
-    iteration ends on a step of the integrator, nothing is interpolated. The error of a step is
-    at most rtol times the weights of its replica (root mean square); all replicas share the steps,
-    those of the one that needs the smallest.
+    Iteration s of the flow therefore compares with iteration s of gradient descent, at t = lr s.
+    Every iteration ends on a step of the integrator; nothing is interpolated. The error of a step
+    is at most rtol times the weights of its replica (root mean square). All replicas take the same
+    steps, as small as the replica that needs the smallest.
     """
 
     gradient: Callable[[ReLUStudent], Gradient]
@@ -50,7 +50,7 @@ class GradientFlow:
         size = student.W[0].numel()
         start = torch.cat([student.W.flatten(1), student.V.flatten(1)], 1)
         finite = start.isfinite().all(1, keepdim=True)
-        start = torch.where(finite, start, 0.0)  # a replica that diverged holds up nobody
+        start = torch.where(finite, start, 0.0)  # a replica that diverged delays no other
         speeds = (
             self.sizes.train_hidden,
             self.sizes.train_output * self.sizes.output / self.sizes.lr,
@@ -86,7 +86,7 @@ class GradientFlow:
             raise StuckError(
                 "optimizer.rtol",
                 self.rtol,
-                f"{self.method} does not get on: {error}. The flow is too stiff, or, on samples, "
+                f"{self.method} makes no progress: {error}. The flow is too stiff, or, on samples, "
                 "its gradient jumps back and forth where a neuron rests on a sample",
                 "Use a larger optimizer.rtol (1e-4), or a smaller optimizer.lr or init.scale",
             ) from error
@@ -95,5 +95,5 @@ class GradientFlow:
         return self.sizes.trained(student, *end), memory
 
     def take(self, replicas: Tensor) -> GradientFlow:
-        """Refuse: replicas share their steps, none can be taken."""
+        """Raise NotImplementedError: replicas share their steps, so none can be taken."""
         raise NotImplementedError

@@ -15,8 +15,11 @@ from reludyn.optim import StepSizes
 
 @dataclass(frozen=True)
 class Momentum:
-    """M <- beta M + G and W <- W - mu M for both layers, G their gradient and M = 0 at first; with
-    nesterov W <- W - mu (G + beta M), as torch.optim.SGD has it."""
+    """Momentum: M <- beta M + G and W <- W - mu M for both layers.
+
+    G is their gradient, and M = 0 at first. With nesterov W <- W - mu (G + beta M), as in
+    torch.optim.SGD.
+    """
 
     sizes: StepSizes
     beta: float

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Schedule:
-    """The step size of iteration t as a multiple of lr.
+    """Step size of iteration t as a multiple of lr.
 
     Warm-up: (t + 1)/(warmup + 1) for t < warmup. Then constant: 1; cosine:
     (1 + cos(pi (t - warmup)/(steps - warmup)))/2, which is zero from t = steps on.

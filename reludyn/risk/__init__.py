@@ -15,46 +15,45 @@ from reludyn.risk.stochastic import FreshSamples, MiniBatches
 
 
 class Risk(Protocol):
-    """What the trainer asks of a risk."""
+    """Risk, as the trainer uses it."""
 
     activation: LeakyReLU
-    exact: bool  # whether the value that comes with the gradient is as good as that of `loss`
+    exact: bool  # whether `evaluate` returns the value as precisely as `loss` does
 
     @property
     def fixed(self) -> bool:
-        """Whether all that `evaluate` reads stays where it is on the device."""
+        """Whether all tensors that `evaluate` reads stay where they are on the device."""
 
     @property
     def group(self) -> int:
-        """Replicas that are best advanced together through many steps."""
+        """Number of replicas that are best advanced together through many steps."""
 
     @property
     def resolution(self) -> float:
-        """The value below which rounding rules, of the weights or of `loss`."""
+        """Value below which the rounding of the weights or of `loss` dominates."""
 
     def evaluate(self, student: ReLUStudent) -> Evaluation:
-        """Value and gradient in one pass: the hot path."""
+        """Return value and gradient from one pass: the hot path."""
 
     def loss(self, student: ReLUStudent) -> Loss:
-        """Value with its two parts, never negative."""
+        """Return the value with its two parts, never negative."""
 
     def take(self, replicas: Tensor) -> Risk:
-        """That of some replicas, by their indices."""
+        """Return the risk of some replicas, given by their indices."""
 
     def switched(self, before: ReLUStudent, after: ReLUStudent) -> Tensor:
-        """Probability, for each neuron (R, k), that an input activates it in one student and not in
-        the other."""
+        """Return how likely an input activates a neuron in just one of two students, (R, k)."""
 
 
 class Batches(Protocol):
-    """What stochastic descent follows instead of the gradient of the whole risk."""
+    """Source of the gradients that stochastic descent follows."""
 
     @property
     def period(self) -> int:
         """Iterations between two checks of the risk itself against the tolerance."""
 
     def evaluate(self, student: ReLUStudent, step: int) -> Evaluation:
-        """Value (R,) and gradient on the rows of an iteration."""
+        """Return value (R,) and gradient on the rows of an iteration."""
 
 
 __all__ = [

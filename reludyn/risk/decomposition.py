@@ -36,8 +36,10 @@ _BLOCK = 2**23  # numbers held at once
 
 
 def decompose(student: ReLUStudent, A: Tensor, activation: LeakyReLU) -> Loss:
-    """Population risk and its parts, each (R,), for the teacher A (r, d), or one a replica
-    (R, r, d); x ~ N(0, I)."""
+    """Return the population risk and its parts, each (R,), for x ~ N(0, I).
+
+    The teacher A is (r, d), or (R, r, d): one per replica.
+    """
     _, k, d = student.W.shape
     replicas = max(1, _BLOCK // (k * d * A.shape[-2] + 64 * k))
     blocks = student.split(replicas)
@@ -52,9 +54,12 @@ def decompose(student: ReLUStudent, A: Tensor, activation: LeakyReLU) -> Loss:
 
 
 def resolution(A: Tensor) -> float:
-    """The loss below which rounding rules: that of the weights, 16 eps^2 |A|_F^2, and for r > 1
-    that of `decompose`, 4 eps r^2 |A|_2^2, which bounds the error of
-    (sum_i |v_i||w_i|)^2 / 8 <= r^2 |A|_2^2 / 2 near a minimum."""
+    """Return the loss below which rounding dominates.
+
+    For r = 1 it is the rounding of the weights, 16 eps^2 |A|_F^2; r > 1 adds that of `decompose`,
+    4 eps r^2 |A|_2^2, which bounds the error of (sum_i |v_i||w_i|)^2 / 8 <= r^2 |A|_2^2 / 2 near a
+    minimum.
+    """
     eps, r = torch.finfo(A.dtype).eps, A.shape[0]
     weights = 16 * eps**2 * float(A.square().sum())
     if r == 1:
@@ -86,10 +91,10 @@ def _rectification(student: ReLUStudent, A: Tensor, even: float) -> Tensor:
         acute = torch.minimum(theta, math.pi - theta)
         area = size.unsqueeze(-1) * length.unsqueeze(-2)
         total = total + (correction + (2 / math.pi) * S * area * bend(acute)).sum((-2, -1))
-    # an expectation of squares: rounding alone makes it negative
+    # an expectation of squares, which only rounding can make negative
     return total.clamp_min(0) * (even**2 / 2)
 
 
 def _product(V: Tensor, W: Tensor) -> tuple[Tensor, Tensor]:
-    """V W (R, r, d) as an unevaluated sum of two."""
+    """Return V W (R, r, d) as an unevaluated sum of two."""
     return sum_of_products(V.movedim(2, 0).unsqueeze(-1), W.movedim(1, 0).unsqueeze(-2))

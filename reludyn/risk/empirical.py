@@ -18,26 +18,28 @@ from reludyn.numerics.sizes import CHUNK, numbers_per_row
 from reludyn.risk import tiles
 from reludyn.system.compiler import CannotCompile, Compiled, varying
 
-INPUTS, HIDDEN = 2**21, 2**18  # numbers of X, and of preactivations, that a cache holds
-FEWEST = 256  # rows that are worth a call
+INPUTS, HIDDEN = 2**21, 2**18  # how many numbers of X, and of preactivations, fit in a cache
+FEWEST = 256  # rows per chunk below which a call costs more than it computes
 
 
 class EmpiricalRisk:
-    """L_n(W, V) = 1/(2n) sum_i |V phi(W x_i) - y_i|^2 on n samples a replica, or shared by all.
+    """Risk on n samples per replica, or n samples shared by all.
+
+        L_n(W, V) = 1/(2n) sum_i |V phi(W x_i) - y_i|^2
 
     With Z = W X^T and the residual E = V phi(Z) - Y^T,
 
         grad_V = E phi(Z)^T / n          grad_W = (V^T E * phi'(Z)) X / n
 
-    (phi'(0) is the left derivative, 0 for ReLU), summed over chunks of rows that a cache holds. The
-    sum of squares does not cancel, but each residual does: a loss L has a relative error of about
-    1e-16 |Y| / sqrt(n L).
+    (phi'(0) is the left derivative, 0 for ReLU), summed over chunks of rows that fit in a cache.
+    The sum of squares does not cancel, but each residual does: a loss L has a relative error of
+    about 1e-16 |Y| / sqrt(n L).
 
-    `compiled`: by programs. Of `several` replicas, the last that is running is computed twice where
-    a program would otherwise have to be compiled for one.
+    With `compiled` the sums are compiled programs. With `several` replicas, the last one that is
+    still running is computed twice where a program would otherwise have to be compiled for one.
     """
 
-    exact = True  # the value that comes with the gradient is that of `loss`
+    exact = True  # `evaluate` returns the same value as `loss`
 
     def __init__(
         self,
@@ -51,17 +53,17 @@ class EmpiricalRisk:
 
     @property
     def n(self) -> int:
-        """Rows of a sample."""
+        """Number of rows of a sample."""
         return self.samples.n
 
     @property
     def fixed(self) -> bool:
-        """Samples in memory, and no program, which looks after itself."""
+        """Whether samples are in memory and no program is compiled, which handles its own memory."""
         return isinstance(self.samples, Held) and not self.compiled
 
     @property
     def group(self) -> int:
-        """As many as a cache holds the samples of; all where samples are shared or streamed."""
+        """Number of replicas whose samples a cache holds; all if samples are shared or streamed."""
         return self._cached
 
     @property
@@ -73,7 +75,7 @@ class EmpiricalRisk:
 
     @cached_property
     def resolution(self) -> float:
-        """The value below which rounding of the residuals rules: 16 eps^2 |Y|_F^2 / n."""
+        """Value below which rounding of the residuals dominates: 16 eps^2 |Y|_F^2 / n."""
         squares, eps = 0.0, 0.0
         for _, Y in self.samples.chunks(self.samples.n):
             squares += float(Y.square().sum())
@@ -82,13 +84,13 @@ class EmpiricalRisk:
         return 16 * eps**2 * float(whole) / (self.samples.sets * self.n)
 
     def evaluate(self, student: ReLUStudent) -> Evaluation:
-        """Value (R,) and gradient."""
+        """Return value (R,) and gradient."""
         squares, grad_W, grad_V = self._complete(self._all_sums(student))
         n = self.n
         return Evaluation(squares / (2 * n), Gradient(grad_W / n, grad_V / n))
 
     def _all_sums(self, student: ReLUStudent) -> tuple[Tensor, ...]:
-        """Squares (R,), grad_W (R, k, d) and grad_V (R, r, k), times n."""
+        """Return squares (R,), grad_W (R, k, d) and grad_V (R, r, k), times n."""
         if not (self.compiled and isinstance(self.samples, Tiled)):
             return self._over_chunks(student, partial(self._sums_of_rows, student))
         if student.replicas > self._cached:
@@ -99,7 +101,7 @@ class EmpiricalRisk:
         try:
             program = tiles.program(self.activation, *student.W.shape[1:], student.V.shape[1])
             return _added(tiles.sums(program, *student, *x) for x in self._pieces)
-        except CannotCompile:  # said once
+        except CannotCompile:  # which is reported once
             return self._over_chunks(student, partial(self._sums_of_rows, student))
 
     @cached_property
@@ -108,7 +110,7 @@ class EmpiricalRisk:
         return tiles.pieces(self.samples, INPUTS)
 
     def _sums_of_rows(self, student: ReLUStudent, X: Tensor, Y: Tensor) -> tuple[Tensor, ...]:
-        """`_all_sums` of a chunk of rows."""
+        """Return `_all_sums` for a chunk of rows."""
         Z = _preactivations(student.W, X)
         squares, back, grad_V = self._between(Z, student.V, Y.mT)
         return squares, _times(back, X), grad_V
@@ -124,16 +126,17 @@ class EmpiricalRisk:
         try:
             program = _fused(self.activation, *V.shape[1:])
             found: tuple[Tensor, ...] = program(*given)
-        except CannotCompile:  # said once
+        except CannotCompile:  # which is reported once
             return _between(self.activation, Z, V, Y)
         return tuple(x[: len(Z)] for x in found)
 
     def loss(self, student: ReLUStudent) -> Loss:
-        """Value and parts (R,): 1/(2n) sum |y_i - odd V W x_i|^2 and
-        even^2/(2n) sum |V abs(W x_i)|^2, with phi(z) = odd z + even |z|.
+        """Return the value and its parts, (R,) each.
 
-        On a finite sample odd and even functions are not orthogonal: total differs from the sum of
-        the parts by their cross term, of order 1/sqrt(n).
+        With phi(z) = odd z + even |z| the parts are 1/(2n) sum |y_i - odd V W x_i|^2 and
+        even^2/(2n) sum |V abs(W x_i)|^2. On a finite sample odd and even functions are not
+        orthogonal: the total differs from the sum of the parts by their cross term, of order
+        1/sqrt(n).
         """
 
         def sums(X: Tensor, Y: Tensor) -> tuple[Tensor, ...]:
@@ -146,12 +149,12 @@ class EmpiricalRisk:
         return Loss(*(x / (2 * self.n) for x in parts))
 
     def take(self, replicas: Tensor) -> EmpiricalRisk:
-        """On the samples of some replicas: copied, unless all replicas share one."""
+        """Return the risk on the samples of some replicas, copied unless all replicas share one."""
         samples = self.samples.take(replicas)
         return EmpiricalRisk(samples, self.activation, self.compiled, self.several)
 
     def switched(self, before: ReLUStudent, after: ReLUStudent) -> Tensor:
-        """Fraction of the samples whose activation differs between two students, (R, k)."""
+        """Return the fraction of samples whose activation differs between two students, (R, k)."""
 
         def sums(X: Tensor, _: Tensor) -> tuple[Tensor, ...]:
             on = (_preactivations(one.W, X) > 0 for one in (before, after))
@@ -161,14 +164,16 @@ class EmpiricalRisk:
         return count.to(after.W) / self.n
 
     def _complete(self, parts: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        """Sums over all rows, from those over the rows that are here: the same, unless there are
-        other ranks (`reludyn.risk.sharded`)."""
+        """Return sums over all rows from sums over the rows held here.
+
+        They are the same unless other ranks hold further rows (`reludyn.risk.sharded`).
+        """
         return parts
 
     def _over_chunks(
         self, student: ReLUStudent, sums: Callable[[Tensor, Tensor], tuple[Tensor, ...]]
     ) -> tuple[Tensor, ...]:
-        """Sums over all rows, from those over a chunk."""
+        """Return sums over all rows from sums over chunks."""
         (R, k, d), r = student.W.shape, student.V.shape[1]
         most = CHUNK // (R * numbers_per_row(k, 0, r) + self.samples.sets * d)  # memory
         cached = max(FEWEST, min(INPUTS // d, HIDDEN // (R * k)))
@@ -180,8 +185,11 @@ def _added(parts: Iterable[tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
 
 
 def _between(activation: LeakyReLU, Z: Tensor, V: Tensor, Y: Tensor) -> tuple[Tensor, ...]:
-    """What is between the products with X, of preactivations Z (R, k, c) and labels Y (S, r, c):
-    the squares of the residuals (R,), V^T E * phi'(Z) (R, k, c) and E phi(Z)^T (R, r, k)."""
+    """Compute all that comes between the products with X, for a chunk of c rows.
+
+    From preactivations Z (R, k, c) and labels Y (S, r, c) return the squares of the residuals (R,),
+    V^T E * phi'(Z) (R, k, c) and E phi(Z)^T (R, r, k).
+    """
     hidden = activation(Z)
     error = V @ hidden - Y
     back = (V.mT @ error) * activation.derivative(Z)
@@ -190,7 +198,7 @@ def _between(activation: LeakyReLU, Z: Tensor, V: Tensor, Y: Tensor) -> tuple[Te
 
 @cache
 def _fused(activation: LeakyReLU, *sizes: int) -> Compiled:
-    """`_between`, compiled; one for each r, k."""
+    """Return `_between` compiled, one program for each r and k."""
     return Compiled(partial(_between, activation))
 
 

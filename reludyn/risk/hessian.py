@@ -21,11 +21,12 @@ def _unchanged(rows: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Hessian:
-    """H of L(W, V) = 1/2 E|V phi(W x) - A x|^2, x ~ N(0, I), at students W (R, k, d), V (R, r, k).
+    """Hessian H of L(W, V) = 1/2 E|V phi(W x) - A x|^2, x ~ N(0, I), at R students.
 
-    `H @ direction` is the derivative of the gradient (see `PopulationRisk`) along a direction W'
-    (R, k, d), V' (R, r, k). With E = A - odd V W, S_ij = v_i.v_j, t_ij the angle of w_i and w_j,
-    u_i = w_i/|w_i|, p_ij = u_j - cos t_ij u_i, D_ij = u_i.w'_j and dots for derivatives,
+    Students are W (R, k, d), V (R, r, k). `H @ direction` is the derivative of the gradient (see
+    `PopulationRisk`) along a direction W' (R, k, d), V' (R, r, k). With E = A - odd V W,
+    S_ij = v_i.v_j, t_ij the angle of w_i and w_j, u_i = w_i/|w_i|, p_ij = u_j - cos t_ij u_i,
+    D_ij = u_i.w'_j and primes for derivatives,
 
         S' = V'^T V + V^T V'          E' = -odd (V' W + V W')
         J_ij = (2/pi) |w_i||w_j| (sin t_ij + (pi/2 - t_ij) cos t_ij)
@@ -38,10 +39,10 @@ class Hessian:
         w_i: -odd (E'^T v_i + E^T v'_i) + (2 even^2/pi) sum_j (S'_ij K_ij + S_ij K'_ij)
         v_i: -odd (E' w_i + E w'_i) + even^2 sum_j (J_ij v'_j + J'_ij v_j)
 
-    which for r = 1 is the paper's Hessian if its block v_l w_l reads v_l w_l - a/2
-    + sum_{i != l} v_i (|w_i| sin t u_l + (pi - t) w_i)/(2 pi). p_ij x_ij vanishes with sin t_ij:
-    the risk is twice differentiable where neurons are parallel or antiparallel (the third
-    derivative jumps), but not where some w_i is zero and others are not: see `exists`.
+    which for r = 1 is the paper's Hessian if its block v_l w_l reads
+    v_l w_l - a/2 + sum_{i != l} v_i (|w_i| sin t u_l + (pi - t) w_i)/(2 pi). p_ij x_ij vanishes
+    with sin t_ij: the risk is twice differentiable where neurons are parallel or antiparallel (the
+    third derivative jumps), but not where some w_i is zero and others are not: see `exists`.
     """
 
     student: ReLUStudent
@@ -58,15 +59,17 @@ class Hessian:
 
     @property
     def exists(self) -> Tensor:
-        """Whether the risk is twice differentiable there, (R,): weights are finite, and no w_i is
-        zero, or all weights are."""
+        """Whether the risk is twice differentiable at each student, (R,).
+
+        It is where weights are finite and no w_i is zero, and where all weights are zero.
+        """
         zero = (self.student.W == 0).all(-1)
         origin = zero.all(-1) & (self.student.V == 0).all(-1).all(-1)
         finite = flatten(self.student).isfinite().all(-1)
         return (zero.any(-1).logical_not() | origin) & finite
 
     def __matmul__(self, direction: Gradient) -> Gradient:
-        """H times a direction; further axes between R and k in both broadcast."""
+        """Return H times a direction; further axes between R and k broadcast."""
         W, V = self.student
         dW, dV = self.colour(direction.W), direction.V
         odd, even, theta = self.activation.odd, self.activation.even, self._angle
@@ -99,7 +102,7 @@ class Hessian:
         return Gradient(self.colour(out_W), out_V)
 
     def matrix(self) -> Tensor:
-        """H as a matrix, (R, N, N) with N = k d + r k: W row by row, then V row by row."""
+        """Return H as a matrix (R, N, N), N = k d + r k: W row by row, then V row by row."""
         (R, k, d), r = self.student.W.shape, self.student.V.shape[1]
         basis = torch.eye(k * d + r * k).to(self.student.W)
         wide = Hessian(
@@ -111,11 +114,11 @@ class Hessian:
 
 
 def flatten(layers: ReLUStudent | Gradient) -> Tensor:
-    """Both layers as one vector, (..., N): W row by row, then V row by row."""
+    """Return both layers as one vector (..., N): W row by row, then V row by row."""
     return torch.cat([layers.W.flatten(-2), layers.V.flatten(-2)], -1)
 
 
 def unflatten(z: Tensor, k: int, d: int) -> Gradient:
-    """The layers of a vector (..., N): W (..., k, d) and V (..., r, k)."""
+    """Return the layers W (..., k, d) and V (..., r, k) of a vector (..., N)."""
     W, V = z[..., : k * d], z[..., k * d :]
     return Gradient(W.unflatten(-1, (k, d)), V.unflatten(-1, (-1, k)))

@@ -1,9 +1,9 @@
 """The population risk from a list of the pairs of neurons, for a compiler.
 
 The replica axis comes last, so that every operation takes as many replicas at once as a processor
-does, and each pair is met once: what two neurons share stands in a list of k (k - 1)/2 pairs (and
-one of k neurons behind it), to which the sums over j refer by a table. The formulas are those of
-`reludyn.risk.population`.
+does. Each pair is visited once: what two neurons share is an entry in a list of k (k - 1)/2 pairs
+(and one of k neurons behind it), to which the sums over j refer by a table. The formulas are those
+of `reludyn.risk.population`.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from torch.nn.functional import pad
 
 from reludyn.network.activation import LeakyReLU
 
-TOGETHER = 5  # rows of the gradient that are summed side by side, and read each neuron once
+TOGETHER = 5  # rows of the gradient that are summed side by side, reading each neuron once
 
 
 class Point(NamedTuple):
-    """What is known at the weights W (k, m, R) and V (k, r, R)."""
+    """Value, gradient and order parameters at the weights W (k, m, R) and V (k, r, R)."""
 
     loss: Tensor  # (R,)
     grad_W: Tensor
@@ -33,8 +33,10 @@ class Point(NamedTuple):
 
 
 def evaluate(W: Tensor, V: Tensor, A: Tensor, zero: Tensor, activation: LeakyReLU) -> Point:
-    """Value and gradient for W (k, m, R), V (k, r, R) and A (r, r), or (r, r, R), the target in
-    coordinates where it has no further columns; zero is the loss |A|_F^2 / 2 of the zero student.
+    """Return value and gradient for W (k, m, R) and V (k, r, R).
+
+    A is (r, r), or (r, r, R): the target in coordinates where it has no further columns. zero is
+    the loss |A|_F^2 / 2 of the zero student.
     """
     k, r, tiny = len(W), len(A), torch.finfo(W.dtype).tiny
     first, second = map(list, zip(*((i, j) for i in range(k) for j in range(i)), strict=True))
@@ -70,7 +72,7 @@ def evaluate(W: Tensor, V: Tensor, A: Tensor, zero: Tensor, activation: LeakyReL
 
 
 def _times(pairs: Tensor, rows: Tensor, table: list[int]) -> Tensor:
-    """sum_j P_ij rows_j, (k, ., R), with P_ij = pairs[table[k i + j]]."""
+    """Return sum_j P_ij rows_j, (k, ., R), with P_ij = pairs[table[k i + j]]."""
     k = len(rows)
     count = -(-k // TOGETHER)
     filled = table + table[-k:] * (count * TOGETHER - k)

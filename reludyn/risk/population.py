@@ -20,8 +20,7 @@ from reludyn.risk.hessian import Hessian
 
 
 class PopulationRisk:
-    """L(W, V) = 1/2 E|V phi(W x) - A x|^2 over x ~ N(0, I), for A (r, d) and any k, r >= 1; for
-    A (R, r, d) each replica has its own.
+    """Risk L(W, V) = 1/2 E|V phi(W x) - A x|^2 over x ~ N(0, I), for any k, r >= 1.
 
     phi(z) = odd z + even |z|, odd = even = 1/2 for ReLU. With S_ij = v_i.v_j, t_ij the angle
     between w_i and w_j, c = 2 even^2/pi, q_ij = odd^2 + c (pi/2 - t_ij) and the kernel
@@ -33,10 +32,25 @@ class PopulationRisk:
 
     which for ReLU is the paper's closed form. The unit vector u_i of w_i = 0 is zero (the
     subgradient in the middle of all directions).
+
+    Args:
+        A: teacher (r, d) for all replicas, or (R, r, d); its precision and device are those of the
+            risk.
+        activation: phi, by default ReLU.
+
+    Examples:
+        >>> import torch, reludyn
+        >>> risk = reludyn.PopulationRisk(torch.tensor([[1.0, 0.0]], dtype=torch.float64))
+        >>> W = torch.tensor([[[1.0, 0.0], [-1.0, 0.0]]], dtype=torch.float64)
+        >>> V = torch.tensor([[[1.0, -1.0]]], dtype=torch.float64)
+        >>> float(risk.loss(reludyn.ReLUStudent(W, V)).total)  # a global minimum
+        0.0
+        >>> float(risk.loss(reludyn.ReLUStudent(0 * W, 0 * V)).total)  # |a|^2 / 2
+        0.5
     """
 
-    exact = False  # the value that comes with the gradient is rounded to 1e-16 |A|^2
-    group = sys.maxsize  # all
+    exact = False  # `evaluate` rounds the value to 1e-16 |A|^2, `loss` does not
+    group = sys.maxsize  # all replicas at once
     fixed = True
 
     def __init__(self, A: Tensor, activation: LeakyReLU = RELU) -> None:
@@ -46,13 +60,18 @@ class PopulationRisk:
 
     @property
     def resolution(self) -> float:
-        """The value below which rounding rules, of the weights or (r > 1) of `loss`."""
+        """Value below which the rounding of the weights or (r > 1) of `loss` dominates."""
         return decomposition.resolution(self.A)
 
     def evaluate(self, student: ReLUStudent) -> Evaluation:
-        """Value (R,) and gradient. The arcsine of a rounded cosine is off by up to 1e-8, and so is
-        the sine taken from the same cosine: to first order the two errors cancel in P and in the
-        gradient."""
+        """Return value (R,) and gradient.
+
+        The arcsine of a rounded cosine is off by up to 1e-8, and so is the sine taken from the same
+        cosine: to first order the two errors cancel in P and in the gradient.
+
+        Args:
+            student: weights W (R, k, d), V (R, r, k).
+        """
         W, V = student
         along = self.pull @ W.mT  # (R, r, k)
         of_W, of_V, quadratic = self._all_pairs(student)
@@ -60,17 +79,25 @@ class PopulationRisk:
         return Evaluation(loss, Gradient(of_W - V.mT @ self.pull, of_V - along))
 
     def loss(self, student: ReLUStudent) -> Loss:
-        """Value and parts (R,) to full relative precision (r = 1), never negative. Raises
-        ValueError for weights that do not fit A."""
+        """Return the value and its parts (R,), never negative.
+
+        For r = 1 they have full relative precision.
+
+        Args:
+            student: weights W (R, k, d), V (R, r, k).
+
+        Raises:
+            ValueError: for weights that do not fit A.
+        """
         check_layers(student, self.A)
         return decomposition.decompose(student, self.A, self.activation)
 
     def take(self, replicas: Tensor) -> PopulationRisk:
-        """Itself where it is the same for all replicas."""
+        """Return the risk of some replicas; itself where it is the same for all."""
         return self if self.A.ndim == 2 else self._at(replicas)
 
     def of(self, replica: int) -> PopulationRisk:
-        """That of one replica, for any number of students."""
+        """Return the risk of one replica, for any number of students."""
         return self if self.A.ndim == 2 else self._at(replica)
 
     def _at(self, place: Tensor | int) -> PopulationRisk:
@@ -79,16 +106,16 @@ class PopulationRisk:
         return part
 
     def switched(self, before: ReLUStudent, after: ReLUStudent) -> Tensor:
-        """P(sign(w_i.x) != sign(w'_i.x)) = angle(w_i, w'_i) / pi, (R, k)."""
+        """Return P(sign(w_i.x) != sign(w'_i.x)) = angle(w_i, w'_i) / pi, (R, k)."""
         same = (before.W == after.W).all(-1)  # the angle of zero with itself is not zero
         return angle(before.W, after.W).masked_fill(same, 0.0) / math.pi
 
     def hessian(self, student: ReLUStudent) -> Hessian:
-        """The second derivative at students."""
+        """Return the second derivative at students W (R, k, d), V (R, r, k)."""
         return Hessian(student, self.A, self.activation)
 
     def _all_pairs(self, student: ReLUStudent) -> tuple[Tensor, Tensor, Tensor]:
-        """`_pairs` of all neurons with all, in blocks of rows: (R, k, d), (R, r, k), (R,)."""
+        """Return `_pairs` of all neurons with all, by blocks of rows: (R, k, d), (R, r, k), (R,)."""
         W, V = student
         length, rows = norm(W), rows_at_once(W)
         if rows >= student.width:
@@ -106,9 +133,12 @@ class PopulationRisk:
     def _pairs(
         self, w: Tensor, v: Tensor, size: Tensor, student: ReLUStudent, length: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """What some neurons i, w (R, b, d), v (R, r, b) and |w_i| (R, b), share with all j:
+        """Return what some neurons i share with all neurons j.
+
+        The neurons i have w (R, b, d), v (R, r, b) and |w_i| (R, b). They share
         sum_j S_ij (q_ij w_j + c |w_j| sin t_ij u_i), (R, b, d); sum_j P_ij v_j, (R, r, b);
-        sum_ij S_ij P_ij, (R,)."""
+        sum_ij S_ij P_ij, (R,).
+        """
         W, V = student
         c, tiny = 2 * self.activation.even**2 / math.pi, torch.finfo(W.dtype).tiny
         gram, S = w @ W.mT, v.mT @ V  # (R, b, k)
@@ -122,7 +152,7 @@ class PopulationRisk:
 
 
 class AnisotropicRisk(PopulationRisk):
-    """The population risk over x ~ N(0, Sigma).
+    """Population risk over x ~ N(0, Sigma).
 
     With x = Sigma^{1/2} z it is the isotropic risk of the student W Sigma^{1/2} and the teacher
     A Sigma^{1/2}, and its gradient in W is the isotropic one times Sigma^{1/2}. Descent leaves the
@@ -137,18 +167,18 @@ class AnisotropicRisk(PopulationRisk):
         self.colour = colour  # rows -> rows Sigma^{1/2}
 
     def evaluate(self, student: ReLUStudent) -> Evaluation:
-        """Value (R,) and gradient."""
+        """Return value (R,) and gradient."""
         loss, gradient = super().evaluate(student.map_hidden(self.colour))
         return Evaluation(loss, gradient._replace(W=self.colour(gradient.W)))
 
     def loss(self, student: ReLUStudent) -> Loss:
-        """Value and parts (R,), never negative."""
+        """Return the value and its parts (R,), never negative."""
         return super().loss(student.map_hidden(self.colour))
 
     def switched(self, before: ReLUStudent, after: ReLUStudent) -> Tensor:
-        """P(sign(w_i.x) != sign(w'_i.x)), (R, k)."""
+        """Return P(sign(w_i.x) != sign(w'_i.x)), (R, k)."""
         return super().switched(before.map_hidden(self.colour), after.map_hidden(self.colour))
 
     def hessian(self, student: ReLUStudent) -> Hessian:
-        """The second derivative at students."""
+        """Return the second derivative at students."""
         return replace(super().hessian(student.map_hidden(self.colour)), colour=self.colour)

@@ -1,4 +1,4 @@
-"""Empirical risk of a sample of which each rank has some rows."""
+"""Empirical risk of a sample whose rows are shared out among ranks."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from reludyn.risk.empirical import EmpiricalRisk
 
 
 class ShardedRisk(EmpiricalRisk):
-    """`EmpiricalRisk` of the n rows of all ranks, from a share of them that is here.
+    """`EmpiricalRisk` of the n rows of all ranks, from the share of them that is held here.
 
-    Every sum over rows (value, gradient, parts of the loss, switched, resolution) is that over the
-    rows of this rank, completed by `total`: one all-reduce of one flat tensor, in place. All ranks
-    must therefore ask for the same things in the same order. A share may be empty.
+    Every sum over rows (value, gradient, parts of the loss, switched, resolution) is the sum over
+    the rows of this rank, completed by `total`: one all-reduce of one flat tensor, in place. All
+    ranks must therefore ask for the same things in the same order. A share may be empty.
     """
 
     fixed = False  # sums wait for other ranks: not to be recorded as a CUDA graph
@@ -38,11 +38,11 @@ class ShardedRisk(EmpiricalRisk):
 
     @property
     def n(self) -> int:
-        """Rows of all ranks."""
+        """Number of rows of all ranks."""
         return self.rows
 
     def take(self, replicas: Tensor) -> ShardedRisk:
-        """On the samples of some replicas: copied, unless all replicas share one."""
+        """Return the risk on the samples of some replicas, copied unless all replicas share one."""
         samples = self.samples.take(replicas)
         return ShardedRisk(
             samples, self.n, self.total, self.activation, self.compiled, self.several

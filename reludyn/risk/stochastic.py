@@ -1,4 +1,4 @@
-"""Gradients of a part of the samples, one part for each iteration: mini-batches, fresh rows."""
+"""Gradients from a part of the samples, one part per iteration: mini-batches, fresh rows."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ class MiniBatches:
 
     samples: Resident
     batch: int
-    seeds: Sequence[int]  # (R,) one order a replica, also where they share the sample
+    seeds: Sequence[int]  # (R,) one order per replica, also where they share the sample
     activation: LeakyReLU
     _epoch: int = field(default=-1, init=False)
-    _order: Tensor = field(init=False)  # (R, n) of that epoch
+    _order: Tensor = field(init=False)  # (R, n) the order of rows in that epoch
 
     @property
     def period(self) -> int:
-        """Iterations an epoch."""
+        """Number of iterations per epoch."""
         return math.ceil(self.samples.n / self.batch)
 
     def evaluate(self, student: ReLUStudent, step: int) -> Evaluation:
-        """Value (R,) and gradient on the batch of an iteration."""
+        """Return value (R,) and gradient on the batch of an iteration."""
         epoch, place = divmod(step, self.period)
         if epoch != self._epoch:
             orders = [
@@ -55,7 +55,7 @@ class MiniBatches:
 
 @dataclass(frozen=True)
 class FreshSamples:
-    """n new rows for every iteration: online stochastic gradient descent.
+    """Batches of n new rows per iteration: online stochastic gradient descent.
 
     `period` is the number of iterations between two checks of the loss against the tolerance.
     """
@@ -65,6 +65,6 @@ class FreshSamples:
     period: int = 1
 
     def evaluate(self, student: ReLUStudent, step: int) -> Evaluation:
-        """Value (R,) and gradient on the rows of an iteration."""
+        """Return value (R,) and gradient on the rows of an iteration."""
         rows = replace(self.samples, step=step)
         return EmpiricalRisk(rows, self.activation).evaluate(student)

@@ -16,14 +16,17 @@ from reludyn.network.activation import LeakyReLU
 from reludyn.system.compiler import Compiled, varying
 
 NARROW = 8  # the width up to which this is faster than products of matrices
-PARTS = 4  # of the coordinates, summed side by side
+PARTS = 4  # parts of the coordinates that are summed side by side
 Sums = tuple[Tensor, Tensor, Tensor]
 
 
 def pieces(samples: Tiled, numbers: int) -> list[tuple[Tensor, Tensor]]:
-    """Views for `sums`: of several samples all tiles; of one sample as many as hold so many numbers
-    of X, as if they were two samples: two cores each have a half for both passes, and a program for
-    several samples serves one as well."""
+    """Return views of the samples for `sums`.
+
+    Several samples are one piece. A single sample is cut into pieces of at most that many numbers
+    of X, each passed as if it were two samples: two cores then have a half each for both passes,
+    and a program for several samples serves one as well.
+    """
     X, Y = samples.X, samples.Y
     if len(X) > 1:
         return [(varying(X, 0, 1), varying(Y, 0, 1))]
@@ -36,8 +39,10 @@ def pieces(samples: Tiled, numbers: int) -> list[tuple[Tensor, Tensor]]:
 
 
 def sums(program: Compiled, W: Tensor, V: Tensor, X: Tensor, Y: Tensor) -> Sums:
-    """Squares (R,), grad_W (R, k, d) and grad_V (R, r, k), times n, of one of `pieces`. Raises
-    CannotCompile."""
+    """Return squares (R,), grad_W (R, k, d) and grad_V (R, r, k), times n, for one of `pieces`.
+
+    Raises CannotCompile.
+    """
     fold = len(X) // len(W)
     layers = (x.repeat_interleave(fold, 0) for x in (W, V)) if fold > 1 else (W, V)
     squares, grad_W, grad_V = program(*(varying(x, 0) for x in layers), X, Y)
@@ -48,13 +53,15 @@ def sums(program: Compiled, W: Tensor, V: Tensor, X: Tensor, Y: Tensor) -> Sums:
 
 @cache
 def program(activation: LeakyReLU, *sizes: int) -> Compiled:
-    """`written_out`, compiled; one for each k, d, r, since a compiler makes only a few programs of
-    one function."""
+    """Return `written_out` compiled, one program for each k, d, r.
+
+    A compiler makes only a few programs of one function, hence one function for each size.
+    """
     return Compiled(partial(written_out, activation))
 
 
 def written_out(activation: LeakyReLU, W: Tensor, V: Tensor, X: Tensor, Y: Tensor) -> Sums:
-    """`sums`, as it is compiled."""
+    """Return `sums`, in the form that is compiled."""
     neurons, outputs = range(W.shape[1]), range(V.shape[1])
     Z = [(X * W[:, None, i, :, None]).sum(2) for i in neurons]  # (S, B, c) each
     hidden = [activation(z) for z in Z]

@@ -2,7 +2,7 @@
 
 Each weight of all replicas is one vector (R,), and nothing but such vectors is added and
 multiplied: a compiler turns a whole step into one loop over replicas and keeps it in registers.
-The formulas are those of `reludyn.risk.population`; pairs are symmetric, so each is met once.
+The formulas are those of `reludyn.risk.population`; pairs are symmetric, so each is visited once.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from torch import Tensor
 from reludyn.network.activation import LeakyReLU
 
 Vectors = list[list[Tensor]]
-MOST = 900  # products of a step up to which it is written out: about a minute to compile
+MOST = 900  # products per step up to which it is written out: about a minute to compile
 
 
 class Point(NamedTuple):
-    """What is known at the weights w[i][c] and v[i][o], (R,) each."""
+    """Value, gradient and order parameters at the weights w[i][c] and v[i][o], (R,) each."""
 
     loss: Tensor
     grad_w: Vectors  # [i][c]
@@ -33,15 +33,18 @@ class Point(NamedTuple):
 
 
 def products(k: int, m: int, r: int) -> int:
-    """How many products of two vectors a step has, about."""
+    """Return about how many products of two vectors a step has."""
     return k * (k - 1) // 2 * (m + r + 14) + k * k * (m + r) + k * r * r
 
 
 def evaluate(
     w: Vectors, v: Vectors, A: Sequence[Sequence[Tensor]], zero: Tensor, activation: LeakyReLU
 ) -> Point:
-    """Value and gradient, for A (r, r) of numbers in coordinates where it has no further columns;
-    zero is the loss |A|_F^2 / 2 of the zero student."""
+    """Return value and gradient.
+
+    A (r, r) holds numbers, in coordinates where it has no further columns; zero is the loss
+    |A|_F^2 / 2 of the zero student.
+    """
     k, r = len(w), len(A)
     pull = [[activation.odd * x for x in row] for row in A]
     tiny = torch.finfo(w[0][0].dtype).tiny
@@ -88,7 +91,7 @@ def evaluate(
 
 
 def dot(a: Sequence[Tensor], b: Sequence[Tensor]) -> Tensor:
-    """The sum of products, in their order."""
+    """Return the sum of products, added in their order."""
     total = a[0] * b[0]
     for x, y in zip(a[1:], b[1:], strict=True):
         total = total + x * y

@@ -303,7 +303,7 @@ def test_a_flow_that_is_too_stiff_is_refused() -> None:
     student = drawn("theorem", [0], 2, 4, 1, 1e6)
     risk = PopulationRisk(axis_teacher(1, 4).A)
     with pytest.raises(
-        ConfigError, match=r"optimizer.rtol=1e-10: dopri8 does not get on.*too stiff.*Use a"
+        ConfigError, match=r"optimizer.rtol=1e-10: dopri8 makes no progress.*too stiff.*Use a"
     ):
         descend(risk, flow_on(risk, StepSizes(0.1)), student, 1)
 
