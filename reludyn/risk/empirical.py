@@ -58,7 +58,7 @@ class EmpiricalRisk:
 
     @property
     def fixed(self) -> bool:
-        """Whether samples are in memory and no program is compiled, which handles its own memory."""
+        """Whether samples are in memory and nothing is compiled (a program manages its memory)."""
         return isinstance(self.samples, Held) and not self.compiled
 
     @property

@@ -115,7 +115,7 @@ class PopulationRisk:
         return Hessian(student, self.A, self.activation)
 
     def _all_pairs(self, student: ReLUStudent) -> tuple[Tensor, Tensor, Tensor]:
-        """Return `_pairs` of all neurons with all, by blocks of rows: (R, k, d), (R, r, k), (R,)."""
+        """Return `_pairs` of all neurons with all, in blocks of rows: (R, k, d), (R, r, k), (R,)"""
         W, V = student
         length, rows = norm(W), rows_at_once(W)
         if rows >= student.width:

@@ -1,10 +1,10 @@
 """The early phase for any number of outputs: as long as all weights are small, descent is linear.
 
 With A = sum_j s_j p_j q_j^T and the overlaps alpha_ij = p_j.v_i, beta_ij = q_j.w_i, each iteration
-makes alpha + beta larger by the factor 1 + mu odd s_j and alpha - beta smaller by 1 - mu odd s_j;
-the part of w_i across all q_j stays. (Not in the paper; for linear networks Saxe et al. 2014.) So
-the neurons align with A^T v_i, each singular direction at its own pace, and direction j of the
-effective map odd V W is learned when sum_i odd alpha_ij beta_ij comes near s_j.
+multiplies alpha + beta by 1 + mu odd s_j and alpha - beta by 1 - mu odd s_j; the part of w_i across
+all q_j stays. (Not in the paper; for linear networks Saxe et al. 2014.) So the neurons align with
+A^T v_i, each singular direction at its own pace, and direction j of the effective map odd V W is
+learned when sum_i odd alpha_ij beta_ij comes near s_j.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ BLOCK = 64  # iterations evaluated at once
 
 
 class Small(NamedTuple):
-    """Small weights after t iterations, (R, T, ...) for T of them."""
+    """Small weights after t iterations, (R, T, ...) for T values of t."""
 
     alpha: Tensor  # (R, T, k, r) overlaps p_j.v_i
     beta: Tensor  # (R, T, k, r) overlaps q_j.w_i
@@ -40,8 +40,7 @@ class Small(NamedTuple):
 
 @dataclass(frozen=True)
 class LinearPhase:
-    """The linear dynamics of R students W (R, k, d), V (R, r, k) with teacher A (r, d), or one a
-    replica (R, r, d)."""
+    """Linear dynamics of R students W (R, k, d), V (R, r, k), for A (r, d) or (R, r, d)."""
 
     student: ReLUStudent
     A: Tensor
@@ -49,7 +48,7 @@ class LinearPhase:
     activation: LeakyReLU = RELU
 
     def at(self, iterations: Tensor) -> Small:
-        """The weights after the given iterations, (T,), or (R, T) for each replica its own."""
+        """Return the weights after the given iterations: (T,), or (R, T) if replicas differ."""
         U, s, Q = torch.linalg.svd(self.A, full_matrices=False)
         W, V = self.student
         alpha, beta = V.mT @ U, W @ Q.mT
@@ -60,22 +59,24 @@ class LinearPhase:
         growing = ((alpha + beta) / 2).unsqueeze(1) * (1 + mu) ** t.to(W)
         decaying = ((alpha - beta) / 2).unsqueeze(1) * (1 - mu) ** t.to(W)
         alpha, beta = growing + decaying, growing - decaying
-        outputs = norm(V.mT - (V.mT @ U) @ U.mT).unsqueeze(1)  # beyond the range of A: none
+        outputs = norm(V.mT - (V.mT @ U) @ U.mT).unsqueeze(1)  # what is beyond the range of A
         w, v = torch.hypot(norm(beta), across), torch.hypot(norm(alpha), outputs)
         rest = across.expand_as(w).unsqueeze(-1)
         theta = angle(torch.cat([beta, rest], -1), pad(s * alpha, (0, 1)))
         return Small(alpha, beta, w, v, theta)
 
     def learned(self, small: Small) -> Tensor:
-        """sum_i odd alpha_ij beta_ij / s_j, (R, T, r): how much of direction j of A the effective
-        map odd V W has."""
+        """Return how much of direction j of A the effective map odd V W has, (R, T, r).
+
+        It is sum_i odd alpha_ij beta_ij / s_j.
+        """
         s: Tensor = torch.linalg.svdvals(self.A)
         s = s.unsqueeze(-2)
         parts = self.activation.odd * (small.alpha * small.beta).sum(-2) / s
         return parts.where(s > EPS * s[..., :1], math.nan)
 
     def times(self, steps: int) -> tuple[Tensor, Tensor]:
-        """(T_align (R,), T_direction (R, r)) within so many steps, else -1.
+        """Return (T_align (R,), T_direction (R, r)) within `steps` iterations, else -1.
 
         T_align: the first iteration at which all neurons are within pi/20 of A^T v_i; -1 where some
         weights are larger than 0.1 sqrt(s_1) by then. T_direction: where linear growth would have
@@ -104,5 +105,5 @@ class LinearPhase:
 
 
 def _first(event: Tensor, axis: int) -> Tensor:
-    """Place of the first true value along an axis (0 where there is none)."""
+    """Return the index of the first true value along an axis (0 where there is none)."""
     return event.int().argmax(axis)

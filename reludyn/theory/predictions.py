@@ -1,8 +1,9 @@
 """Predictions from the initial weights alone: phase times, curves, basin, outcome, final rate.
 
-r = 1: everything, from the reduced dynamics of small weights (`reludyn.theory.reduced`). r > 1: the
-early phase (`reludyn.theory.linear_phase`). Gradient descent with one step size mu on both layers,
-isotropic Gaussian inputs, the limit of infinitely many samples.
+For r = 1 they follow from the reduced dynamics of small weights (`reludyn.theory.reduced`) and are
+complete. For r > 1 they are those of the early phase (`reludyn.theory.linear_phase`). The setting
+is gradient descent with one step size mu on both layers, isotropic Gaussian inputs, and the limit
+of infinitely many samples.
 """
 
 from __future__ import annotations
@@ -25,28 +26,28 @@ from reludyn.numerics.surroundings import undisturbed
 from reludyn.theory.linear_phase import SMALL, LinearPhase
 from reludyn.theory.reduced import Rays, Theory, directions_across
 
-HORIZON = 300.0  # the time, in units of 1/|a|, after the linear part, that is looked ahead
+HORIZON = 300.0  # how long the theory is followed after the linear part, in units of 1/|a|
 DIVERGED = 1e6  # the loss, in units of |a|^2, from which descent has diverged
 EVERY = 32  # iterations after which replicas that are done are put aside
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """What theory says of R replicas; of r > 1 only T_align and T_direction."""
+    """Predictions for R replicas; for r > 1 only T_align and T_direction are known."""
 
     T_align: Tensor  # (R,) iterations; -1: not within the steps, or not known
     T_growth: Tensor  # (R,) as T_align
     T_converged: Tensor  # (R,) as T_align
-    T_direction: Tensor  # (R, r) when singular direction j of A is half learned; r = 1: a
+    T_direction: Tensor  # (R, r) when singular direction j of A (a for r = 1) is half learned
     outcome: list[Outcome | None]  # R words, as in replicas.csv; None: not known
-    signs: Tensor  # (R, k) the sign of v_i in the end, its basin; 0: not known
+    signs: Tensor  # (R, k) the final sign of v_i, its basin; 0: not known
     saddle_c: Tensor  # (R,) c of a saddle (0: all neurons end on +a, -1: on -a); else NaN
-    rate: Tensor  # (R,) slowest factor an iteration near a minimum; else NaN
-    v_end: Tensor  # (R, k) v_i in the end, or as far as theory was followed; NaN: not known
+    rate: Tensor  # (R,) slowest factor per iteration near a minimum; else NaN
+    v_end: Tensor  # (R, k) v_i at the end, or as far as theory was followed; NaN: not known
     w_end: Tensor  # (R, k) the part of w_i along a, as v_end
 
     def of(self, replicas: slice) -> Prediction:
-        """That of some replicas."""
+        """Return the prediction of some replicas."""
         return Prediction(**{name: column[replicas] for name, column in vars(self).items()})
 
 
@@ -59,12 +60,36 @@ def predict(
     steps: int,
     activation: LeakyReLU = RELU,
 ) -> Prediction:
-    """The prediction for initial weights W (R, k, d), V (R, r, k) and A (r, d): what happens within
-    the steps and, for r = 1, within the time 300/|a| after the linear part.
+    """Predict phase times, outcome, basin and final rate from initial weights, without training.
 
-    lr is the step size mu, tolerance the loss below which a replica has converged (0: never). Each
-    replica may have its own setting: A (R, r, d), lr (R,), tolerance (R,). Raises ValueError for
-    weights of other shapes, and for step sizes that are not positive.
+    The prediction covers the given steps and, for r = 1, the time 300/|a| after the linear part;
+    theory is that of small weights (`reludyn.theory.reduced`, `reludyn.theory.linear_phase`).
+
+    Args:
+        student: initial weights W (R, k, d), V (R, r, k).
+        A: teacher (r, d), or (R, r, d): one per replica.
+        lr: step size mu of both layers, one number or (R,).
+        tolerance: loss below which a replica has converged, one number or (R,); 0: never.
+        steps: iterations to predict.
+        activation: phi, by default ReLU.
+
+    Returns:
+        Predictions for R replicas; times are in iterations, -1 where they are not reached.
+
+    Raises:
+        ValueError: for weights of other shapes, and for step sizes that are not positive.
+
+    Examples:
+        >>> import torch, reludyn
+        >>> W = 1e-3 * torch.tensor([[[1.0, 2.0], [-2.0, 1.0]]], dtype=torch.float64)
+        >>> V = 1e-3 * torch.tensor([[[1.0, -1.0]]], dtype=torch.float64)
+        >>> A = torch.tensor([[1.0, 0.0]], dtype=torch.float64)
+        >>> student = reludyn.ReLUStudent(W, V)
+        >>> prediction = reludyn.predict(student, A, lr=0.5, tolerance=1e-4, steps=200)
+        >>> prediction.outcome, prediction.signs.tolist()
+        (['global_minimum'], [[1.0, -1.0]])
+        >>> prediction.T_align, prediction.T_growth, prediction.T_converged
+        (tensor([12]), tensor([25]), tensor([37]))
     """
     check_layers(student, A)
     if not bool((torch.as_tensor(lr, dtype=torch.float64) > 0).all()):
@@ -158,40 +183,85 @@ def _predict_rays(
 
 @undisturbed()
 def effective_sign(student: ReLUStudent, A: Tensor) -> Tensor:
-    """sign(v_i + w_i.a/|a|), (R, k), for r = 1: if the scale is small, neuron i ends on the ray +a
-    where it is +1, on -a where it is -1."""
+    """Return sign(v_i + w_i.a/|a|), which decides the ray on which neuron i ends, for r = 1.
+
+    For small weights neuron i ends on the ray +a where it is +1, on -a where it is -1 (not in the
+    paper; see `reludyn.theory.reduced`).
+
+    Args:
+        student: initial weights W (R, k, d), V (R, 1, k).
+        A: teacher (1, d), or (R, 1, d): one per replica.
+
+    Returns:
+        Signs (R, k): -1, 0 or 1.
+
+    Examples:
+        >>> import torch, reludyn
+        >>> student = reludyn.ReLUStudent(
+        ...     torch.tensor([[[1.0, 0.0], [3.0, 0.0]]]), torch.tensor([[[1.0, -1.0]]])
+        ... )
+        >>> reludyn.effective_sign(student, torch.tensor([[1.0, 0.0]]))  # v_2 will change its sign
+        tensor([[1., 1.]])
+    """
     along, _ = along_and_across(student.W, A[..., :1, :])
     return torch.sign(student.V[:, 0] + along)
 
 
 def stuck_by_signs(signs: Tensor) -> Tensor:
-    """Whether all signs (R, k) agree, (R,). With effective signs this is the basin rule: descent is
-    stuck exactly then; with those of v_i(0) it is the rule of the paper's remark, which errs where
-    v_i changes its sign. Both are for small scales."""
+    """Return whether all signs (R, k) of a replica agree, (R,).
+
+    With effective signs this is the basin rule: descent is stuck exactly then. With the signs of
+    v_i(0) it is the rule of the paper's remark, which errs where v_i changes its sign. Both hold
+    for small scales.
+    """
     return (signs == signs[:, :1]).all(-1)
 
 
 class Expected(NamedTuple):
-    """The theory's trajectory at one iteration; NaN where the theory does not reach."""
+    """Theory's trajectory at one iteration; NaN where the theory does not reach."""
 
     loss: Tensor  # (R,)
     w_norm: Tensor  # |w_i| (R, k)
     v_norm: Tensor  # |v_i| (R, k)
-    angle_to_target: Tensor  # of w_i to A^T v_i, radians (R, k)
+    angle_to_target: Tensor  # angle between w_i and A^T v_i, radians (R, k)
     learned: Tensor  # the part of each singular direction of A that is learned (R, r)
 
 
 class Forecast(Protocol):
-    """A trajectory without training, followed forwards."""
+    """Trajectory without training, followed forwards."""
 
     def at(self, steps: Tensor) -> Expected:
-        """At an iteration of each replica, (R,), not before the last one that was asked for."""
+        """Return the trajectory at an iteration of each replica, (R,).
+
+        An iteration must not come before the last one that was asked for.
+        """
 
 
 @undisturbed()
 def forecast(student: ReLUStudent, A: Tensor, lr: Own, activation: LeakyReLU = RELU) -> Forecast:
-    """The theory's trajectory from initial weights W (R, k, d), V (R, r, k) and A (r, d); each
-    replica may have its own setting, as in `predict`. Raises ValueError for other shapes."""
+    """Return the theory's trajectory from initial weights, to be followed without training.
+
+    Args:
+        student: initial weights W (R, k, d), V (R, r, k).
+        A: teacher (r, d), or (R, r, d): one per replica.
+        lr: step size mu of both layers, one number or (R,).
+        activation: phi, by default ReLU.
+
+    Returns:
+        Trajectory whose `at(steps)` has losses, norms and angles at iterations (R,), in radians.
+
+    Raises:
+        ValueError: for weights of other shapes.
+
+    Examples:
+        >>> import torch, reludyn
+        >>> W = 1e-3 * torch.tensor([[[1.0, 2.0], [-2.0, 1.0]]], dtype=torch.float64)
+        >>> V = 1e-3 * torch.tensor([[[1.0, -1.0]]], dtype=torch.float64)
+        >>> A = torch.tensor([[1.0, 0.0]], dtype=torch.float64)
+        >>> path = reludyn.forecast(reludyn.ReLUStudent(W, V), A, lr=0.5)
+        >>> [f"{float(path.at(torch.tensor([t])).loss):.2f}" for t in (0, 20, 40)]
+        ['0.50', '0.49', '0.00']
+    """
     check_layers(student, A)
     if A.shape[-2] > 1:
         return _EarlyForecast(LinearPhase(student, A, lr, activation))
@@ -202,11 +272,11 @@ def forecast(student: ReLUStudent, A: Tensor, lr: Own, activation: LeakyReLU = R
 
 @dataclass
 class _RaysForecast:
-    """r = 1: one step of the reduced dynamics an iteration."""
+    """Forecast for r = 1: one step of the reduced dynamics per iteration."""
 
     theory: Theory
     rays: Rays
-    steps: Tensor  # (R,) that each replica has made
+    steps: Tensor  # (R,) the iterations that each replica has made
 
     @undisturbed()
     def at(self, steps: Tensor) -> Expected:
@@ -225,7 +295,10 @@ class _RaysForecast:
 
 @dataclass
 class _EarlyForecast:
-    """r > 1: as long as weights are small; loss = |A|_F^2/2 - odd sum_i v_i^T A w_i."""
+    """Forecast for r > 1, valid as long as weights are small.
+
+    The loss is |A|_F^2/2 - odd sum_i v_i^T A w_i.
+    """
 
     phase: LinearPhase
 

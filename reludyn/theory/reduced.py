@@ -1,22 +1,21 @@
 """Small-initialisation theory for one output: each neuron near its ray, or small.
 
-r = 1, isotropic Gaussian inputs, any width k, gradient descent on both layers with step size mu.
-(Not in the paper.) All neurons feel each other through two numbers only. In units of |a|, neuron i
-has V_i = |v_i|, and its w_i a part P_i along its own ray, +a for v_i > 0 and -a for v_i < 0, and a
-part Q_i across. With the amplitudes G of the two rays, G = sum V_j P_j over their neurons, S_i that
-of the others on its own ray, S'_i that of the opposite ray, theta_i = angle(P_i, Q_i) and
-phi(z) = odd z + even |z|, each iterate moves by mu times
+The setting is r = 1, isotropic Gaussian inputs, any width k, and gradient descent on both layers
+with step size mu. (Not in the paper.) All neurons feel each other through two numbers only. In
+units of |a|, neuron i has V_i = |v_i|, and its w_i a part P_i along its own ray, +a for v_i > 0 and
+-a for v_i < 0, and a part Q_i across. A ray has the amplitude G = sum V_j P_j over its neurons. For
+neuron i, S is the amplitude of the others on its own ray, S' that of the opposite ray, and
+theta_i = angle(P_i, Q_i). With phi(z) = odd z + even |z| each iteration adds mu times
 
     w_i:  V_i (h_i e + g_i u_i) - (odd^2 + even^2) V_i^2 w_i
     V_i:  |w_i| (h_i cos theta_i + g_i) - (odd^2 + even^2) |w_i|^2 V_i
-
     h_i = odd - odd^2 (S + S') + (2 even^2/pi) (S' - S) (pi/2 - theta_i)
     g_i = (2 even^2/pi) (S' - S) sin theta_i
 
-with e the own ray, u_i = w_i/|w_i|. It is exact as long as each neuron is small or close to its
+with e the own ray, u_i = w_i/|w_i|. This is exact as long as each neuron is small or close to its
 ray, so where growth begins after alignment: sigma << 1. While all are small (S = S' = 0) it is
 linear: v_i + <w_i, a> grows as (1 + mu odd)^t, v_i - <w_i, a> decays as (1 - mu odd)^t and Q_i
-stays; this part is jumped over in closed form. Hence the basin rule: neuron i ends on the ray of
+stays; this part is skipped in closed form. Hence the basin rule: neuron i ends on the ray of
 its effective sign, sign(v_i(0) + <w_i(0), a>/|a|).
 """
 
@@ -38,19 +37,19 @@ from reludyn.network.student import ReLUStudent
 from reludyn.numerics.kernels import norm, unit
 from reludyn.numerics.sizes import BLOCK
 
-LONGEST = 64  # iterations of small weights that are looked at at once
+LONGEST = 64  # iterations of small weights that are evaluated at once
 LINEAR = 1e-3  # the size, in units of sqrt|a|, up to which the dynamics count as linear
 
 
 class Rays(NamedTuple):
-    """R students in units of sqrt|a|: v_i and the parts of w_i along a and across, (R, k) each."""
+    """R students in units of sqrt|a|: v_i, and the parts of w_i along a and across, (R, k) each."""
 
     v: Tensor
     along: Tensor
     across: Tensor
 
     def map(self, change: Callable[[Tensor], Tensor]) -> Rays:
-        """The same change to all three."""
+        """Return the rays with the same change applied to all three."""
         return Rays(*(change(x) for x in self))
 
     @property
@@ -64,10 +63,12 @@ class Rays(NamedTuple):
         return torch.atan2(self.across, self.own)
 
     def deciding(self, directions: Tensor | None) -> tuple[Tensor, Tensor]:
-        """theta and |v| of what decides when phases end: of the neurons, (..., R, k) each; with
-        `directions` (see `directions_across`) of the effective neurons of both sign groups,
-        (..., R, 2). A group without neurons has an infinite |v|, and angle 0 unless there is no
-        neuron at all."""
+        """Return theta and |v| of the neurons or sign groups that decide when phases end.
+
+        Those of neurons are (..., R, k) each; with `directions` (see `directions_across`) those of
+        the effective neurons of both sign groups, (..., R, 2). A group without neurons has an
+        infinite |v|, and angle 0 unless there is no neuron at all.
+        """
         if directions is None:
             return self.angle, self.v.abs()
         tiny, largest = torch.finfo(self.v.dtype).tiny, self.v.abs().amax(-1, keepdim=True)
@@ -82,8 +83,11 @@ class Rays(NamedTuple):
 
 
 def directions_across(student: ReLUStudent, A: Tensor) -> Tensor | None:
-    """Unit vectors along the parts of w_i across a, (R, k, min(d, k)), up to a rotation: in the
-    dynamics of this module they stay. None where sign groups do not matter (`in_groups`)."""
+    """Return unit vectors along the parts of w_i across a, (R, k, min(d, k)), up to a rotation.
+
+    In the dynamics of this module they stay the same. None where sign groups do not matter
+    (`in_groups`).
+    """
     if not in_groups(1, student.width):
         return None
     ray = unit(A[..., :1, :])
@@ -94,7 +98,7 @@ def directions_across(student: ReLUStudent, A: Tensor) -> Tensor | None:
 
 @dataclass(frozen=True)
 class Theory:
-    """The setting: |a|, the step size mu of both layers, the activation."""
+    """Setting of the theory: |a|, the step size mu of both layers, the activation."""
 
     target_norm: Own
     lr: Own
@@ -102,7 +106,7 @@ class Theory:
 
     @property
     def mu(self) -> Own:
-        """The step size in units of 1/|a|."""
+        """Step size in units of 1/|a|."""
         return self.lr * self.target_norm
 
     @property
@@ -111,18 +115,18 @@ class Theory:
         return self.target_norm**0.5
 
     def take(self, replicas: Tensor) -> Theory:
-        """That of some replicas, by their indices."""
+        """Return the setting of some replicas, given by their indices."""
         norm, lr = (of_replicas(x, replicas) for x in (self.target_norm, self.lr))
         return Theory(norm, lr, self.activation)
 
     def rays(self, student: ReLUStudent, A: Tensor) -> Rays:
-        """The coordinates of a student, W (R, k, d), V (R, 1, k), for A (1, d) or (R, 1, d)."""
+        """Return the coordinates of students W (R, k, d), V (R, 1, k), A (1, d) or (R, 1, d)."""
         along, across = along_and_across(student.W, A[..., :1, :])
         unit = against(self.unit, along)
         return Rays(student.V[:, 0] / unit, along / unit, across / unit)
 
     def step(self, rays: Rays) -> Rays:
-        """One iteration, as in the formulas of this module."""
+        """Return the rays after one iteration, by the formulas of this module."""
         odd, bend = self.activation.odd, 2 * self.activation.even**2 / math.pi
         square = self.activation.square
         V, P, Q, theta = rays.v.abs(), rays.own, rays.across, rays.angle
@@ -144,23 +148,25 @@ class Theory:
         return Rays(sign * (V + mu * dV), sign * (P + mu * dP), (Q + mu * dQ).clamp_min(0))
 
     def linear(self, rays: Rays, steps: Tensor) -> Rays:
-        """The iterate after so many steps, (R,), of small weights: S = S' = 0, no squares."""
+        """Return the rays after `steps` (R,) iterations of small weights: S = S' = 0."""
         mu, t = against(self.mu, rays.v) * self.activation.odd, steps.unsqueeze(-1).to(rays.v)
         growing = (rays.v + rays.along) * (1 + mu) ** t
         decaying = (rays.v - rays.along) * (1 - mu) ** t
         return Rays((growing + decaying) / 2, (growing - decaying) / 2, rays.across)
 
     def linear_steps(self, rays: Rays, steps: int) -> Tensor:
-        """How many iterations, at most `steps`, all neurons remain small: (R,)."""
+        """Return how many iterations, at most `steps`, all neurons remain small, (R,)."""
         size = torch.stack([rays.v.abs() + rays.along.abs(), rays.across]).amax((0, 2))
         growth = (against(self.mu, size) * self.activation.odd).log1p()
         t = ((math.log(LINEAR) - size.log()) / growth).floor().clamp(0, steps)
         return t.long()
 
     def first_aligned(self, rays: Rays, within: Tensor, directions: Tensor | None) -> Tensor:
-        """The first iteration up to `within`, (R,), at which linear dynamics have aligned all
-        neurons, or sign groups; -1: none. An aligned neuron stays so, hence by bisection; a group
-        changes its members."""
+        """Return the first iteration up to `within` (R,) with all neurons or groups aligned, (R,).
+
+        It is -1 where there is none; the dynamics are linear. A neuron that is aligned stays so,
+        hence bisection; sign groups change their members.
+        """
         if directions is not None:
             return self._first_aligned_groups(rays, within, directions)
 
@@ -187,8 +193,10 @@ class Theory:
         return clock
 
     def stuck(self, rays: Rays) -> Tensor:
-        """Whether all neurons are on one ray, on their way into it, and its amplitude is that of
-        the saddles, odd/(odd^2 + even^2): (R,)."""
+        """Return whether all neurons end in one ray whose amplitude is that of the saddles, (R,).
+
+        That amplitude is odd/(odd^2 + even^2).
+        """
         positive = rays.v >= 0
         one_ray = positive.all(-1) | positive.logical_not().all(-1)
         there = ((rays.v.abs() * rays.own).sum(-1) / self.activation.best_ray - 1).abs() < 1e-3
@@ -196,19 +204,21 @@ class Theory:
         return one_ray & there & into_ray(*squares, rays.angle)
 
     def rate(self, rays: Rays, across: bool = True) -> Tensor:
-        """Slowest factor an iteration near the minimum at which the rays end, (R,): the largest
-        |1 - mu |a| lambda| over the eigenvalues of the Hessian that are not zero. Those across a
-        (`across`: d > 1) are those of [[p A, -s sqrt(A B)], [-s sqrt(A B), p B]] with A, B the
-        sums of V^2 over the two rays, p = odd^2 + even^2, s = odd^2 - even^2; those along a the
-        same with the sums of V^2 + P^2. For ReLU p = 1/2, s = 0: 1 - mu |a| min(A, B)/2 for small
-        mu."""
+        """Return the slowest factor per iteration near the minimum at which the rays end, (R,).
+
+        It is the largest |1 - mu |a| lambda| over the eigenvalues of the Hessian that are not zero.
+        The eigenvalues across a (`across`: d > 1) are those of [[p A, -s sqrt(A B)], [-s sqrt(A B),
+        p B]] with A, B the sums of V^2 over the two rays, p = odd^2 + even^2, s = odd^2 - even^2;
+        those along a the same with the sums of V^2 + P^2. For ReLU p = 1/2, s = 0: 1 - mu |a|
+        min(A, B)/2 for small mu.
+        """
         squares = [rays.v.square(), rays.v.square() + rays.along.square()]
         values = [x for sums in squares[0 if across else 1 :] for x in self._pair(rays, sums)]
         factors = 1 - self.mu * torch.stack(values)
         return factors.abs().amax(0)
 
     def _pair(self, rays: Rays, squares: Tensor) -> tuple[Tensor, Tensor]:
-        """Both eigenvalues for the sums of these squares over each ray, (R,) each."""
+        """Return both eigenvalues for the sums of these squares over each ray, (R,) each."""
         p, s = self.activation.square, self.activation.odd**2 - self.activation.even**2
         A = torch.where(rays.v >= 0, squares, 0.0).sum(-1)
         B = squares.sum(-1) - A
@@ -216,12 +226,14 @@ class Theory:
         return p * (A + B) / 2 - root, p * (A + B) / 2 + root
 
     def learned(self, rays: Rays) -> Tensor:
-        """odd (G + G'), the part of a that the effective map odd V W has: (R,)."""
+        """Return odd (G + G'), the part of a that the effective map odd V W has, (R,)."""
         return self.activation.odd * (rays.v.abs() * rays.own).sum(-1)
 
     def loss(self, rays: Rays) -> Tensor:
-        """|a|^2 (1/2 (1 - odd (G + G'))^2 + even^2/2 (G - G')^2 + (odd^2 + even^2)/2 sum V^2 Q^2),
-        with G, G' the amplitudes of the two rays: (R,)."""
+        """Return the loss for the amplitudes G, G' of the two rays, (R,).
+
+        |a|^2 ((1 - odd (G + G'))^2 + even^2 (G - G')^2 + (odd^2 + even^2) sum V^2 Q^2) / 2
+        """
         odd, even = self.activation.odd, self.activation.even
         V, amplitude = rays.v.abs(), rays.v.abs() * rays.own
         difference = (torch.where(rays.v < 0, -amplitude, amplitude)).sum(-1)

@@ -24,10 +24,10 @@ ENDS = 4  # eigenvalues computed at either end beyond that
 
 @dataclass(frozen=True)
 class Spectrum:
-    """Eigenvalues of R Hessians, ascending, each with its multiplicity; NaN where the risk is not
-    twice differentiable.
+    """Eigenvalues of R Hessians, ascending, each with its multiplicity.
 
-    `values` (R, n), `multiplicity` (R, n); `complete`: all are there, else only some at either end.
+    They are NaN where the risk is not twice differentiable. `values` (R, n), `multiplicity` (R, n);
+    `complete`: all eigenvalues are there, else only some at either end.
     """
 
     values: Tensor
@@ -36,22 +36,28 @@ class Spectrum:
 
     @property
     def sharpness(self) -> Tensor:
-        """The largest one, (R,): descent with step size mu is stable below 2/mu."""
+        """Largest eigenvalue, (R,): descent with step size mu is stable where it is below 2/mu."""
         return self.values[:, -1]
 
     @property
     def smallest(self) -> Tensor:
-        """The smallest one, (R,)."""
+        """Smallest eigenvalue, (R,)."""
         return self.values[:, 0]
 
     def negative(self, tolerance: float = ZERO) -> Tensor:
-        """How many are below -tolerance, in units of the largest |eigenvalue|: (R,). Of an
-        incomplete spectrum those among its lower end: at least so many."""
+        """Return how many eigenvalues are below -tolerance, (R,).
+
+        The tolerance is in units of the largest |eigenvalue|. An incomplete spectrum counts those
+        among its lower end, so there are at least as many.
+        """
         return self._count(self.values < -self._zero(tolerance))
 
     def near_zero(self, tolerance: float = ZERO) -> Tensor:
-        """How many are within the tolerance of zero, (R,); NaN of an incomplete spectrum. Every
-        neuron has one at a stationary point, the rescaling v_i -> c v_i, w_i -> w_i / c."""
+        """Return how many eigenvalues are within the tolerance of zero, (R,); NaN if incomplete.
+
+        The tolerance is in units of the largest |eigenvalue|. Every neuron has one at a stationary
+        point, the rescaling v_i -> c v_i, w_i -> w_i / c.
+        """
         found = self._count(self.values.abs() <= self._zero(tolerance))
         return found if self.complete else torch.full_like(found, math.nan)
 
@@ -66,12 +72,30 @@ class Spectrum:
 
 @undisturbed()
 def spectrum(hessian: Hessian, inputs: int | None = None) -> Spectrum:
-    """The spectrum in R^d, d = `inputs`, of students W (R, k, m) in coordinates of a subspace that
-    contains the rows of A and of W (None: m = d).
+    """Return the eigenvalues of a Hessian in R^d, with their multiplicities.
 
+    Students may be given in m <= d coordinates of a subspace that contains the rows of A and of W.
     Across the subspace H acts on the k neurons alone: the k eigenvalues of that matrix have the
-    multiplicity d - m. (Not in the paper.) All eigenvalues where the other k m + r k weights are at
-    most 1500, else the 4 at either end, by Lanczos iterations (ARPACK).
+    multiplicity d - m. (Not in the paper.) All eigenvalues are computed where the other k m + r k
+    weights are at most 1500, else the 4 at either end, by Lanczos iterations (ARPACK).
+
+    Args:
+        hessian: second derivative at students W (R, k, m), V (R, r, k): `PopulationRisk.hessian`.
+        inputs: d; None for d = m.
+
+    Returns:
+        Eigenvalues (R, n), ascending, with multiplicities (R, n).
+
+    Examples:
+        >>> import torch, reludyn
+        >>> W = torch.tensor([[[1.0, 0.0], [-1.0, 0.0]]], dtype=torch.float64)
+        >>> V = torch.tensor([[[1.0, -1.0]]], dtype=torch.float64)
+        >>> risk = reludyn.PopulationRisk(torch.tensor([[1.0, 0.0]], dtype=torch.float64))
+        >>> found = reludyn.spectrum(risk.hessian(reludyn.ReLUStudent(W, V)), inputs=10)
+        >>> found.sharpness
+        tensor([1.], dtype=torch.float64)
+        >>> found.near_zero()  # one per neuron: v_i -> c v_i, w_i -> w_i / c
+        tensor([2.], dtype=torch.float64)
     """
     R, _, m = hessian.student.W.shape
     copies = 0 if inputs is None else inputs - m
@@ -89,7 +113,7 @@ def spectrum(hessian: Hessian, inputs: int | None = None) -> Spectrum:
 
 
 def across(hessian: Hessian) -> Tensor:
-    """H on weights along one direction orthogonal to all rows of A and W: (R, k, k)."""
+    """Return H on weights along one direction orthogonal to all rows of A and W, (R, k, k)."""
     W, V = hessian.student
     (_, k, d), (r, _) = W.shape, hessian.A.shape
     wider = ReLUStudent(pad(W, (0, 1)).unsqueeze(1), V.unsqueeze(1))
@@ -103,7 +127,7 @@ def across(hessian: Hessian) -> Tensor:
 
 
 def _eigenvalues(matrices: Tensor, exists: Tensor) -> Tensor:
-    """(R, n, n) -> (R, n), NaN where a Hessian does not exist or overflows."""
+    """Return the eigenvalues (R, n) of matrices (R, n, n), NaN where a Hessian is not finite."""
     exists = exists & matrices.isfinite().all(-1).all(-1)
     eye = torch.eye(matrices.shape[-1]).to(matrices)
     values: Tensor = torch.linalg.eigvalsh(torch.where(exists.view(-1, 1, 1), matrices, eye))
@@ -111,8 +135,10 @@ def _eigenvalues(matrices: Tensor, exists: Tensor) -> Tensor:
 
 
 def _ends(hessian: Hessian, exists: Tensor) -> Tensor:
-    """The ENDS smallest and largest eigenvalues of each replica, (R, 2 ENDS); NaN where they are
-    not defined or not found."""
+    """Return the ENDS smallest and largest eigenvalues of each replica, (R, 2 ENDS).
+
+    They are NaN where they are not defined or not found.
+    """
     from scipy.sparse.linalg import ArpackError, LinearOperator, eigsh
 
     found = []

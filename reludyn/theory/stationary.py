@@ -1,8 +1,9 @@
 """Stationary points of the population risk: what they are, and where they are.
 
-Theorem 1 (r = 1, k = 2, v_1 > 0 > v_2): only the global minima v_1 w_1 = a, |v_2| w_2 = -a and the
-non-strict saddles v_1 w_1 = (c + 1) a, |v_2| w_2 = c a with c > 0 or c < -1. It leaves out output
-weights that vanish and signs that agree; the search below finds those points as well.
+Theorem 1 (r = 1, k = 2, v_1 > 0 > v_2): the only ones are the global minima v_1 w_1 = a,
+|v_2| w_2 = -a and the non-strict saddles v_1 w_1 = (c + 1) a, |v_2| w_2 = c a with c > 0 or c < -1.
+It leaves out output weights that vanish and signs that agree; the search below finds those points
+as well.
 """
 
 from __future__ import annotations
@@ -35,30 +36,30 @@ Kind = Literal[
     "not_stationary",
 ]
 STATIONARY = 1e-7  # the largest gradient, in units of s^(3/2), with s = |a|
-SETTLED = 1e-12  # the gradient, in these units, at which a search ends: beyond, rounding leads it
-DEAD = 1e-4  # in units of sqrt(s) a layer, in units of s what it adds, of a neuron that is dead
-ZERO = 1e-5  # the largest eigenvalue, in units of the largest of all, that counts as zero
-FLAT = 1e-3  # the same for a minimum that is isolated up to symmetries, and
+SETTLED = 1e-12  # the gradient, in these units, at which a search ends: less is rounding
+DEAD = 1e-4  # a neuron is dead if its weights are below this in units of sqrt(s), |v||w| of s
+ZERO = 1e-5  # eigenvalues below this, in units of the largest, count as zero
+FLAT = 1e-3  # the same where a minimum is to be shown isolated up to symmetries
 MARGIN = 1e3  # how much larger the square of an eigenvalue must be than the gradient
 CERTAIN = 1e-9  # the largest gradient there, far below FLAT^2: no degenerate point is as near
-LOWER = 1e-9  # a decrease of the loss, in units of |A|^2 / 2, that is no rounding
+LOWER = 1e-9  # the least decrease of the loss, in units of |A|^2 / 2, that is not rounding
 PROBES = 32  # directions of each kind in which a lower point is looked for
-DISTANCE = 0.1  # how far away they start, in units of sqrt(s)
-DESCENT = 300  # iterations that they descend
+DISTANCE = 0.1  # how far away the descents in these directions start, in units of sqrt(s)
+DESCENT = 300  # iterations of these descents
 
 
 @dataclass(frozen=True)
 class StationaryPoints:
-    """What R points are, and the evidence."""
+    """Verdicts on R points, and the evidence for each."""
 
-    point: ReLUStudent  # the points, with zeros for what is dead of them
+    point: ReLUStudent  # the points, with zeros for weights that are zero up to rounding
     kind: list[Kind]  # R words
     reason: list[str]  # how each verdict is reached
     loss: Tensor  # (R,)
     gradient: Tensor  # (R,) its norm
     spectrum: Spectrum  # of the Hessian
-    lower: Tensor  # (R,) lowest loss found nearby minus the loss; NaN where it was not looked for
-    c: Tensor  # (R,) of Theorem 1's saddles; else NaN
+    lower: Tensor  # (R,) lowest loss found nearby minus the loss; NaN without a search for it
+    c: Tensor  # (R,) the parameter c of Theorem 1's saddles; else NaN
     theorem: list[bool]  # whether the point belongs to the two families of Theorem 1
 
 
@@ -66,20 +67,20 @@ class StationaryPoints:
 def identify(
     risk: PopulationRisk, student: ReLUStudent, inputs: int | None = None
 ) -> StationaryPoints:
-    """What the points W (R, k, m), V (R, r, k) are; `inputs` = d as in `spectrum`.
+    """Decide what kind of stationary point each student is.
 
-    First what is zero for all purposes becomes zero: where |v_i||w_i| <= 1e-4 s, s the largest
-    singular value of A, each of w_i and v_i that is at most 1e-4 sqrt(s) long. No verdict depends
-    on the direction of what rounding leaves of it. With the residual f - A x
+    First, weights that are zero for all purposes are set to zero: where |v_i||w_i| <= 1e-4 s, with
+    s the largest singular value of A, each of w_i and v_i that is at most 1e-4 sqrt(s) long. No
+    verdict depends on the direction that rounding leaves them. With the residual f - A x
     and g(u) = E[(f - A x) phi(u.x)], a neuron that starts at zero changes the loss by v.g(w) to the
     lowest order. At a stationary point v_i.g(w_i) = 0 for all neurons, so that tr(M^T A) = -2 L for
     M = odd V W - A, and g(u) - g(-u) = 2 odd M u: g vanishes for all u only where L does.
 
     In this order,
 
-    - not_stationary: the gradient is larger than 1e-7 s^(3/2). Of a neuron with w_i = 0 and v_i not
-      the loss has no gradient in w_i, but a slope v_i.g(u) in each direction u: it counts as
-      stationary as long as none of those tried is negative (the rows of W and A, M^T v_i, and
+    - not_stationary: the gradient is larger than 1e-7 s^(3/2). Where w_i = 0 and v_i is not, the
+      loss has no gradient in w_i, but a slope v_i.g(u) in each direction u: it counts as
+      stationary as long as no slope that is tried is negative (the rows of W and A, M^T v_i, and
       their opposites);
     - global_minimum: the loss is zero (below 1e-9 |A|_F^2/2), and no loss is negative;
     - strict_saddle, where w_i = v_i = 0 for a neuron: along w = u, v = -g(u)/|g(u)| for the better
@@ -101,6 +102,23 @@ def identify(
     - undecided, where it does not.
 
     (These verdicts are not in the paper, which counts points with signs that agree as saddles.)
+
+    Args:
+        risk: risk of a teacher A (r, m).
+        student: points W (R, k, m), V (R, r, k).
+        inputs: d, where the m coordinates are those of a subspace of R^d; None for d = m.
+
+    Returns:
+        Kind, reason and evidence for each point.
+
+    Examples:
+        >>> import torch, reludyn
+        >>> W = torch.tensor([[[2.0, 0.0], [1.0, 0.0]]], dtype=torch.float64)  # c = 1
+        >>> V = torch.tensor([[[1.0, -1.0]]], dtype=torch.float64)
+        >>> risk = reludyn.PopulationRisk(torch.tensor([[1.0, 0.0]], dtype=torch.float64))
+        >>> found = reludyn.identify(risk, reludyn.ReLUStudent(W, V))
+        >>> found.kind, found.c.tolist()
+        (['non_strict_saddle'], [1.0])
     """
     if inputs is not None and inputs > risk.A.shape[1]:  # room across, for descent
         risk = PopulationRisk(pad(risk.A, (0, 1)), risk.activation)
@@ -178,11 +196,29 @@ def identify(
 
 @undisturbed()
 def find_stationary(risk: PopulationRisk, start: ReLUStudent, iterations: int = 200) -> ReLUStudent:
-    """Stationary points of any kind, one from each start W (R, k, d), V (R, r, k).
+    """Find stationary points of any kind, one from each start.
 
     Levenberg-Marquardt iterations on |grad L|^2 / 2: z <- z - (H^2 + lambda I)^{-1} H grad L with
     the closed-form Hessian H, lambda of each replica falling where the norm of the gradient falls.
-    What ends elsewhere (a minimum of |grad L| that is not zero) is `not_stationary`.
+    A search may also end at a minimum of |grad L| that is not zero: `identify` then returns
+    `not_stationary`.
+
+    Args:
+        risk: risk of a teacher A (r, d).
+        start: weights W (R, k, d), V (R, r, k).
+        iterations: largest number of iterations.
+
+    Returns:
+        Points W (R, k, d), V (R, r, k).
+
+    Examples:
+        >>> import torch, reludyn
+        >>> W = torch.tensor([[[1.1, 0.1], [-0.9, 0.2]]], dtype=torch.float64)
+        >>> V = torch.tensor([[[1.0, -1.0]]], dtype=torch.float64)
+        >>> risk = reludyn.PopulationRisk(torch.tensor([[1.0, 0.0]], dtype=torch.float64))
+        >>> found = reludyn.find_stationary(risk, reludyn.ReLUStudent(W, V))
+        >>> bool(risk.loss(found).total < 1e-20)
+        True
     """
     k, d = start.W.shape[1:]
     z = flatten(start)
@@ -210,9 +246,11 @@ def find_stationary(risk: PopulationRisk, start: ReLUStudent, iterations: int = 
 
 
 def symmetries(risk: PopulationRisk, student: ReLUStudent) -> Tensor:
-    """Directions in which the risk does not change at a stationary point, (R, G, N): rescaling
-    w'_i = w_i, v'_i = -v_i of each neuron, and rotations V' = Y V, W' = -W X with skew Y (r, r), X
-    (d, d), Y A = A X."""
+    """Return directions in which the risk does not change at a stationary point, (R, G, N).
+
+    They are the rescaling w'_i = w_i, v'_i = -v_i of each neuron, and rotations V' = Y V,
+    W' = -W X with skew Y (r, r), X (d, d), Y A = A X.
+    """
     W, V = student
     (_, k, d), r = W.shape, V.shape[1]
     each = torch.eye(k).to(W)
@@ -228,7 +266,7 @@ def symmetries(risk: PopulationRisk, student: ReLUStudent) -> Tensor:
 
 
 def _without_rounding(student: ReLUStudent, scale: float) -> ReLUStudent:
-    """The points with zeros for what is dead of their neurons, as `identify` says."""
+    """Return the points with zeros for weights that are zero for all purposes: see `identify`."""
     sizes = hidden_norms(student), output_norms(student)
     adds_nothing = sizes[0] * sizes[1] <= DEAD * scale
     w, v = (adds_nothing & (size <= DEAD * math.sqrt(scale)) for size in sizes)
@@ -238,13 +276,16 @@ def _without_rounding(student: ReLUStudent, scale: float) -> ReLUStudent:
 
 
 def _linear_residual(risk: PopulationRisk, student: ReLUStudent) -> Tensor:
-    """M = odd V W - A, (R, r, d)."""
+    """Return M = odd V W - A, (R, r, d)."""
     return risk.activation.odd * (student.V @ student.W) - risk.A
 
 
 def _steepest(risk: PopulationRisk, student: ReLUStudent) -> Tensor:
-    """The largest of 0 and -v_i.g(u), (R, k), over u along +-w_j, +- the rows of A, +-M^T v_i, with
-    v_i.g(u) = odd v_i^T M u + even^2 sum_j v_i.v_j J(w_j, u)."""
+    """Return the largest of 0 and -v_i.g(u), (R, k), over directions u.
+
+    The u are along +-w_j, +- the rows of A and +-M^T v_i, and
+    v_i.g(u) = odd v_i^T M u + even^2 sum_j v_i.v_j J(w_j, u).
+    """
     W, V = student
     M, S = _linear_residual(risk, student), V.mT @ V
     pulled = V.mT @ M  # (R, k, d): M^T v_i
@@ -257,23 +298,27 @@ def _steepest(risk: PopulationRisk, student: ReLUStudent) -> Tensor:
 
 
 def _within_theorem(student: ReLUStudent, activation: LeakyReLU) -> Tensor:
-    """Theorem 1's hypotheses: ReLU, k = 2, output weights of opposite signs."""
+    """Return whether Theorem 1's hypotheses hold: ReLU, r = 1, k = 2, v_i of opposite signs."""
     if student.V.shape[1:] != (1, 2) or activation.negative_slope:
         return torch.zeros(student.replicas, dtype=torch.bool)
     return student.V[:, 0].prod(-1) < 0
 
 
 def _balanced(student: ReLUStudent) -> ReLUStudent:
-    """The same function with |w_i| = |v_i| for each neuron where neither is zero: a point of the
-    same kind, where descent is as quick for all neurons."""
+    """Return the same function with |w_i| = |v_i| for each neuron where neither is zero.
+
+    The point is of the same kind, and descent from it is as quick for all neurons.
+    """
     w, v = hidden_norms(student), output_norms(student)
     factor = torch.where((w > 0) & (v > 0), (v / w).sqrt(), 1.0)
     return ReLUStudent(student.W * factor.unsqueeze(-1), student.V / factor.unsqueeze(-2))
 
 
 def _nearby(risk: PopulationRisk, student: ReLUStudent, scale: float) -> tuple[Tensor, Tensor]:
-    """Whether all zero eigenvalues come from symmetries, and the lowest loss that descent finds
-    from points a little away in the null space: (R,) each."""
+    """Return whether all zero eigenvalues come from symmetries, and the lowest loss nearby.
+
+    Descent looks for it from points a little away in the null space: (R,) each.
+    """
     k, d = student.W.shape[1:]
     values, vectors = torch.linalg.eigh(risk.hessian(student).matrix())
     flat = values.abs() <= FLAT * values.abs().amax(-1, keepdim=True)
@@ -300,7 +345,7 @@ def _nearby(risk: PopulationRisk, student: ReLUStudent, scale: float) -> tuple[T
 
 
 def _skew(n: int) -> Tensor:
-    """A basis of the skew (n, n) matrices."""
+    """Return a basis of the skew (n, n) matrices."""
     above = torch.triu_indices(n, n, 1)
     basis = torch.zeros(above.shape[1], n, n)
     places = torch.arange(above.shape[1])
