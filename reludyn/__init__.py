@@ -1,8 +1,8 @@
 """reludyn: training dynamics of ReLU networks whose two layers learn a linear model jointly.
 
     run = reludyn.train("init.scale=1e-3", "replicas=100")
-    said = reludyn.predict(run.initial, run.A, lr=0.1, tolerance=1e-4, steps=3000)
-    print(said.T_converged.numpy() - run.replicas["T_converged"])
+    prediction = reludyn.predict(run.initial, run.A, lr=0.1, tolerance=1e-4, steps=3000)
+    print(prediction.T_converged.numpy() - run.replicas["T_converged"])
 
 Nothing is imported before it is used.
 """

@@ -21,10 +21,27 @@ from reludyn.runs.table import Table
 
 @undisturbed()
 def train(*overrides: str) -> Run:
-    """Train what `reludyn OVERRIDES` trains, in memory: no folder, no pictures, no TensorBoard.
+    """Train what the command `reludyn OVERRIDES` trains, in memory: without folder and pictures.
 
-    What the program has set of PyTorch, NumPy and Hydra neither changes the run nor is changed by
-    it. Raises ValueError (ConfigError is one) with the line that the command would print.
+    Settings of PyTorch, NumPy and Hydra that the program has made neither change the run nor are
+    changed by it.
+
+    Args:
+        *overrides: settings as on the command line, one per word, such as "init.scale=1e-3".
+
+    Returns:
+        Run with recorded trajectory, table of replicas and summary; its `folder` is None.
+
+    Raises:
+        ValueError: (or its subclass ConfigError) with the line that the command would print.
+
+    Examples:
+        >>> import reludyn
+        >>> run = reludyn.train("data.dim=4", "replicas=3", "trainer.steps=10")
+        >>> run.loss.shape == (len(run.step), 3)
+        True
+        >>> run.final.W.shape  # R, k, d
+        torch.Size([3, 2, 4])
     """
     if not all(isinstance(word, str) for word in overrides):
         raise ValueError("overrides are separate words: train('seed=1', 'replicas=10')")
@@ -38,7 +55,7 @@ def train(*overrides: str) -> Run:
 
 
 def _layers(setup: Setup, student: ReLUStudent) -> Layers:
-    """W (R, k, d) and V (R, r, k) in all inputs."""
+    """Return W (R, k, d) and V (R, r, k) in all d inputs."""
     if setup.subspace is not None:
         student = setup.subspace.lift(student)
     W, V = student.to("cpu", torch.float64)

@@ -1,8 +1,9 @@
 """Figures, drawn from the files of runs and sweeps; nothing here trains.
 
-    figures.plot_phases(reludyn.load_run("outputs/fig3/...")).savefig("phases.pdf")
+    run = reludyn.load_run("outputs/fig3/...")
+    reludyn.figures.plot_phases(run).savefig("phases.pdf")
 
-Each `plot_` function takes a run or a sweep and returns a matplotlib figure, `animate` an
+Each `plot_` function takes a run or a sweep and returns a matplotlib figure; `animate` returns an
 animation.
 """
 
@@ -92,19 +93,22 @@ OF_WHAT_WAS_ASKED: dict[str, Callable[[Run], Figure]] = {
 }
 
 
-Failed = Callable[[str, Exception], object]  # takes the name of a picture, and why there is none
+Failed = Callable[[str, Exception], object]  # takes a picture's name and the reason it failed
 
 
 def raising(_: str, error: Exception) -> None:
-    """Raise it: the pictures after this one are not drawn."""
+    """Raise the error: the pictures after this one are not drawn."""
     raise error
 
 
 def draw(folder: Path, picture: str, replica: int = 0, failed: Failed = raising) -> list[Path]:
-    """Draw the picture of a replica that is named, or all (but the animation, which takes a while),
-    and those of what else the run left; returns the files. That of a sweep belongs to the sweep,
-    and `none` is no picture. The named one fails with NothingToDraw where the run lacks what it
-    shows."""
+    """Draw pictures of a run into its folder, and return their files.
+
+    They are the named picture of a replica (`all`: every one but the animation, which takes a
+    while), and those of all else that the run left. The picture of a sweep belongs to the sweep's
+    folder, and `none` names no picture. Only the named picture fails with NothingToDraw where the
+    run lacks what it shows.
+    """
     run = load_run(folder, unfinished=True)
     files = []
     for name, plot in _pictures(picture, run, replica):
@@ -117,16 +121,21 @@ def draw(folder: Path, picture: str, replica: int = 0, failed: Failed = raising)
 
 
 def in_progress(run: Run, picture: str) -> tuple[str, Figure] | None:
-    """The picture that is named (of `all` the first one), of a run that is not at its end, and its
-    name; None where it is no picture of a replica that does not move."""
+    """Return name and figure of the named picture (of `all`: the first) for an unfinished run.
+
+    None where it is not the still picture of a replica.
+    """
     name = next(iter(OF_A_REPLICA)) if picture == ALL else picture
     drawn = OF_A_REPLICA[name](run, 0) if name in OF_A_REPLICA and name != "animation" else None
     return (name, drawn) if isinstance(drawn, Figure) else None
 
 
 def draw_sweep(folder: Path, picture: str) -> list[Path]:
-    """The picture of a sweep that is named, if it is one, else that of its one or two keys; returns
-    the files. Raises NothingToDraw for another number of keys."""
+    """Draw the picture of a sweep into its folder, and return the files.
+
+    It is the named one if that is of a sweep, else the one over its one or two keys. Raises
+    NothingToDraw for another number of keys.
+    """
     sweep = load_sweep(folder)
     if picture in OF_A_SWEEP:
         return save(OF_A_SWEEP[picture](sweep), folder / "figures", picture)
@@ -134,7 +143,7 @@ def draw_sweep(folder: Path, picture: str) -> list[Path]:
 
 
 def _pictures(picture: str, run: Run, replica: int) -> Iterator[tuple[str, Callable[[], Picture]]]:
-    """The named picture, and what is drawn beside it if the run has it."""
+    """Yield the named picture, and those of all else that the run may have left."""
     if picture in OF_A_REPLICA:
         yield picture, partial(OF_A_REPLICA[picture], run, replica)
     if picture == ALL:

@@ -26,21 +26,23 @@ from reludyn.system.errors import ConfigError, why
 def redraw(
     folder: Path, picture: str | None = None, replica: int = 0, failed: Failed = raising
 ) -> list[Path]:
-    """Draw what the run or the sweep in a folder drew, or another picture, from its files; returns
-    the files. Raises ConfigError for a folder that holds neither."""
+    """Draw from their files the pictures that a run or a sweep drew, or the named one.
+
+    Returns the files of the pictures. Raises ConfigError for a folder that holds neither.
+    """
     check_plain(folder, "RUN_DIR", ["figures"])
     jobs = sorted(folder.rglob("DONE"))
     of_a_sweep = (folder / "multirun.yaml").exists() and bool(jobs)
     if not of_a_sweep and not (folder / "trajectory.npz").exists():
         such = command("reludyn-figures", relative(latest(folder))) if jobs else ""
-        remedy = f"Name one below it, as in {such}" if jobs else ""
+        remedy = f"Name a folder below it, as in {such}" if jobs else ""
         raise ConfigError("RUN_DIR", folder, "must be the folder of a run or of a sweep", remedy)
     if picture in (*OF_A_REPLICA, ALL) and of_a_sweep:
         raise ConfigError(
-            "--picture", picture, "is of a run", f"Name the folder of one in {folder}"
+            "--picture", picture, "shows a run", f"Name the folder of a run in {folder}"
         )
     if picture in OF_A_SWEEP and not of_a_sweep:
-        raise ConfigError("--picture", picture, "is of a sweep", "Name the folder of one")
+        raise ConfigError("--picture", picture, "shows a sweep", "Name the folder of a sweep")
     first = jobs[0].parent if of_a_sweep else folder
     chosen = picture or config_of(first).get("picture", "phases")
     if chosen not in CHOICES:
@@ -49,15 +51,15 @@ def redraw(
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """`reludyn-figures RUN_DIR ... [--picture NAME] [--replica J]`."""
+    """Run the command `reludyn-figures RUN_DIR ... [--picture NAME] [--replica J]`."""
     parser = argparse.ArgumentParser(
         prog="reludyn-figures",
-        description=redraw.__doc__,
+        description="Draw the pictures of finished runs and sweeps again, from their files.",
         epilog="What the pictures show: docs/gallery.md.",
     )
     parser.add_argument("folders", nargs="+", type=Path, metavar="RUN_DIR")
     parser.add_argument("--picture", choices=CHOICES)
-    parser.add_argument("--replica", type=int, default=0, help="which one of a batch is shown")
+    parser.add_argument("--replica", type=int, default=0, help="index of the replica that is shown")
     given = parser.parse_args(arguments)
     errors: list[str] = []
 

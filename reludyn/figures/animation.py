@@ -18,18 +18,38 @@ FRAMES, INTERVAL = 60, 80  # milliseconds between frames
 
 
 def animate(run: Run, replica: int = 0, frames: int = FRAMES) -> FuncAnimation:
-    """The neurons of a replica as rods with their paths, at their true angle to a (to A^T v_i for
-    several outputs) and with the length of plot_polar, which is logarithmic while weights are
-    small; red and full where v_i > 0, blue, dashed and hollow where v_i < 0; beside them the loss.
-    The frames follow the recorded looks at an even pace of iterations. `.save("run.gif",
-    writer="pillow")` needs nothing else; `.save("run.mp4")` needs ffmpeg."""
+    """Animate the neurons of a replica beside its loss.
+
+    Neurons are rods with their paths, at their true angle to a (to A^T v_i for several outputs) and
+    with the length of plot_polar, which is logarithmic while weights are small; red and full where
+    v_i > 0, blue, dashed and hollow where v_i < 0. The frames follow the recorded looks at an even
+    pace of iterations. `.save("run.gif", writer="pillow")` needs nothing else; `.save("run.mp4")`
+    needs ffmpeg.
+
+    Args:
+        run: run with recorded weights.
+        replica: index of the replica.
+        frames: number of frames, at most.
+
+    Returns:
+        Animation, not yet drawn.
+
+    Raises:
+        NothingToDraw: where the weights of the replica were not kept.
+
+    Examples:
+        >>> import reludyn
+        >>> run = reludyn.load_run("outputs/run")
+        >>> animation = reludyn.figures.animate(run, frames=2)
+        >>> animation.save("run.gif", writer="pillow")
+    """
     disc = disc_of(run, replica)
     loss = positive(of_replica(run, "loss", replica))
     end = end_of(run, replica)
     wanted = np.linspace(0, end, max(2, min(frames, len(run.step))))
     looks = np.searchsorted(run.step, wanted).clip(max=len(run.step) - 1)
     with mpl.rc_context(STYLE):
-        # placed once: a layout takes longer than a frame
+        # laid out once: a layout takes longer than a frame
         figure = new_figure(7.2, 3.6, layout=None)
         left: Any = figure.add_axes((0.03, 0.1, 0.47, 0.85), projection="polar")
         right = figure.add_axes((0.6, 0.14, 0.37, 0.76))

@@ -16,11 +16,26 @@ from reludyn.runs.table import Array
 
 @styled
 def plot_digits(run: Run) -> Figure:
-    """reconstructions.npz and trajectory.npz.
+    """Draw a student's reconstructions of digits, its loss, and how well its neurons pair.
 
     Above: input, target and output of the first images. Below: the loss, and that of the same
     weights for Gaussian inputs of the same covariance; how well neurons pair, |w_i + w_j|^2 +
     |v_i + v_j|^2 of each pair in units of |w_i|^2 + |w_j|^2 + |v_i|^2 + |v_j|^2.
+
+    Args:
+        run: run with `data=digits`.
+
+    Returns:
+        Figure from reconstructions.npz and trajectory.npz.
+
+    Raises:
+        FileNotFoundError: for a run on other data.
+
+    Examples:
+        >>> import reludyn
+        >>> figure = reludyn.figures.plot_digits(reludyn.load_run("outputs/digits"))
+        >>> figure.axes[0].get_ylabel()
+        'input'
     """
     images, data = run.npz("reconstructions.npz"), run.arrays
     figure = new_figure(7.4, 5.4)

@@ -20,10 +20,27 @@ BANDS = ((0.05, 0.95, 0.15), (0.25, 0.75, 0.3))  # quantiles, and how dark it is
 
 @styled
 def plot_fan(run: Run) -> Figure:
-    """Over the replicas, against iterations: the loss, the smallest |w_i| and |v_i|, the largest
-    angle of a neuron to its target; medians, and bands of 50% and 90%. Dotted: medians of T_align
-    and T_growth. A replica that has stopped keeps its last values. Raises
-    NothingToDraw for a single replica."""
+    """Draw medians over the replicas, and bands of 50% and 90%, against iterations.
+
+    They are those of the loss, of the smallest |w_i| and |v_i|, and of the largest angle of a
+    neuron to its target. Dotted: medians of T_align and T_growth. A replica that has stopped keeps
+    its last values.
+
+    Args:
+        run: run of several replicas.
+
+    Returns:
+        Figure with three panels; angles are in radians.
+
+    Raises:
+        NothingToDraw: for a single replica.
+
+    Examples:
+        >>> import reludyn
+        >>> figure = reludyn.figures.plot_fan(reludyn.load_run("outputs/run"))
+        >>> [axes.get_ylabel() for axes in figure.axes]
+        ['loss', 'smallest norms', 'largest angle']
+    """
     if run.replicas.rows == 1:
         raise NothingToDraw(f"a fan is of many replicas, {run!r} has one")
     figure = new_figure(6.0, 5.6)
@@ -55,15 +72,18 @@ def plot_fan(run: Run) -> Figure:
 
 
 def _until(run: Run) -> float:
-    """The last iteration that is shown: twice that at which nine of ten of those that converge have
-    done so, if the others go on for longer."""
+    """Return the last iteration that is shown.
+
+    It is twice that at which nine of ten of the replicas that converge have done so, if the others
+    run for longer.
+    """
     times, last = run.replicas["T_converged"], max(1.0, float(run.step[-1]))
     times = times[np.isfinite(times)]
     return min(last, 2 * float(np.quantile(times, 0.9))) if len(times) else last
 
 
 def _fan(axes: Axes, run: Run, values: Array, color: str, label: str, line: str = "-") -> None:
-    """values (T, R); only what is shown, to which the axis is fitted."""
+    """Draw values (T, R); only what is shown, since the axis is fitted to it."""
     shown = slice(int(np.searchsorted(run.step, _until(run))) + 1)
     step, values = run.step[shown], values[shown]
     levels = [0.5, *(q for band in BANDS for q in band[:2])]

@@ -15,15 +15,15 @@ from matplotlib.transforms import Bbox, BboxBase
 from reludyn.figures.style import BLACK
 from reludyn.runs.table import Array
 
-NEAR, STEP, RINGS, DIRECTIONS = 12.0, 7.0, 8, 24  # points; tried around a point
-WITH_LINE = NEAR + 1.5 * STEP  # from here on a thin line leads to the point
-# what a letter costs above another name or off the page, above a marker, above a curve, and a ring
-# further out
+NEAR, STEP, RINGS, DIRECTIONS = 12.0, 7.0, 8, 24  # places tried around a point; in points
+WITH_LINE = NEAR + 1.5 * STEP  # from this distance on a thin line leads to the point
+# what a letter costs above another name or off the page, above a marker, above a curve, and what
+# a place costs per ring further out
 ON_TEXT, ON_MARKER, ON_CURVE, FARTHER = 1000.0, 100.0, 8.0, 2.0
 
 
 class Name(NamedTuple):
-    """A text that belongs to a point (x, y) in the axes' coordinates."""
+    """Text that belongs to a point (x, y) in the axes' coordinates."""
 
     text: str
     point: Array
@@ -32,8 +32,10 @@ class Name(NamedTuple):
 
 
 def place(axes: Axes, names: Sequence[Name]) -> None:
-    """Write the names of the points, each at the place around its own that costs least. Last of
-    all: it needs to know where everything else is."""
+    """Write the names of the points, each at the place around its own that costs least.
+
+    It comes last: it needs to know where everything else is.
+    """
     figure = axes.get_figure(root=True)
     if figure is None or not names:
         return
@@ -80,14 +82,14 @@ def place(axes: Axes, names: Sequence[Name]) -> None:
 
 
 def _box(centre: Array, size: Bbox, distance: float, angle: float) -> Bbox:
-    """Where a text of this size stands, in pixels, with a little air."""
+    """Return where a text of this size stands, in pixels, with a little air."""
     x, y = centre[0] + distance * math.cos(angle), centre[1] + distance * math.sin(angle)
     width, height = size.width / 2 + 1, size.height / 2 + 1
     return Bbox.from_extents(x - width, y - height, x + width, y + height)
 
 
 def _drawn(axes: Axes) -> tuple[Array, Array]:
-    """Points along all curves and the frame, and the markers, in pixels: (n, 2) each."""
+    """Return points along all curves and the frame, and the markers, in pixels: (n, 2) each."""
     curves, markers = [], [np.zeros((0, 2))]
     for line in axes.get_lines():
         points = axes.transData.transform(line.get_xydata())
@@ -105,7 +107,7 @@ def _drawn(axes: Axes) -> tuple[Array, Array]:
 
 
 def _along(corners: Array) -> Array:
-    """Points every few pixels along a curve through these, (n, 2)."""
+    """Return points every few pixels along a curve through these corners, (n, 2)."""
     if len(corners) < 2:
         return np.zeros((0, 2))
     walked = np.concatenate([[0.0], np.hypot(*np.diff(corners, axis=0).T).cumsum()])

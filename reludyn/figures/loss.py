@@ -18,8 +18,27 @@ CURVES = {
 
 @styled
 def plot_loss(run: Run, replica: int = 0) -> Figure:
-    """L and its two parts against iterations, logarithmic; L of the population too where training
-    had samples. Shaded where the phases were measured."""
+    """Draw the loss and its two parts against iterations, logarithmically.
+
+    The parts are the error of the linear network and that of the rectification; the loss of the
+    population is added where training had samples. Shaded where the phases were measured.
+
+    Args:
+        run: finished or unfinished run.
+        replica: index of the replica.
+
+    Returns:
+        Figure with one panel.
+
+    Raises:
+        NothingToDraw: where the replica was not recorded.
+
+    Examples:
+        >>> import reludyn
+        >>> figure = reludyn.figures.plot_loss(reludyn.load_run("outputs/run"), replica=1)
+        >>> figure.axes[0].get_yscale()
+        'log'
+    """
     figure = new_figure()
     axes = figure.add_subplot(yscale="log")
     for name, (label, color, line) in CURVES.items():

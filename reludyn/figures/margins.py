@@ -18,8 +18,26 @@ LABELS = {
 
 @styled
 def plot_margins(run: Run, lemma: str = "lemma_8") -> Figure:
-    """margins.npz: the function of the angle of `lemma_8` or `lemma_13`, shaded where the lemma
-    speaks (theta >= pi/2)."""
+    r"""Draw figure 4 or 5 of the paper: the function of the angle behind Lemma 8 or 13.
+
+    Shaded where the lemma applies, theta >= pi/2.
+
+    Args:
+        run: run with `theory.margins=true`.
+        lemma: `lemma_8` or `lemma_13`.
+
+    Returns:
+        Figure from margins.npz, against the angle in radians.
+
+    Raises:
+        FileNotFoundError: where the run left no margins.npz.
+
+    Examples:
+        >>> import reludyn
+        >>> run = reludyn.load_run("outputs/run")
+        >>> reludyn.figures.plot_margins(run, lemma="lemma_13").axes[0].get_xlabel()
+        '$\\theta(w_1, w_2)$'
+    """
     data = run.npz("margins.npz")
     figure = new_figure(4.6, 3.2)
     axes = figure.add_subplot()

@@ -18,7 +18,7 @@ from reludyn.runs.table import Array
 
 WIDEST = 8  # the width up to which neurons are named
 TALL = 0.9  # the height of the axes over their width
-FAR = 3  # a diverging path is followed this far, in units of |a| or of the first weights
+FAR = 3  # a diverging path is drawn up to here, in units of |a| or of the first weights
 SUMS: dict[int, Any] = {
     1: {"color": PURPLE, "ls": (0, (5, 1.5)), "marker": "s", "mfc": "none"},
     -1: {"color": GREEN, "ls": (0, (1, 1)), "marker": "D", "mfc": "none"},
@@ -27,13 +27,31 @@ SUMS: dict[int, Any] = {
 
 @styled
 def plot_neurons(run: Run, replica: int = 0, sums: bool = False) -> Figure:
-    """The paths of the w_i in the plane of a and of a random direction orthogonal to it; red and
-    full where v_i > 0 in the end, blue, dashed and hollow where v_i < 0; a cross where each begins,
-    a circle where it ends, arrows for +a and -a. The two directions have scales of their own, and
-    the label says how many times larger the second is: plot_polar shows angles as they are. `sums`:
-    also those of the sums of |v_i| w_i over v_i > 0 (purple) and over v_i < 0 (green). Of several
-    outputs it shows the first one: a_1, and V_{1i} for v_i. A path that diverges leaves the
-    picture."""
+    """Draw the paths of the w_i in the plane of a and of a random direction orthogonal to it.
+
+    Red and full where v_i > 0 at the end, blue, dashed and hollow where v_i < 0; a cross where each
+    begins, a circle where it ends, arrows for +a and -a. The two directions have scales of their
+    own, and the label tells how many times larger the second is (plot_polar shows angles as they
+    are). For several outputs it shows the first one: a_1, and V_{1i} for v_i. A path that diverges
+    leaves the picture.
+
+    Args:
+        run: run with recorded weights.
+        replica: index of the replica.
+        sums: also draw the sums of |v_i| w_i over v_i > 0 (purple) and over v_i < 0 (green).
+
+    Returns:
+        Figure with one panel.
+
+    Raises:
+        NothingToDraw: where the weights of the replica were not kept.
+
+    Examples:
+        >>> import reludyn
+        >>> figure = reludyn.figures.plot_neurons(reludyn.load_run("outputs/run"), sums=True)
+        >>> figure.axes[0].get_xlabel()
+        'along $a$'
+    """
     W, V = of_replica(run, "W", replica), of_replica(run, "V", replica)
     v, a = V[:, 0], run.arrays["A"][0]
     outputs = len(run.arrays["A"])
@@ -86,7 +104,7 @@ def plot_neurons(run: Run, replica: int = 0, sums: bool = False) -> Figure:
 
 
 def plane_of(a: Array) -> Array:
-    """(2, d): a/|a| and a direction orthogonal to it (zero for d = 1)."""
+    """Return a/|a| and a direction orthogonal to it (zero for d = 1), (2, d)."""
     unit = a / np.linalg.norm(a)
     other = np.random.default_rng(0).standard_normal(len(a))
     other -= (other @ unit) * unit
@@ -103,9 +121,12 @@ def _path(axes: Axes, path: Array, look: dict[str, Any], wide: bool = False) -> 
 
 
 def frame(axes: Axes, seen: Array, size: float, far: float = math.inf) -> str:
-    """Each direction has its own scale where weights are small across a, and the label of that
-    across says how many times larger; else both have the same. What is farther than `far` does not
-    count."""
+    """Fit the axes to what is seen, and return what the label of the second direction must add.
+
+    Each direction has its own scale where weights are small across a, and the label of that
+    direction tells how many times larger; else both have the same. Points farther away than `far`
+    do not count.
+    """
     near = seen[(np.abs(seen) <= far).all(-1)]
     along = 1.25 * max(np.abs(near[:, 0]).max(initial=0), size)
     height = 1.5 * np.abs(near[:, 1]).max(initial=0) or TALL * along
@@ -119,7 +140,7 @@ def frame(axes: Axes, seen: Array, size: float, far: float = math.inf) -> str:
 
 
 def _number(times: float) -> str:
-    """Two digits."""
+    """Return a number with two digits."""
     if times < 0.1 or times >= 1e6:
         digits, power = f"{times:.1e}".split("e")
         return f"${digits} \\times 10^{{{int(power)}}}$"

@@ -16,9 +16,29 @@ MARKERS = "osD^vP"
 
 @styled
 def plot_pairs(run: Run, replica: int = 0) -> Figure:
-    """The paths of v_i and of w_i in their first two coordinates, a colour and a marker a pair, a
-    dashed line through both ends; grey where a neuron has no partner. Raises NothingToDraw for one
-    output, where weights have no second coordinate to pair in (plot_neurons shows them)."""
+    """Draw figures 6 to 8 of the paper: the paths of v_i and w_i in their first two coordinates.
+
+    Each pair has a colour and a marker, and a dashed line through both ends; a neuron without a
+    partner is grey.
+
+    Args:
+        run: run with several outputs and recorded weights.
+        replica: index of the replica.
+
+    Returns:
+        Figure with two panels.
+
+    Raises:
+        NothingToDraw: for one output, where output weights have no second coordinate (plot_neurons
+            shows them), and where the weights of the replica were not kept.
+
+    Examples:
+        >>> import reludyn
+        >>> words = "experiment=default", "data.outputs=2", "model.width=4", "trainer.steps=5"
+        >>> figure = reludyn.figures.plot_pairs(reludyn.train(*words, "data.dim=4"))
+        >>> [axes.get_title() for axes in figure.axes]
+        ['output weights $v_i$', 'hidden weights $w_i$']
+    """
     if len(run.arrays["A"]) == 1:
         raise NothingToDraw(f"pairs are of several outputs, {run!r} has one")
     v, w = of_replica(run, "V", replica).swapaxes(1, 2), of_replica(run, "W", replica)
@@ -35,7 +55,7 @@ def plot_pairs(run: Run, replica: int = 0) -> Figure:
 
 
 def _paths(axes: Axes, rows: Array, partner: Array) -> None:
-    """rows (T, k, 2)."""
+    """Draw the paths of rows (T, k, 2)."""
     pairs = sorted({tuple(sorted((i, int(j)))) for i, j in enumerate(partner) if j >= 0})
     for p, (i, j) in enumerate(pairs):
         color, marker = CYCLE[p % len(CYCLE)], MARKERS[p // len(CYCLE) % len(MARKERS)]

@@ -17,7 +17,7 @@ from reludyn.runs.table import Array
 
 
 class Labels(NamedTuple):
-    """How the lengths and the angle that are shown are called."""
+    """Names of the lengths and of the angle that are shown."""
 
     w: str
     v: str
@@ -26,12 +26,31 @@ class Labels(NamedTuple):
 
 @styled
 def plot_phases(run: Run, replica: int = 0) -> Figure:
-    """L, |w_1| and |v_1| of a replica on the logarithmic left axis, the angle between w_1 and w_2
-    (the angle of w_1 to its target where k = 1) on the right one, against iterations; shaded where
-    the phases were measured. Of more than two neurons what decides when phases end: the smallest
-    |w_i| and |v_i|, the largest angle theta_i of a neuron to its target; with one output, those of
-    the effective neurons of the sign groups, w_g, v_g and theta_g, where the weights of the replica
-    were kept. Thin dashed: what theory predicts from the initial weights."""
+    r"""Draw figure 3 of the paper: loss, norms and angle of a replica through the phases.
+
+    L, |w_1| and |v_1| are on the logarithmic left axis, the angle between w_1 and w_2 (that of w_1
+    to its target where k = 1) on the right one, against iterations; shaded where the phases were
+    measured. With more than two neurons it shows what decides when phases end: the smallest |w_i|
+    and |v_i|, and the largest angle theta_i of a neuron to its target. With one output these are
+    w_g, v_g and theta_g of the effective neurons of the sign groups, where the weights of the
+    replica were kept. Thin and dashed: what theory predicts from the initial weights.
+
+    Args:
+        run: finished or unfinished run.
+        replica: index of the replica.
+
+    Returns:
+        Figure with a left and a right axis; the angle is in radians.
+
+    Raises:
+        NothingToDraw: where the replica was not recorded.
+
+    Examples:
+        >>> import reludyn
+        >>> figure = reludyn.figures.plot_phases(reludyn.load_run("outputs/run"))
+        >>> figure.axes[1].get_ylabel()
+        '$\\theta(w_1, w_2)$ (radians)'
+    """
     run, grouped = _by_groups(run, replica)
     step = run.step[made(run, replica)]
     labels = _labels(run, "g" if grouped else "i")
@@ -63,8 +82,11 @@ def plot_phases(run: Run, replica: int = 0) -> Figure:
 
 
 def _by_groups(run: Run, replica: int) -> tuple[Run, bool]:
-    """The run with the effective neurons of the sign groups of this replica in place of its
-    neurons, and without their predictions, where they decide and its weights were kept."""
+    """Return the run with the effective neurons of the sign groups in place of its neurons.
+
+    It has them, and no predictions, where sign groups decide and the weights of the replica were
+    kept.
+    """
     from reludyn.dynamics.order_parameters import in_groups  # imports torch
     from reludyn.dynamics.phases import groups_path
 
@@ -83,7 +105,7 @@ def _by_groups(run: Run, replica: int) -> tuple[Run, bool]:
 
 
 def _draw_theory(axes: Axes, run: Run, replica: int) -> None:
-    """The predictions for L, |w_1| and |v_1|, thin and pale above the measured curves."""
+    """Draw the predictions for L, |w_1| and |v_1|, thin and pale above the measured curves."""
     step = run.step[made(run, replica)]
     for name, label in (("loss", "theory"), ("w_norm", "_"), ("v_norm", "_")):
         curves = run.arrays.get(f"predicted_{name}")
@@ -109,7 +131,7 @@ def _labels(run: Run, index: str) -> Labels:
 
 
 def _curve(run: Run, name: str, replica: int) -> Array:
-    """A curve (T,), of the first of two neurons and the smallest of more where each has its own."""
+    """Return a curve (T,): of neurons, the first of two, or the smallest of more."""
     x = positive(of_replica(run, name, replica)[made(run, replica)])
     if x.ndim == 1:
         return x

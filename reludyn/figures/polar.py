@@ -18,18 +18,20 @@ from reludyn.runs.load import Run
 from reludyn.runs.table import Array
 
 WIDEST = 4  # the width up to which neurons have their names beside them, if they are apart
-COLORS = len(CYCLE)  # the width up to which neurons that are not apart have looks of their own
+COLORS = len(CYCLE)  # the width up to which neurons without a sign have a style each
 ALIGNED = math.pi / 20  # alignment ends once all neurons are this close to their targets
 DECADES = 30  # the ratio of lengths from which the radius is logarithmic
-APART = 0.2  # between two circles that have numbers, in units of the largest
-INNER = 0.25  # the radius of the shortest where it is: directions are to be seen there, too
+APART = 0.2  # the least distance between two circles with numbers, in units of the largest
+INNER = 0.25  # the radius of the shortest weight: directions must be visible there, too
 RIM = 1.08
 STYLES: tuple[Any, ...] = ("-", "--", "-.", ":", (0, (6, 1)), (0, (3, 1, 1, 1, 1, 1)))
 
 
 class Disc(NamedTuple):
-    """What the half disc shows: angles and radii (T, k), how each neuron looks at each look (T, k),
-    and the circles' radii and names."""
+    """Content of the half disc: angles and radii (T, k), and the circles' radii and names.
+
+    `looks` (T, k) is how each neuron is drawn at each look.
+    """
 
     angle: Array
     radius: Array
@@ -40,11 +42,29 @@ class Disc(NamedTuple):
 
 @styled
 def plot_polar(run: Run, replica: int = 0) -> Figure:
-    """The paths of the w_i: the angle to a for one output, that to A^T v_i for several; the radius
-    is |w_i|, logarithmic from the shortest to the longest where it grows by more than a decade and
-    a half. A cross where each begins, a circle where it ends; red and full where v_i > 0 in the
-    end, blue, dashed and hollow where v_i < 0. Green: the cones of pi/20 in which neurons count as
-    aligned."""
+    """Draw the paths of the w_i with their angle to a (to A^T v_i for several outputs).
+
+    The radius is |w_i|, logarithmic from the shortest to the longest where it grows by more than a
+    decade and a half. A cross where each begins, a circle where it ends; red and full where v_i > 0
+    at the end, blue, dashed and hollow where v_i < 0. Green: the cones of pi/20 in which neurons
+    count as aligned.
+
+    Args:
+        run: run with recorded weights.
+        replica: index of the replica.
+
+    Returns:
+        Figure with a half disc.
+
+    Raises:
+        NothingToDraw: where the weights of the replica were not kept.
+
+    Examples:
+        >>> import reludyn
+        >>> figure = reludyn.figures.plot_polar(reludyn.load_run("outputs/run"))
+        >>> figure.axes[0].name
+        'polar'
+    """
     disc = disc_of(run, replica)
     figure = new_figure(5.4, 3.5, layout=None)  # a layout leaves half of the page empty
     # the place of the whole disc, whose lower half is left out, is taller than the page
@@ -67,7 +87,7 @@ def plot_polar(run: Run, replica: int = 0) -> Figure:
 
 
 def disc_of(run: Run, replica: int) -> Disc:
-    """The neurons of a replica as they are on the half disc."""
+    """Return the neurons of a replica as they are on the half disc."""
     length = positive(of_replica(run, "w_norm", replica))
     angle = of_replica(run, "angle_to_target", replica)
     outputs, k = len(run.arrays["A"]), length.shape[1]
@@ -82,7 +102,7 @@ def disc_of(run: Run, replica: int) -> Disc:
 
 
 def draw_disc(axes: Any, disc: Disc) -> None:
-    """The half disc itself: cones, circles and directions."""
+    """Draw the half disc itself: cones, circles and directions."""
     axes.set(thetamin=0, thetamax=180, ylim=(0, RIM))
     for middle in (0, math.pi) if disc.outputs == 1 else (0,):
         cone = np.clip([middle - ALIGNED, middle + ALIGNED], 0, math.pi)
@@ -106,7 +126,7 @@ def draw_disc(axes: Any, disc: Disc) -> None:
 
 
 def handles_of(disc: Disc, counted: bool = False) -> list[Artist]:
-    """What colours and marks mean, for a legend; counted: with numbers instead of names."""
+    """Return what colours and marks mean, for a legend; counted: with numbers instead of names."""
     k = disc.angle.shape[1]
     if disc.outputs == 1:
         number = {
@@ -126,14 +146,14 @@ def handles_of(disc: Disc, counted: bool = False) -> list[Artist]:
 
 
 def _look(i: int, k: int) -> dict[str, Any]:
-    """Of a neuron with several outputs, which has no sign."""
+    """Return the style of a neuron with several outputs, which has no sign."""
     if k > COLORS:
         return {"color": BLUE, "ls": "-", "mfc": BLUE}
     return {"color": CYCLE[i], "ls": STYLES[i], "mfc": CYCLE[i]}
 
 
 def _radius(length: Array) -> tuple[Array, tuple[list[float], list[str]]]:
-    """Radii within [0, 1], and the places and labels of circles."""
+    """Return radii within [0, 1], and the places and labels of circles."""
     seen = length[np.isfinite(length)]
     if not len(seen) or seen.max() < DECADES * seen.min():
         top = float(seen.max(initial=0.0)) or 1.0

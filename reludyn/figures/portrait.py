@@ -17,16 +17,33 @@ from reludyn.runs.load import Run
 from reludyn.runs.table import Array
 
 GRID = 41
-FAR = 3  # a diverging path is followed this far, in units of its first point and of the minimum
+FAR = 3  # a diverging path is drawn up to here, in units of its first point and of the minimum
 
 
 @styled
 def plot_portrait(run: Run, replica: int = 0) -> Figure:
-    """V = sqrt(sum v_i^2) and P = sum |v_i| p_i / V over the neurons with v_i > 0 (red) and over
-    those with v_i < 0 (blue), p_i the part of w_i along its own ray, in units of sqrt|a|. Grey: the
-    flow of one neuron on each ray, which ends where V P = 1; a ray of several neurons follows it
-    once they are proportional. A path that diverges leaves the picture. Raises NothingToDraw for
-    several outputs.
+    """Draw what each ray has learned, for one output, above the flow of one neuron on each ray.
+
+    V = sqrt(sum v_i^2) and P = sum |v_i| p_i / V over the neurons with v_i > 0 (red) and over those
+    with v_i < 0 (blue), p_i the part of w_i along its own ray, in units of sqrt|a|. The flow (grey)
+    ends where V P = 1; a ray of several neurons follows it once they are proportional. A path that
+    diverges leaves the picture.
+
+    Args:
+        run: run with one output and recorded weights.
+        replica: index of the replica.
+
+    Returns:
+        Figure with one panel.
+
+    Raises:
+        NothingToDraw: for several outputs, and where the weights of the replica were not kept.
+
+    Examples:
+        >>> import reludyn
+        >>> figure = reludyn.figures.plot_portrait(reludyn.load_run("outputs/run"))
+        >>> figure.axes[0].get_xlabel()
+        '$V$, output weights'
     """
     A = run.arrays["A"]
     if len(A) > 1:
@@ -71,13 +88,13 @@ def plot_portrait(run: Run, replica: int = 0) -> Figure:
 
 
 def pair_flow(V: Array, P: Array, odd: float) -> tuple[Array, Array]:
-    """dV/dt and dP/dt, as above, with |a| = 1; any shape."""
+    """Return dV/dt and dP/dt for |a| = 1, for arrays of any shape."""
     missing = odd * (1 - 2 * odd * V * P)
     return missing * P, missing * V
 
 
 def _path(run: Run, replica: int, sign: int) -> Array:
-    """(T, 2): V and P of the neurons whose v_i has this sign, NaN while there is none."""
+    """Return V and P of the neurons whose v_i has this sign, (T, 2), NaN while there is none."""
     W, v = of_replica(run, "W", replica), of_replica(run, "V", replica)[:, 0]
     a = run.arrays["A"][0]
     size = float(np.linalg.norm(a))

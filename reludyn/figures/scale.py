@@ -22,12 +22,27 @@ DECADES = 100  # the range of scales from which only powers of ten have a tick
 
 @styled
 def plot_scale(run: Run) -> Figure:
-    """Outcomes of a run whose scales differ (`init.scale_to`). Raises NothingToDraw for one scale.
+    """Draw outcomes against the scale of the initial weights, in a run of many scales.
 
     Above: the fraction of replicas that are stuck, and of those that are undecided. Below: the
-    fraction whose outcome each rule says wrongly, of those with an outcome, and the fraction whose
-    T_align, T_growth or T_converged differs from the prediction by more than one iteration, of
-    those that reach a minimum. Bands: 95% Wilson intervals.
+    fraction whose outcome each rule predicts wrongly, of those with an outcome, and the fraction
+    whose T_align, T_growth or T_converged differs from the prediction by more than one iteration,
+    of those that reach a minimum. Bands: 95% Wilson intervals.
+
+    Args:
+        run: run with `init.scale_to`.
+
+    Returns:
+        Figure with two panels.
+
+    Raises:
+        NothingToDraw: for a single scale.
+
+    Examples:
+        >>> import reludyn
+        >>> figure = reludyn.figures.plot_scale(reludyn.load_run("outputs/run"))
+        >>> figure.axes[1].get_ylabel()
+        'fraction mispredicted'
     """
     replicas = run.replicas
     scale, outcome = replicas["init_scale"], replicas["outcome"]
@@ -68,14 +83,14 @@ def plot_scale(run: Run) -> Figure:
 
 def _curve(axes: Axes, scale: Array, event: Array, label: str, color: str, marker: str) -> None:
     if not len(scale):
-        return  # no replica came so far
+        return  # no replica reached this
     centres, fraction, low, high = binned(scale, event)
     axes.plot(centres, fraction, color=color, label=label, marker=marker, ms=4)
     axes.fill_between(centres, low, high, color=color, alpha=0.15, lw=0)
 
 
 def _ticks(axes: Axes, scale: Array) -> None:
-    """Powers of ten, and what is between them where there are few, as numbers without powers."""
+    """Label powers of ten, and numbers between them where there are few, as plain numbers."""
     axes.xaxis.set_minor_formatter(NullFormatter())
     if scale.max() < DECADES * scale.min():
         axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
@@ -83,7 +98,7 @@ def _ticks(axes: Axes, scale: Array) -> None:
 
 
 def binned(scale: Array, event: Array) -> tuple[Array, Array, Array, Array]:
-    """Geometric centres, fractions and 95% Wilson intervals over BINS bins of the scale."""
+    """Return geometric centres, fractions and 95% Wilson intervals over BINS bins of the scale."""
     edges = np.geomspace(scale.min(), scale.max() * (1 + 1e-9), BINS + 1)
     place = np.digitize(scale, edges) - 1
     columns: list[Sequence[float]] = []
@@ -97,7 +112,7 @@ def binned(scale: Array, event: Array) -> tuple[Array, Array, Array, Array]:
 
 
 def _off_by_more(replicas: Table) -> Array:
-    """Whether one of the times differs from its prediction, or has none, (R,)."""
+    """Return whether one of the times differs from its prediction, or has none, (R,)."""
     off = [
         np.isfinite(replicas[name]) & ~(np.abs(replicas[name] - replicas[f"predicted_{name}"]) <= 1)
         for name in Event

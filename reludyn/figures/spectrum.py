@@ -12,10 +12,28 @@ from reludyn.runs.load import Run
 
 @styled
 def plot_spectrum(run: Run, replica: int = 0) -> Figure:
-    """All eigenvalues (the smallest and the largest of a large Hessian) of the population risk
-    against iterations, darker the more often they occur (the legend has the rarest and the most
-    frequent), and 2/mu, above which descent is unstable.
-    Needs theory.spectrum=true; raises NothingToDraw without it."""
+    """Draw the eigenvalues of the Hessian of the population risk against iterations, and 2/mu.
+
+    They are all eigenvalues, or the smallest and the largest of a large Hessian, darker the more
+    often they occur (the legend has the rarest and the most frequent). Above 2/mu descent is
+    unstable.
+
+    Args:
+        run: run with `theory.spectrum=true`.
+        replica: index of the replica.
+
+    Returns:
+        Figure with one panel.
+
+    Raises:
+        NothingToDraw: where the spectrum was not recorded.
+
+    Examples:
+        >>> import reludyn
+        >>> figure = reludyn.figures.plot_spectrum(reludyn.load_run("outputs/run"))
+        >>> figure.axes[0].get_ylabel()
+        'eigenvalue of the Hessian'
+    """
     figure = new_figure(6.0, 4.0)
     axes = figure.add_subplot()
     sharpness = of_replica(run, "sharpness", replica)
@@ -44,5 +62,5 @@ def plot_spectrum(run: Run, replica: int = 0) -> Figure:
 
 
 def _opaque(times: int) -> float:
-    """Of an eigenvalue that occurs this often."""
+    """Return the opacity of an eigenvalue that occurs this often."""
     return float(np.clip(0.25 + 0.25 * np.log10(times), 0, 1))

@@ -12,11 +12,26 @@ from reludyn.runs.load import Run
 
 @styled
 def plot_stability(run: Run) -> Figure:
-    """stability.csv.
+    r"""Draw the largest stable step size of each replica beside the bound of linear stability.
 
-    Left: for each replica the largest stable step size against 2/sharpness of the minimum that
-    descent with a small step size finds, by what happens above it. Right: how the ratio of the two
-    is distributed.
+    Left: the step size against 2/sharpness of the minimum that descent with a small step size
+    finds, by what happens above it. Right: how the ratio of the two is distributed.
+
+    Args:
+        run: run with `theory.stability=true`.
+
+    Returns:
+        Figure from stability.csv with two panels.
+
+    Raises:
+        FileNotFoundError: where the run left no stability.csv.
+        NothingToDraw: where no replica has a largest stable step size.
+
+    Examples:
+        >>> import reludyn
+        >>> figure = reludyn.figures.plot_stability(reludyn.load_run("outputs/run"))
+        >>> figure.axes[0].get_ylabel()
+        'largest stable step size $\\mu$'
     """
     rows = run.table("stability.csv")
     bound, stable, above = rows["two_over_sharpness"], rows["stable_lr"], rows["above"]

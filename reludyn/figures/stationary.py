@@ -19,12 +19,28 @@ KINDS = {
     "undecided": PURPLE,
     "not_stationary": "#999999",
 }
-ROWS = 12  # kinds and losses that have a bar
+ROWS = 12  # kinds and losses that have a bar at most
 
 
 @styled
 def plot_stationary(run: Run) -> Figure:
-    """stationary_points.csv: a bar for each kind and loss."""
+    """Draw how many starts of a search came to stationary points of each kind and loss.
+
+    Args:
+        run: run with `theory.stationary=true`.
+
+    Returns:
+        Figure from stationary_points.csv, with a bar for each kind and loss.
+
+    Raises:
+        FileNotFoundError: where the run left no stationary_points.csv.
+
+    Examples:
+        >>> import reludyn
+        >>> figure = reludyn.figures.plot_stationary(reludyn.load_run("outputs/run"))
+        >>> figure.axes[0].get_xlabel()
+        'starts, of 6'
+    """
     points = run.table("stationary_points.csv")
     groups = Counter(
         (str(kind), "" if kind == "not_stationary" else f"{loss:.4f}")

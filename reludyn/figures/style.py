@@ -19,7 +19,7 @@ BLACK, ORANGE, SKY, GREEN = "#000000", "#E69F00", "#56B4E9", "#009E73"
 BLUE, RED, PURPLE = "#0072B2", "#D55E00", "#CC79A7"
 CYCLE = (BLUE, RED, GREEN, PURPLE, ORANGE, SKY)
 GREY = "#555555"
-# neurons by the sign of v_i, told apart without colours, too
+# neurons by the sign of v_i, which can be told apart without colours, too
 SIGNS: dict[int, Any] = {
     1: {"color": RED, "ls": "-", "mfc": RED},
     -1: {"color": BLUE, "ls": (0, (4, 1.5)), "mfc": "white"},
@@ -45,7 +45,7 @@ P = ParamSpec("P")
 
 
 def styled(plot: Callable[P, Figure]) -> Callable[P, Figure]:
-    """A function that draws, in the house style whoever calls it."""
+    """Return a function that draws in the house style, whoever calls it."""
 
     @wraps(plot)
     def draw(*arguments: P.args, **options: P.kwargs) -> Figure:
@@ -58,15 +58,17 @@ def styled(plot: Callable[P, Figure]) -> Callable[P, Figure]:
 def new_figure(
     width: float = 6.0, height: float = 3.6, layout: Literal["constrained"] | None = "constrained"
 ) -> Figure:
-    """An empty figure in inches, outside pyplot: no global state, no display."""
+    """Return an empty figure, its size in inches, outside pyplot: no global state, no display."""
     figure = Figure(figsize=(width, height), layout=layout)
     FigureCanvasAgg(figure)
     return figure
 
 
 def save(drawn: Picture, folder: Path, name: str) -> list[Path]:
-    """Write folder/name.png and folder/name.pdf, or name.gif of an animation, each complete or not
-    at all."""
+    """Write folder/name.png and folder/name.pdf, or name.gif for an animation; return the files.
+
+    Each file is complete or absent.
+    """
     if isinstance(drawn, Animation):
         folder.mkdir(parents=True, exist_ok=True)
         path, part = folder / f"{name}.gif", folder / f".{name}.part.gif"

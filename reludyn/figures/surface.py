@@ -15,12 +15,27 @@ from reludyn.runs.table import Array
 
 @styled
 def plot_surface(run: Run) -> Figure:
-    """plane.npz: the loss on a plane; on that of the targets also the valley of saddles, where both
-    neurons point the same way, and the minimum.
+    """Draw figure 1c of the paper: the loss on a plane through the space of weights.
 
-    With the slope s (0 for ReLU) and E(a.x)^2 = |a|^2 the valley is alpha_1 - alpha_2 =
-    (1 + s)/(1 + s^2) of loss |a|^2 (1 - s)^2/(4 (1 + s^2)), the minimum alpha_1 = -alpha_2 =
-    1/(1 + s).
+    On the plane of the targets it also shows the valley of saddles, where both neurons point the
+    same way, and the minimum. With the slope s (0 for ReLU) and E(a.x)^2 = |a|^2 the valley is
+    alpha_1 - alpha_2 = (1 + s)/(1 + s^2) of loss |a|^2 (1 - s)^2/(4 (1 + s^2)), the minimum
+    alpha_1 = -alpha_2 = 1/(1 + s).
+
+    Args:
+        run: run with `theory.plane=targets`, or another plane.
+
+    Returns:
+        Figure from plane.npz, in three dimensions.
+
+    Raises:
+        FileNotFoundError: where the run left no plane.npz.
+
+    Examples:
+        >>> import reludyn
+        >>> figure = reludyn.figures.plot_surface(reludyn.load_run("outputs/run"))
+        >>> figure.axes[0].name
+        '3d'
     """
     data = run.npz("plane.npz")
     x, y, loss = data["x"], data["y"], data["loss"]
@@ -73,10 +88,10 @@ def plot_surface(run: Run) -> Figure:
 
 
 def _is_target_plane(data: dict[str, Array]) -> bool:
-    """Whether the coordinates are those of v_1 w_1 and |v_2| w_2 along a."""
+    """Return whether the coordinates are those of v_1 w_1 and |v_2| w_2 along a."""
     return not data["origin_W"].any()
 
 
 def _square(data: dict[str, Array]) -> float:
-    """|a|^2, where v_1 w_1 = a at alpha_1 = 1."""
+    """Return |a|^2, where v_1 w_1 = a at alpha_1 = 1."""
     return float(np.square(data["origin_V"][0, 0] * data["one_W"][0]).sum())

@@ -12,13 +12,27 @@ from reludyn.numerics.statistics import wilson
 from reludyn.runs.load import Job, Sweep
 from reludyn.runs.table import Array, Table
 
-SUCCESS = 1e-6  # error of the effective weights below which A is recovered
+SUCCESS = 1e-6  # error of the effective weights below which A counts as recovered
 
 
 @styled
 def plot_stuck(sweep: Sweep) -> Figure:
-    """The fraction of stuck replicas against the width, with 95% Wilson intervals, 2^(1-k) and what
-    both rules of signs say of the same weights."""
+    """Draw the fraction of stuck replicas against the width, with 95% Wilson intervals.
+
+    Beside it: 2^(1-k), and the fractions that two rules predict from the signs of the same weights.
+
+    Args:
+        sweep: sweep over `model.width`.
+
+    Returns:
+        Figure with one panel.
+
+    Examples:
+        >>> import reludyn
+        >>> figure = reludyn.figures.plot_stuck(reludyn.load_sweep("outputs/sweep"))
+        >>> figure.axes[0].get_xlabel()
+        'width $k$'
+    """
     of_width = sorted(sweep.jobs, key=lambda job: int(job.config["model"]["width"]))
     k = np.array([job.config["model"]["width"] for job in of_width], dtype=float)
     figure = new_figure(5.0, 3.6)
@@ -53,8 +67,26 @@ def plot_stuck(sweep: Sweep) -> Figure:
 
 @styled
 def plot_samples(sweep: Sweep) -> Figure:
-    """The fraction of replicas that recover A (error of the effective weights below 1e-6) against
-    n/d, a curve a dimension, with 95% Wilson intervals. Raises NothingToDraw without samples."""
+    """Draw the fraction of replicas that recover A against n/d, with 95% Wilson intervals.
+
+    A counts as recovered where the error of the effective weights is below 1e-6. Each dimension
+    has a curve.
+
+    Args:
+        sweep: sweep over the number of samples, and dimensions.
+
+    Returns:
+        Figure with one panel.
+
+    Raises:
+        NothingToDraw: without samples.
+
+    Examples:
+        >>> import reludyn
+        >>> figure = reludyn.figures.plot_samples(reludyn.load_sweep("outputs/sweep"))
+        >>> figure.axes[0].get_xlabel()
+        'samples per input, $n/d$'
+    """
     curves: dict[int, list[tuple[float, Job]]] = {}
     for job in sweep.jobs:
         data = job.config["data"]
@@ -82,8 +114,22 @@ def plot_samples(sweep: Sweep) -> Figure:
 
 @styled
 def plot_burn_in(sweep: Sweep) -> Figure:
-    """The time t = mu T of alignment and of growth against ln(1/sigma), a colour a step size, of
-    the replicas that come to a minimum."""
+    """Draw the time t = mu T of alignment and of growth against ln(1/sigma).
+
+    It shows the replicas that reach a minimum, with one colour per step size.
+
+    Args:
+        sweep: sweep over `optimizer.lr`, whose runs have many scales (`init.scale_to`).
+
+    Returns:
+        Figure with two panels.
+
+    Examples:
+        >>> import reludyn
+        >>> figure = reludyn.figures.plot_burn_in(reludyn.load_sweep("outputs/sweep"))
+        >>> [axes.get_title() for axes in figure.axes]
+        ['alignment', 'growth']
+    """
     of_size = sorted(sweep.jobs, key=lambda job: float(job.config["optimizer"]["lr"]))
     figure = new_figure(7.2, 3.4)
     panels = figure.subplots(1, 2)
@@ -109,26 +155,26 @@ def plot_burn_in(sweep: Sweep) -> Figure:
 
 
 def fractions(events: list[Array]) -> tuple[Array, Array, Array]:
-    """Fractions of true entries with their 95% Wilson intervals, of each array."""
+    """Return the fraction of true entries of each array, with 95% Wilson intervals."""
     values = np.array([wilson(int(event.sum()), len(event)) for event in events])
     fraction, low, high = values.T
     return fraction, low, high
 
 
 def stuck(replicas: Table, says: str = "outcome") -> Array:
-    """Who is stuck, as a column says, (R,)."""
+    """Return which replicas are stuck, by a column of outcomes, (R,)."""
     is_stuck: Array = replicas[says] == "non_strict_saddle"
     return is_stuck
 
 
 def recovered(replicas: Table) -> Array:
-    """Who learned A itself, (R,)."""
+    """Return which replicas learned A itself, (R,)."""
     below: Array = replicas["effective_weight_error"] < SUCCESS
     return below
 
 
 def burn_in(replicas: Table) -> tuple[Array, Array, Array]:
-    """ln(1/sigma), T_align and T_growth - T_align of the replicas that come to a minimum."""
+    """Return ln(1/sigma), T_align and T_growth - T_align of the replicas that reach a minimum."""
     reached = replicas["outcome"] == Outcome.GLOBAL_MINIMUM
     scale, align, growth = (
         replicas[name][reached] for name in ("init_scale", Event.ALIGNED, Event.GROWN)

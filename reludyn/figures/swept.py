@@ -20,8 +20,8 @@ from reludyn.runs.load import Sweep
 from reludyn.runs.table import Array, Table
 
 DECADES = 30  # the factor from which an axis or a colour is logarithmic
-NONE = "#d9d9d9"  # where no replica has the quantity
-LETTERS = 22  # of a tick's label
+NONE = "#d9d9d9"  # the colour where no replica has the quantity
+LETTERS = 22  # the length to which a tick's label is shortened
 LETTER, LINE = 0.075, 0.17  # inches of a letter and of a line of text
 WIDTH = 5.2  # inches of an axis of lines
 CELL = 0.6  # inches of a cell that has room for a number
@@ -31,10 +31,28 @@ LEVELS = "median", "p10", "p90"
 
 @styled
 def plot_sweep(sweep: Sweep, quantity: str = "T_converged") -> Figure:
-    """The fraction of successes and the median of a quantity (T_align, T_growth, T_converged, loss,
-    rate_measured), as lines over one swept key (with the 95% Wilson interval, and the 10% and 90%
-    quantiles over replicas), as colours over two. A quantity that no combination has is not drawn.
-    Raises NothingToDraw for another number of keys."""
+    """Draw the fraction of successes and the median of a quantity over one or two swept keys.
+
+    Over one key they are lines, with the 95% Wilson interval and the 10% and 90% quantiles over
+    replicas; over two keys they are colours. A quantity that no combination has is not drawn.
+
+    Args:
+        sweep: sweep over one or two keys, apart from the seed.
+        quantity: T_align, T_growth, T_converged (in iterations), loss or rate_measured.
+
+    Returns:
+        Figure with one panel per quantity.
+
+    Raises:
+        NothingToDraw: for another number of keys.
+
+    Examples:
+        >>> import reludyn
+        >>> sweep = reludyn.load_sweep("outputs/sweep")
+        >>> figure = reludyn.figures.plot_sweep(sweep, quantity="loss")
+        >>> figure.axes[-1].get_xlabel()
+        'model.width'
+    """
     groups, keys = sweep.summary, sweep.keys
     if len(keys) not in (1, 2):
         raise NothingToDraw(f"{sweep!r}: the picture is of one or two keys, not of {len(keys)}")
@@ -46,23 +64,23 @@ def plot_sweep(sweep: Sweep, quantity: str = "T_converged") -> Figure:
 
 @dataclass(frozen=True)
 class Scale:
-    """The values of a key along an axis: numbers in order of size, words in order of appearance."""
+    """Values of a key along an axis: numbers in order of size, words in order of appearance."""
 
     key: str
     labels: list[str]
     values: list[float] | None  # None for words
 
     def places(self, groups: Table) -> list[int]:
-        """Where each group is along the axis."""
+        """Return where each group is along the axis."""
         return [self.labels.index(str(cell)) for cell in groups.cells[self.key]]
 
     def upright(self, inches: float) -> bool:
-        """Whether the labels are too long to stand side by side on an axis of this length."""
+        """Return whether labels are too long to stand side by side on an axis of this length."""
         return self.letters * len(self.labels) * LETTER > inches
 
     @property
     def letters(self) -> int:
-        """Of the longest label, and a space."""
+        """Length of the longest label, with a space."""
         return max(len(_shortened(label)) for label in self.labels) + 1
 
 
@@ -76,7 +94,7 @@ def _scale(groups: Table, key: str) -> Scale:
 
 
 def _lines(groups: Table, quantity: str, scale: Scale) -> Figure:
-    """One above the other, with the same axis below."""
+    """Draw the panels one above the other, with the same axis below."""
     order = np.argsort(scale.places(groups))
     x = np.arange(len(order)) if scale.values is None else np.array(scale.values)
     names = tuple(f"{quantity}_{level}" for level in LEVELS)
@@ -111,7 +129,7 @@ def _lines(groups: Table, quantity: str, scale: Scale) -> Figure:
 
 
 def _cells(groups: Table, quantity: str, across: Scale, up: Scale) -> Figure:
-    """Side by side, the first key across."""
+    """Draw the panels side by side, with the first key across."""
     places = up.places(groups), across.places(groups)
     timed = f"{quantity}, median{_defined(groups, quantity)}"
     panels = []
@@ -141,7 +159,7 @@ def _cells(groups: Table, quantity: str, across: Scale, up: Scale) -> Figure:
 
 
 def _heat_map(axes: Axes, values: Array, title: str, with_numbers: bool) -> None:
-    """Values (up, across); grey where there is none."""
+    """Draw values (up, across); grey where there is none."""
     finite = values[np.isfinite(values)]
     norm = Normalize(0, 1)
     if title != "success":
@@ -167,8 +185,10 @@ def _heat_map(axes: Axes, values: Array, title: str, with_numbers: bool) -> None
 
 
 def _defined(groups: Table, quantity: str) -> str:
-    """Of how many replicas a median is, at each value; empty where an earlier version did not
-    count."""
+    """Return a line that counts the replicas behind each median.
+
+    It is empty where an earlier version did not count them.
+    """
     if f"{quantity}_defined" not in groups.cells:
         return ""
     counts = groups[f"{quantity}_defined"]
@@ -181,7 +201,7 @@ def _absent(quantity: str) -> str:
 
 
 def _ticks(axes: Axes, side: str, scale: Scale, inches: float) -> None:
-    """As many labels, at places 0, 1, ..., as are readable side by side."""
+    """Label as many of the places 0, 1, ... as are readable side by side."""
     labels = [_shortened(label) for label in scale.labels]
     upright = side == "x" and scale.upright(inches)
     room = inches / (LINE if upright or side == "y" else LETTER * scale.letters)
@@ -193,7 +213,7 @@ def _ticks(axes: Axes, side: str, scale: Scale, inches: float) -> None:
 
 
 def _shortened(label: str) -> str:
-    """Without its middle, where it is long."""
+    """Return a label without its middle where it is long."""
     if len(label) <= LETTERS:
         return label or "''"
     half = (LETTERS - 1) // 2
@@ -201,7 +221,7 @@ def _shortened(label: str) -> str:
 
 
 def _number(value: float) -> str:
-    """At most seven letters."""
+    """Return a number in at most seven letters."""
     if math.isnan(value):
         return "none"
     return f"{value:,.0f}" if 100 <= value < 1e6 else f"{value:.2g}"

@@ -1,4 +1,4 @@
-"""What figures against the iteration share: the curves of one replica, its phases, its axis."""
+"""Parts of every figure against the iteration: the curves of one replica, its phases, its axis."""
 
 from __future__ import annotations
 
@@ -13,17 +13,19 @@ from reludyn.network.outcomes import Event
 from reludyn.runs.load import Run
 from reludyn.runs.table import Array
 
-LETTER = 0.07  # inches that a letter takes at most, on average
+LETTER = 0.07  # inches per letter, at most, on average over a label
 EVENTS = (Event.ALIGNED, Event.GROWN)
 
 
 class NothingToDraw(ValueError):
-    """A run or a sweep lacks what a picture shows."""
+    """Error where a run or a sweep lacks what a picture shows."""
 
 
 def of_replica(run: Run, name: str, replica: int) -> Array:
-    """An array of trajectory.npz (T, R', ...) at one replica. Raises
-    NothingToDraw where it was not recorded, or not of that replica."""
+    """Return an array of trajectory.npz (T, R', ...) at one replica.
+
+    Raises NothingToDraw where it was not recorded, or not for that replica.
+    """
     x = run.arrays.get(name)
     if x is None:
         raise NothingToDraw(f"{run!r} has no {name}")
@@ -36,7 +38,7 @@ def of_replica(run: Run, name: str, replica: int) -> Array:
 
 
 def iterations(axes: Axes, run: Run, replica: int) -> None:
-    """The horizontal axis; a replica that did not reach a minimum says so."""
+    """Label the horizontal axis, with the outcome of a replica that did not reach a minimum."""
     outcome = str(run.replicas["outcome"][replica]).replace("_", " ")
     label = "iteration" if outcome == "global minimum" else f"iteration ({outcome})"
     axes.set(xlabel=label, xlim=(0, max(1, end_of(run, replica))))
@@ -44,7 +46,7 @@ def iterations(axes: Axes, run: Run, replica: int) -> None:
 
 
 def end_of(run: Run, replica: int) -> int:
-    """The last iteration that a replica has made: others of its batch may have gone on."""
+    """Return the last iteration that a replica has made; its batch may have run longer."""
     converged = run.replicas["T_converged"][replica]
     if not math.isnan(converged):
         return int(converged)
@@ -56,13 +58,16 @@ def end_of(run: Run, replica: int) -> int:
 
 
 def made(run: Run, replica: int) -> slice:
-    """The looks at what a replica has made: an axis that fits all curves should not fit those of
-    theory afterwards."""
+    """Return the looks at what a replica has made.
+
+    Theory's curves run on to the end of the batch, and an axis that fits all curves should not
+    fit those.
+    """
     return slice(int(np.searchsorted(run.step, end_of(run, replica))) + 1)
 
 
 def has_diverged(run: Run, replica: int) -> bool:
-    """Whether a replica diverged."""
+    """Return whether a replica diverged."""
     return str(run.replicas["outcome"][replica]) == "diverged"
 
 
@@ -75,7 +80,7 @@ def mark_phases(axes: Axes, run: Run, replica: int) -> None:
     times = [run.replicas[name][replica] for name in EVENTS]
     edges = [0.0, *times, float(last)]
     for shade, (name, begin, end) in enumerate(zip(PHASES, edges, edges[1:], strict=False)):
-        if not begin < end:  # or one of them is not a number
+        if not begin < end:  # also where one of them is NaN
             continue
         axes.axvspan(begin, end, color=BLACK, alpha=(0.02, 0.07, 0.12)[shade], lw=0)
         if (end - begin) * width > LETTER * len(name) * last:
@@ -89,6 +94,9 @@ def mark_phases(axes: Axes, run: Run, replica: int) -> None:
 
 
 def positive(values: Array) -> Array:
-    """What a logarithmic axis can show; a diverging run is cut off far above everything else."""
+    """Return values that a logarithmic axis can show, NaN elsewhere.
+
+    A diverging run is cut off far above everything else.
+    """
     shown: Array = np.where((values > 0) & (values < 1e30), values, np.nan)
     return shown

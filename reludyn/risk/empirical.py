@@ -203,12 +203,12 @@ def _fused(activation: LeakyReLU, *sizes: int) -> Compiled:
 
 
 def _preactivations(W: Tensor, X: Tensor) -> Tensor:
-    """W X^T for X (S, c, d): (R, k, c)."""
+    """Return W X^T (R, k, c) for X (S, c, d)."""
     return _times(W, X.mT)
 
 
 def _times(left: Tensor, right: Tensor) -> Tensor:
-    """(R, k, a) times (S, a, b): one product of tall matrices where S = 1."""
+    """Multiply (R, k, a) by (S, a, b): one product of tall matrices where S = 1."""
     if len(right) > 1 or len(left) == 1:
         return left @ right
     R, k, _ = left.shape

@@ -1,4 +1,4 @@
-"""The columns of replicas.csv, apart from what computes them: readers of tables need no torch."""
+"""The columns of replicas.csv, apart from the code that computes them: readers need no torch."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The folder of a run: what this program writes in it, whose it is, and what goes from it.
+"""The folder of a run: what this program writes in it, whether it may, and what it removes.
 
-Nothing goes but files that are named here, from a folder whose `.hydra` is that of the same run: a
-folder may hold what other programs have written, or come from somebody else.
+It removes only files that are named here, from a folder whose `.hydra` is that of the same run: a
+folder may hold files of other programs, or come from somebody else.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ LAST = Path("checkpoints", "last.pt")
 CONFIG, SETTINGS, OVERRIDES = (
     Path(".hydra", f"{name}.yaml") for name in ("config", "hydra", "overrides")
 )
-# what says that a run has saved something
+# files that show that a run has saved something
 FILES = (
     Path("DONE"),
     Path("summary.json"),
@@ -41,20 +41,35 @@ FILES = (
     LAST,
 )
 FOLDERS = ("checkpoints", "tensorboard", "figures", ".hydra")
-LEAVES = (*(path.name for path in FILES if path != LAST), *FOLDERS)  # all but the log
+LEAVES = (
+    *(path.name for path in FILES if path != LAST),
+    *FOLDERS,
+)  # what a run leaves, but its log
 OF_A_SWEEP = ("multirun.yaml", "sweep.csv", "sweep_summary.csv")
 EVENTS = "events.out.tfevents.*"
-KEYS = {"data", "model", "init", "optimizer", "trainer", "theory", "seed", "replicas"}  # of ours
-LARGEST = 2**20  # bytes of a config
-NAMED = 3  # differences that a message names
+KEYS = {
+    "data",
+    "model",
+    "init",
+    "optimizer",
+    "trainer",
+    "theory",
+    "seed",
+    "replicas",
+}  # see is_of_us
+LARGEST = 2**20  # bytes of a config, at most
+NAMED = 3  # differences that a message names, at most
 
 
-# --- Whose a folder is ------------------------------------------------------------------------
+# --- May a run write here? --------------------------------------------------------------------
 
 
 def check_plain(folder: Path, key: str, within: Iterable[str] = FOLDERS) -> None:
-    """Refuse a folder with a link, through which something outside would be written, or with what
-    is neither file nor folder; of its own folders those named in `within` are looked into."""
+    """Refuse a folder that holds a link, or anything that is neither file nor folder.
+
+    Through a link, files outside the folder would be written. Among its own folders, those named in
+    `within` are checked.
+    """
     if not folder.is_dir():
         return
     inner = (folder / name for name in within if (folder / name).is_dir())
@@ -63,9 +78,9 @@ def check_plain(folder: Path, key: str, within: Iterable[str] = FOLDERS) -> None
             raise ConfigError(
                 key,
                 folder,
-                "must hold files and folders alone, since a link would lead what is "
-                f"written elsewhere; {path.relative_to(folder)} is none",
-                "Take it away, or choose another folder",
+                "must hold files and folders only, since through a link files elsewhere would be "
+                f"written; {path.relative_to(folder)} is neither",
+                "Remove it, or choose another folder",
             )
 
 
@@ -75,16 +90,21 @@ def _below(top: Path) -> Iterator[Path]:
 
 
 def claim(folder: Path, key: str = "hydra.run.dir", goes_on: bool = False) -> None:
-    """Refuse a folder in which a run has saved something: nothing is overwritten. One that goes on
-    may have saved anything but DONE."""
+    """Refuse a folder in which a run has saved something: nothing is overwritten.
+
+    A run that is resumed (`goes_on`) may have saved anything but DONE.
+    """
     for path in FILES[:1] if goes_on else FILES:
         if (folder / path).exists():
             _refuse(folder, key, path.parts[0])
 
 
 def claim_new(folder: Path, key: str, config: str) -> bool:
-    """Refuse a folder in which anything lies that a run would write. Return whether a run of the
-    same config (its text) was there that saved nothing, which begins anew."""
+    """Refuse a folder with anything that a run would write.
+
+    Return whether a run of the same config (its text) had begun there without saving anything; it
+    then begins again.
+    """
     there = [name for name in (*LEAVES, *OF_A_SWEEP) if (folder / name).exists()]
     saved = [path.parts[0] for path in FILES if (folder / path).exists()]
     differs = unlike(folder, config)
@@ -107,7 +127,7 @@ def claim_sweep(folder: Path, key: str = "hydra.sweep.dir") -> None:
 def _refuse(folder: Path, key: str, name: str, differs: str = "") -> None:
     remedy = "Choose another folder, or move the old one away"
     if (folder / LAST).exists() and not (folder / "DONE").exists():
-        remedy += f"; {override('resume', relative(folder))} goes on with it"
+        remedy += f"; {override('resume', relative(folder))} resumes it"
     other = f" of another config ({differs})" if differs else ""
     raise ConfigError(
         key, folder, f"must be a folder without an earlier run; it has {name}{other}", remedy
@@ -115,9 +135,12 @@ def _refuse(folder: Path, key: str, name: str, differs: str = "") -> None:
 
 
 def unlike(folder: Path, config: str) -> str | None:
-    """Return in what the config of the run that began in a folder differs from this text: nothing
-    where it is the same, but for how it goes on, or a part of it, since Hydra may be ended while
-    writing; None where there is none that is ours."""
+    """Return how the config of the run that began in a folder differs from a config (its text).
+
+    It is empty where they are the same apart from keys of resuming. It is also empty where the
+    folder has only the beginning of the config, since Hydra may be interrupted while writing. It is
+    None where the folder has no config of this program.
+    """
     try:
         there = (folder / CONFIG).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
@@ -137,8 +160,10 @@ def unlike(folder: Path, config: str) -> str | None:
 
 
 def _is_part(there: str, config: str) -> bool:
-    """Whether a text is a config, or its beginning, as Hydra writes it at first: with
-    interpolations, whose values the config has."""
+    """Return whether a text is a config, or its beginning, as Hydra writes it at first.
+
+    Such a text has interpolations where the config has their values.
+    """
     *lines, last = there.split("\n")
     whole = config.split("\n")
     alike = all("${" in line or line == other for line, other in zip(lines, whole, strict=False))
@@ -146,14 +171,14 @@ def _is_part(there: str, config: str) -> bool:
 
 
 def is_begun(folder: Path) -> bool:
-    """Whether this program's command has begun a run in a folder."""
+    """Return whether this program's command has begun a run in a folder."""
     hydra = _settings(folder / SETTINGS).get("hydra")
     callbacks = hydra.get("callbacks") if isinstance(hydra, dict) else None
     return isinstance(callbacks, dict) and "reludyn.cli.Folders" in str(callbacks.get("folders"))
 
 
 def is_of_a_sweep(folder: Path) -> bool:
-    """Whether the run in a folder is a job of a sweep."""
+    """Return whether the run in a folder is a job of a sweep."""
     hydra = _settings(folder / SETTINGS).get("hydra")
     return isinstance(hydra, dict) and hydra.get("mode") == "MULTIRUN"
 
@@ -170,7 +195,7 @@ def settings_of(folder: Path) -> dict[Any, Any]:
 
 
 def is_of_us(settings: dict[Any, Any]) -> bool:
-    """Whether settings have the keys of this program."""
+    """Return whether settings have the keys of this program."""
     return {*settings} >= KEYS
 
 
@@ -180,8 +205,10 @@ def _settings(path: Path) -> dict[Any, Any]:
 
 
 def _read(path: Path) -> Any:
-    """Return what a YAML file of ours holds; None for one that is no such file: it is large, or has
-    aliases, which can stand for more than any memory."""
+    """Return the content of a YAML file that this program has written, else None.
+
+    A file that is large is refused, and one with aliases, which can expand beyond any memory.
+    """
     try:
         if path.stat().st_size > LARGEST:
             return None
@@ -194,17 +221,19 @@ def _read(path: Path) -> Any:
 
 
 def write_done(folder: Path, digest: str) -> None:
-    """DONE, last of all: the run finished, with the config of this hash."""
+    """Write DONE, after all other files: the run finished, with the config of this hash."""
     with atomic(folder / "DONE") as file:
         file.write(f"{digest}\n".encode())
 
 
-# --- What goes --------------------------------------------------------------------------------
+# --- What is removed --------------------------------------------------------------------------
 
 
 def clear(folder: Path) -> None:
-    """Take away what a run in this folder, which has been found to be the same (`unlike`), has
-    written, but for its pictures and its log, which are continued."""
+    """Remove what a run in this folder has written, except pictures and log, which are continued.
+
+    The run has been found to be the same (`unlike`).
+    """
     for path in (*FILES, CONFIG, SETTINGS, OVERRIDES):
         (folder / path).unlink(missing_ok=True)
     for events in (folder / "tensorboard").rglob(EVENTS):
@@ -213,10 +242,10 @@ def clear(folder: Path) -> None:
 
 
 class Before:
-    """A folder as it is before a run."""
+    """State of a folder before a run."""
 
     def __init__(self, folder: Path, log: str, hydra: str) -> None:
-        """log, hydra: names of the log and of the folder of Hydra's texts."""
+        """Remember the state, given the names of the log and of the folder of Hydra's texts."""
         self.folder = folder.absolute()
         names = {*FOLDERS, hydra}
         self.folders = [name for name in names if not (self.folder / name).exists()]
@@ -228,7 +257,7 @@ class Before:
         self.length = self.log.stat().st_size if self.log.exists() else None
 
     def restore(self) -> None:
-        """Leave it as it was, where the run has saved nothing."""
+        """Restore the folder, where the run has saved nothing."""
         if self._saved() != self.saved:
             return
         for events in {*self._events()} - self.events:
@@ -259,7 +288,7 @@ def _content(path: Path) -> bytes | None:
 
 
 def _take_away_empty(folder: Path, names: Iterable[str]) -> None:
-    """Take away those of its folders in which nothing is left."""
+    """Remove those of its folders in which nothing is left."""
     for name in names:
         for where, _, _ in os.walk(folder / name, topdown=False):
             if not os.listdir(where):

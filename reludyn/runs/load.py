@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from reludyn.network.student import ReLUStudent
 
 Layers = tuple[Array, Array]  # W (R, k, d), V (R, r, k)
-NO_CURVES = {  # arrays that are no curve of each replica, or more than a table can hold
+NO_CURVES = {  # arrays that are not curves of each replica, or too large for a table
     "step",
     "time",
     "A",
@@ -52,7 +52,7 @@ NEEDED = {  # in trajectory.npz
     "thinned",
 }
 DONE, SUMMARY = "DONE", "sweep_summary.csv"
-ASKED = {  # what a run leaves only where it is asked to
+ASKED = {  # files that a run leaves only with this setting
     "bounds.csv": "theory.bounds=true",
     "stationary_points.csv": "theory.stationary=true",
     "stationary_points.npz": "theory.stationary=true",
@@ -65,18 +65,26 @@ ASKED = {  # what a run leaves only where it is asked to
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """A run: T looks at R replicas of k neurons, d inputs, r outputs.
+    """Run with T looks at R replicas of k neurons, d inputs, r outputs.
 
-    The arrays of trajectory.npz are attributes too: `step` (T,) iterations; `time` (T,) = mu step;
+    The arrays of trajectory.npz are attributes: `step` (T,) in iterations; `time` (T,) = mu step;
     `loss`, `loss_linear`, `loss_rectification` (T, R); `w_norm`, `v_norm`, `imbalance`,
     `angle_to_target` (T, R, k) and `angle_between` (T, R, k, k), angles in radians; `W`
-    (T, R', k, d), `V` (T, R', r, k) of the R' replicas whose weights were kept; and what else was
-    recorded. A replica that has stopped keeps its last values.
+    (T, R', k, d), `V` (T, R', r, k) of the R' replicas whose weights were kept; and all else that
+    was recorded. A replica that has stopped keeps its last values.
+
+    Examples:
+        >>> import reludyn
+        >>> run = reludyn.load_run("outputs/run")
+        >>> run
+        Run of 3 replicas, 21 looks: outputs/run
+        >>> run.w_norm.shape, run.replicas["outcome"].shape
+        ((21, 3, 2), (3,))
     """
 
     arrays: Mapping[str, Array]
     replicas: Table  # the columns of replicas.csv, (R,) each
-    summary: Mapping[str, Any]  # summary.json
+    summary: Mapping[str, Any]  # content of summary.json
     config: Mapping[str, Any]  # all keys, by group
     folder: Path | None = None  # None: only in memory
     ends: tuple[Layers, Layers] | None = field(default=None, repr=False)  # of all replicas
@@ -101,40 +109,61 @@ class Run:
 
     @cached_property
     def initial(self) -> ReLUStudent:
-        """Initial weights, float64: of all replicas of a run in memory, of those whose weights were
-        kept of one that was loaded."""
+        """Initial weights W (R, k, d), V (R, r, k), float64.
+
+        A run in memory has those of all replicas, a loaded run those of the R' replicas whose
+        weights were kept.
+        """
         return self._student(0)
 
     @cached_property
     def final(self) -> ReLUStudent:
-        """Final weights, likewise."""
+        """Final weights, of the same replicas as `initial`."""
         return self._student(-1)
 
     @cached_property
     def A(self) -> Tensor:
-        """The target (r, d)."""
+        """Teacher (r, d), float64."""
         import torch
 
         return torch.from_numpy(self.arrays["A"])
 
     def table(self, name: str) -> Table:
-        """Another table of its folder, such as `stability.csv`."""
+        """Read another table from the folder of the run, such as `stability.csv`.
+
+        Raises:
+            FileNotFoundError: where the run left no such file; the message names the key for it.
+        """
         return Table.read(self.file(name))
 
     def npz(self, name: str) -> dict[str, Array]:
-        """Another file of arrays of its folder, such as `plane.npz`."""
+        """Read another file of arrays from the folder of the run, such as `plane.npz`.
+
+        Raises:
+            FileNotFoundError: where the run left no such file; the message names the key for it.
+        """
         return arrays_of(self.file(name))
 
     def file(self, name: str) -> Path:
-        """The path of a file that it left. Raises FileNotFoundError where there is none."""
+        """Return the path of a file that the run left.
+
+        Raises:
+            FileNotFoundError: where there is none; the message names the key that asks for it.
+        """
         if self.folder is None or not (self.folder / name).exists():
             asked = f": {ASKED[name]} leaves it" if name in ASKED else ""
             raise FileNotFoundError(f"{name}: {self!r} has no such file{asked}")
         return self.folder / name
 
     def to_pandas(self) -> pd.DataFrame:
-        """One row for each look and replica, with the index (step, replica); a column for each
-        neuron, w_norm_1, angle_between_1_2, ... Raises ImportError without pandas."""
+        """Return a DataFrame with one row per look and replica.
+
+        Its index is (step, replica). Quantities of neurons have one column per neuron, such as
+        w_norm_1 or angle_between_1_2.
+
+        Raises:
+            ImportError: without pandas.
+        """
         T, R = self.arrays["w_norm"].shape[:2]
         columns: dict[str, Array] = {"time": self.arrays["time"].repeat(R)}
         for name in self.arrays:
@@ -164,46 +193,61 @@ class Run:
 
 @dataclass(frozen=True)
 class Job:
-    """One run of a sweep, without its trajectory."""
+    """Run of a sweep, without its trajectory."""
 
     folder: Path
     config: Mapping[str, Any]
 
     @cached_property
     def replicas(self) -> Table:
-        """The columns of replicas.csv, (R,) each."""
+        """Columns of replicas.csv, (R,) each."""
         return Table.read(self.folder / "replicas.csv")
 
     def load(self) -> Run:
-        """With its trajectory."""
+        """Load the run with its trajectory."""
         return load_run(self.folder)
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """A sweep: swept keys; a row a replica of all its jobs (sweep.csv: the job's folder, the values
-    of the keys, the columns of replicas.csv); a row a combination of the keys but seed
-    (sweep_summary.csv: fractions with 95% Wilson intervals, medians, 10% and 90% quantiles)."""
+    """Sweep over some keys: its jobs, their replicas, and a summary of each combination.
+
+    Examples:
+        >>> import reludyn
+        >>> sweep = reludyn.load_sweep("outputs/sweep")
+        >>> sweep.keys
+        ['model.width']
+        >>> sweep.replicas["outcome"].shape, sweep.summary["success"].shape
+        ((4,), (2,))
+    """
 
     folder: Path
 
     @cached_property
     def replicas(self) -> Table:
+        """Columns of sweep.csv, one row per replica of all jobs.
+
+        They are the job's folder, the values of the swept keys and the columns of replicas.csv.
+        """
         return Table.read(self.folder / "sweep.csv")
 
     @cached_property
     def summary(self) -> Table:
+        """Columns of sweep_summary.csv, one row per combination of the keys without the seed.
+
+        They are fractions with 95% Wilson intervals, medians, and 10% and 90% quantiles.
+        """
         return Table.read(self.folder / SUMMARY)
 
     @property
     def keys(self) -> list[str]:
-        """What was swept, apart from the seed."""
+        """Swept keys apart from the seed."""
         names = list(self.summary)
         return names[: names.index("jobs")]
 
     @cached_property
     def jobs(self) -> list[Job]:
-        """The runs that came to their end, in the order of their folders."""
+        """Complete runs, in the order of their folders."""
         folders = sorted(done.parent for done in self.folder.rglob(DONE))
         return [Job(folder, config_of(folder)) for folder in folders]
 
@@ -214,13 +258,34 @@ class Sweep:
         return f"Sweep over {', '.join(self.keys) or 'seed'}: {self.folder}"
 
     def to_pandas(self) -> pd.DataFrame:
-        """A row a replica. Raises ImportError without pandas."""
+        """Return a DataFrame with one row per replica.
+
+        Raises:
+            ImportError: without pandas.
+        """
         return self.replicas.to_pandas()
 
 
 def load_run(folder: str | Path, unfinished: bool = False) -> Run:
-    """The run in a folder. Raises FileNotFoundError for one that did not come to its end, unless
-    `unfinished`: then what it had written is read. Raises ValueError where a file is damaged."""
+    """Load the run in a folder.
+
+    Args:
+        folder: folder of the run; `~` is expanded.
+        unfinished: also load a run that is not complete, as far as it has been written.
+
+    Returns:
+        Run with T looks at R replicas.
+
+    Raises:
+        FileNotFoundError: where the folder has no complete run.
+        ValueError: where a file is damaged.
+
+    Examples:
+        >>> import reludyn
+        >>> run = reludyn.load_run("outputs/run")
+        >>> run.config["model"]["width"]
+        2
+    """
     folder = _existing(folder)
     if (folder / SUMMARY).is_file():
         raise FileNotFoundError(f"{folder} is the folder of a sweep: load_sweep reads it")
@@ -239,7 +304,22 @@ def load_run(folder: str | Path, unfinished: bool = False) -> Run:
 
 
 def load_sweep(folder: str | Path) -> Sweep:
-    """The sweep in a folder. Raises FileNotFoundError where no job of one came to its end."""
+    """Load the sweep in a folder.
+
+    Args:
+        folder: folder of the sweep; `~` is expanded.
+
+    Returns:
+        Sweep, whose tables and jobs are read when they are used.
+
+    Raises:
+        FileNotFoundError: where the folder has no sweep with a complete job.
+
+    Examples:
+        >>> import reludyn
+        >>> reludyn.load_sweep("outputs/sweep")
+        Sweep over model.width: outputs/sweep
+    """
     folder = _existing(folder)
     if not (folder / SUMMARY).is_file():
         hint = ": load_run reads it" if (folder / "trajectory.npz").is_file() else ""
@@ -248,8 +328,22 @@ def load_sweep(folder: str | Path) -> Sweep:
 
 
 def latest(folder: str | Path = "outputs") -> Path:
-    """The folder of the run or sweep below a folder that came to its end last: for a sweep, the
-    sweep's own folder. Raises FileNotFoundError where there is none."""
+    """Return the folder below `folder` whose run or sweep was completed last.
+
+    Args:
+        folder: folder to search, by default `outputs`.
+
+    Returns:
+        Folder of the run; for a sweep, the sweep's own folder.
+
+    Raises:
+        FileNotFoundError: where no run below the folder is complete.
+
+    Examples:
+        >>> import reludyn
+        >>> reludyn.latest("outputs").name
+        'run'
+    """
     ends = [end for name in (DONE, SUMMARY) for end in _existing(folder).rglob(name)]
     if not ends:
         raise FileNotFoundError(f"{folder}: no run below it has come to its end")
@@ -258,7 +352,7 @@ def latest(folder: str | Path = "outputs") -> Path:
 
 def _existing(folder: str | Path) -> Path:
     path = Path(folder)
-    if not path.is_dir():  # one that is called so comes before a home folder
+    if not path.is_dir():  # a folder whose name begins with ~ comes before a home folder
         path = Path(os.path.expanduser(path))
     if not path.is_dir():
         raise FileNotFoundError(f"there is no folder {path}")
@@ -274,15 +368,16 @@ def _summary(path: Path) -> dict[str, Any]:
 
 
 def arrays_of(path: Path, names: Container[str] | None = None) -> dict[str, Array]:
-    """Return the arrays of an .npz file, all or those of these names that it has. Raises ValueError
-    where it is damaged: each member has a checksum."""
+    """Return the arrays of an .npz file: all, or those of `names` that it has.
+
+    Raises ValueError where it is damaged: each member has a checksum.
+    """
     with whole(path):
         return read_npz(path, names).arrays
 
 
 def _check_looks(path: Path, arrays: Mapping[str, Array], replicas: int) -> None:
-    """Raise ValueError where arrays of a trajectory are not there, or not of the same looks and
-    replicas."""
+    """Raise ValueError where arrays of a trajectory are missing or do not fit together."""
     with whole(path):
         missing = NEEDED - arrays.keys()
         if missing:
@@ -311,13 +406,15 @@ def _check_looks(path: Path, arrays: Mapping[str, Array], replicas: int) -> None
 
 
 def config_of(folder: Path) -> dict[str, Any]:
-    """The config of the run in a folder. Raises ValueError where the file is damaged: Hydra's
-    writing of it may have been interrupted."""
+    """Return the config of the run in a folder.
+
+    Raises ValueError where the file is damaged: Hydra may have been interrupted while writing it.
+    """
     path = folder / ".hydra" / "config.yaml"
     try:
         config = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, ValueError, RecursionError):
         config = None
-    if not isinstance(config, dict) or "figures" not in config:  # one of the last
-        raise ValueError(f"{path} is damaged: going on with the run writes it anew")
+    if not isinstance(config, dict) or "figures" not in config:  # one of the last keys
+        raise ValueError(f"{path} is damaged: resuming the run writes it anew")
     return config

@@ -28,9 +28,21 @@ TEXT = {
 
 
 class Table(Mapping[str, Array]):
-    """Columns of the same length by name: numbers as floats, NaN where a cell is empty, else text.
+    """Columns of the same length by name, (R,) each: numbers, or text.
 
-    `cells` has them as they stand in the file; a column with a cell that is no number is text.
+    A column of numbers is an array of floats, NaN where a cell is empty; a column with a cell that
+    is not a number is an array of text. `cells` has the cells as they are in the file.
+
+    Args:
+        cells: columns by name.
+
+    Examples:
+        >>> import reludyn
+        >>> table = reludyn.Table({"seed": ["0", "1"], "outcome": ["diverged", "unconverged"]})
+        >>> table
+        Table of 2 rows: seed, outcome
+        >>> table["seed"].tolist(), table["outcome"].tolist()
+        ([0.0, 1.0], ['diverged', 'unconverged'])
     """
 
     def __init__(self, cells: Mapping[str, Sequence[object]]) -> None:
@@ -39,7 +51,11 @@ class Table(Mapping[str, Array]):
 
     @classmethod
     def read(cls, path: Path) -> Table:
-        """A .csv file with a header. Raises ValueError where it is damaged."""
+        """Read a .csv file with a header.
+
+        Raises:
+            ValueError: where the file is damaged.
+        """
         with whole(path), path.open(encoding="utf-8", newline="") as file:
             header, *rows = [*csv.reader(file)] or [[]]
         if not header or any(len(row) != len(header) for row in rows):
@@ -48,7 +64,7 @@ class Table(Mapping[str, Array]):
 
     @property
     def rows(self) -> int:
-        """The number of rows."""
+        """Number of rows."""
         return len(next(iter(self.cells.values()), ()))
 
     def __getitem__(self, name: str) -> Array:
@@ -65,14 +81,18 @@ class Table(Mapping[str, Array]):
         return [*self.cells]
 
     def __len__(self) -> int:
-        """The number of columns, as of any mapping."""
+        """Return the number of columns, as for any mapping."""
         return len(self.cells)
 
     def __repr__(self) -> str:
         return f"Table of {self.rows:,} rows: {', '.join(self.cells)}"
 
     def to_pandas(self) -> pd.DataFrame:
-        """A DataFrame. Raises ImportError without pandas."""
+        """Return a DataFrame.
+
+        Raises:
+            ImportError: without pandas.
+        """
         frame: pd.DataFrame = pandas_module().DataFrame(dict(self))
         return frame
 
@@ -96,8 +116,10 @@ def pandas_module() -> Any:
 
 @contextmanager
 def whole(path: Path) -> Iterator[None]:
-    """Raise ValueError where a file is damaged: one of anything makes its parser raise nearly
-    anything. Where it cannot be opened that comes through."""
+    """Raise ValueError in place of any exception by which a parser refuses a damaged file.
+
+    An OSError is raised as it is: then the file cannot be opened.
+    """
     try:
         yield
     except OSError:

@@ -60,7 +60,7 @@ class Point:
 
     @cached_property
     def a(self) -> Tensor:
-        """The target (d,), the one row of A."""
+        """Target (d,), the one row of A."""
         return self.risk.A[0]
 
     @cached_property

@@ -116,8 +116,10 @@ def _target_norm(A: Tensor) -> Own:
 def _predict_rays(
     theory: Theory, rays: Rays, directions: Tensor | None, tolerance: Own, steps: int, across: bool
 ) -> Prediction:
-    """By iterating the reduced dynamics, from where weights are no longer tiny; `across`: whether
-    there are directions across a, `directions` as in `Rays.deciding`."""
+    """Predict by iterating the reduced dynamics, from where weights are no longer tiny.
+
+    `across`: whether d > 1, so that there are directions across a.
+    """
     t = theory.linear_steps(rays, steps)
     align = theory.first_aligned(rays, t, directions)
     growth, converged, half = (torch.full_like(t, -1) for _ in range(3))

@@ -65,9 +65,9 @@ class Rays(NamedTuple):
     def deciding(self, directions: Tensor | None) -> tuple[Tensor, Tensor]:
         """Return theta and |v| of the neurons or sign groups that decide when phases end.
 
-        Those of neurons are (..., R, k) each; with `directions` (see `directions_across`) those of
-        the effective neurons of both sign groups, (..., R, 2). A group without neurons has an
-        infinite |v|, and angle 0 unless there is no neuron at all.
+        For neurons they are (..., R, k) each; with `directions` (see `directions_across`), for the
+        effective neurons of both sign groups, (..., R, 2). A group without neurons has an infinite
+        |v|, and angle 0 unless there is no neuron at all.
         """
         if directions is None:
             return self.angle, self.v.abs()
@@ -195,7 +195,7 @@ class Theory:
     def stuck(self, rays: Rays) -> Tensor:
         """Return whether all neurons end in one ray whose amplitude is that of the saddles, (R,).
 
-        That amplitude is odd/(odd^2 + even^2).
+        The amplitude of the saddles is odd/(odd^2 + even^2).
         """
         positive = rays.v >= 0
         one_ray = positive.all(-1) | positive.logical_not().all(-1)

@@ -120,7 +120,7 @@ def test_a_sweep_draws_its_picture_again_and_again(sweep: Finished) -> None:
     redraw(sweep.where)
     assert {path: path.read_bytes() for path in before} == before
     with pytest.raises(
-        ConfigError, match=r"--picture=all: is of a run\. Name the folder of one in"
+        ConfigError, match=r"--picture=all: shows a run\. Name the folder of a run in"
     ):
         redraw(sweep.where, "all")
 
@@ -184,7 +184,7 @@ def test_a_run_is_drawn_again_without_training(
 
 
 def test_a_picture_of_another_kind_is_refused(fig3: Finished) -> None:
-    with pytest.raises(ConfigError, match="--picture=stuck: is of a sweep"):
+    with pytest.raises(ConfigError, match="--picture=stuck: shows a sweep"):
         redraw(fig3.folder, "stuck")
 
 

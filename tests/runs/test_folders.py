@@ -274,7 +274,7 @@ def test_nothing_is_written_through_a_link(
     path.symlink_to(target if not path.suffix and name[0] != "." else target / "file")
     before = everything(tmp_path)
     said = complaint(reludyn("resume=outputs/older"))
-    assert f"{name} is none. Take it away, or choose another folder" in said
+    assert f"{name} is neither. Remove it, or choose another folder" in said
     assert everything(tmp_path) == before
 
 
@@ -292,14 +292,14 @@ def test_no_sweep_writes_through_a_link(reludyn: Command, tmp_path: Path, name: 
 def test_a_pipe_does_not_hold_a_run_up(reludyn: Command, tmp_path: Path) -> None:
     (tmp_path / "here").mkdir()
     os.mkfifo(tmp_path / "here" / "reludyn.log")
-    assert "reludyn.log is none" in complaint(reludyn(*RUN))
+    assert "reludyn.log is neither" in complaint(reludyn(*RUN))
 
 
 def test_pictures_are_not_drawn_through_a_link(reludyn: Command, tmp_path: Path) -> None:
     assert reludyn(*RUN).code == 0
     write(tmp_path, "outside/file")
     (tmp_path / "here" / "figures").symlink_to(tmp_path / "outside")
-    with pytest.raises(SystemExit, match="figures is none"):
+    with pytest.raises(SystemExit, match="figures is neither"):
         __main__.main([str(tmp_path / "here")])
     assert [path.name for path in (tmp_path / "outside").iterdir()] == ["file"]
 

@@ -206,7 +206,7 @@ def test_a_config_that_was_torn_is_refused(fig3: Finished, tmp_path: Path) -> No
         assert [config[key] for key in keys] == [expected[key] for key in keys]
     assert refused > 0.9 * len(whole)
     torn.write_text("")
-    with pytest.raises(ValueError, match=r"config\.yaml is damaged: going on with the run"):
+    with pytest.raises(ValueError, match=r"config\.yaml is damaged: resuming the run"):
         config_of(tmp_path)
 
 

@@ -360,4 +360,4 @@ def test_a_batch_that_fails_says_so_before_its_halves_run(
     monkeypatch.setattr(fused, "train_together", broken)
     finished = reludyn("-m", FUSED, *QUICK, "seed=range(3)")
     assert finished.code == 0
-    assert "3 jobs failed as a batch, halves of it go on: too many" in finished.out
+    assert "3 jobs failed as a batch, its halves run next: too many" in finished.out

@@ -274,7 +274,7 @@ def test_a_batch_that_fails_on_the_way_leaves_nothing_but_its_jobs(
     interrupt(monkeypatch, Engine, "advance", 14, RuntimeError("a fault"))
     finished = reludyn(*SWEPT, "seed=range(4)", HERE)
     assert finished.code == 0
-    assert "4 jobs failed as a batch, halves of it go on: a fault" in finished.out
+    assert "4 jobs failed as a batch, its halves run next: a fault" in finished.out
     assert len([*(tmp_path / "s").rglob("DONE")]) == 4
     assert not (tmp_path / "s" / ".batches").exists()
 

@@ -80,7 +80,7 @@ def test_the_commands_of_an_interrupted_run(
     __main__.main(folders)
     assert (folder / "figures" / "loss.png").exists()
     refused = reludyn(*words, override("hydra.run.dir", name))
-    (again,) = re.findall(r"; (resume=.*) goes on with it", refused.errors[0])
+    (again,) = re.findall(r"; (resume=.*) resumes it", refused.errors[0])
     program, resume = printed(begun, "resume")
     assert (program, resume) == ("reludyn", again)
     ended = reludyn(resume)
