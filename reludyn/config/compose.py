@@ -24,14 +24,14 @@ _COMPOSING = threading.Lock()
 
 
 def configure(*overrides: str) -> Config:
-    """The checked settings of `reludyn OVERRIDES`. Raises ValueError as `train` does."""
+    """Return the checked settings of `reludyn OVERRIDES`. Raises ValueError as `train` does."""
     try:
         check_overrides(overrides)
         with _hydra_aside():
             search = create_config_search_path(str(conf_directory()))
             loader = Loader(search, given(overrides))
             whole = loader.load_configuration("config", [*overrides], RunMode.RUN, from_shell=False)
-            whole.name = whole.name  # resolved while Hydra's part is there
+            whole.name = whole.name  # resolved while Hydra's part is still there
             return parse(without_hydra(whole))
     except Exception as error:
         if isinstance(error, ConfigError) or not is_for_the_user(error):
@@ -41,12 +41,15 @@ def configure(*overrides: str) -> Config:
 
 @contextmanager
 def _hydra_aside() -> Iterator[None]:
-    """What Hydra composes with, beside what the program makes of Hydra itself: its resolvers and
-    its version of Hydra's behaviour are there again afterwards, `GlobalHydra` is left alone."""
+    """Compose without disturbing a program that uses Hydra itself.
+
+    Its resolvers and its version of Hydra's behaviour are restored afterwards; `GlobalHydra` is
+    left alone.
+    """
     with _COMPOSING:
         resolvers, base = {**BaseContainer._resolvers}, version.getbase()
         setup_globals()
-        BaseContainer._resolvers |= resolvers  # those of the program come first
+        BaseContainer._resolvers |= resolvers  # the program's own take precedence
         prepare_hydra()
         version.setbase("1.3")
         try:

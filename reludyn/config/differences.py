@@ -1,4 +1,4 @@
-"""What differs between two configs."""
+"""Differences between two configs."""
 
 from __future__ import annotations
 
@@ -11,15 +11,17 @@ ABSENT = object()
 
 
 def differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """The values of each key, with dots, that differs between nested settings; ABSENT for one that
-    is not there."""
+    """Return both values of each key, with dots, that differs between nested settings.
+
+    A value is ABSENT where the key is missing.
+    """
     a, b = flat(there), flat(here)
     pairs = {key: (a.get(key, ABSENT), b.get(key, ABSENT)) for key in {**a, **b}}
     return {key: pair for key, pair in pairs.items() if pair[0] != pair[1]}
 
 
 def named(found: Mapping[str, tuple[Any, Any]], most: int) -> str:
-    """`optimizer.lr is 0.1 there, 0.2 here; ...`, of so many at most."""
+    """Return `optimizer.lr is 0.1 there, 0.2 here; ...`, with at most so many differences."""
     said = [f"{key} is {_said(a)} there, {_said(b)} here" for key, (a, b) in found.items()]
     more = [f"{len(said) - most} more"] if len(said) > most else []
     return "; ".join([*said[:most], *more])
@@ -30,7 +32,7 @@ def _said(value: Any) -> str:
 
 
 def flat(node: Any, prefix: str = "") -> dict[str, Any]:
-    """Nested settings as keys with dots."""
+    """Return nested settings as keys with dots."""
     if not isinstance(node, Mapping):
         return {prefix.rstrip("."): node}
     found: dict[str, Any] = {}

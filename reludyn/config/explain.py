@@ -32,7 +32,7 @@ from reludyn.system.errors import ConfigError, one_line, show, why
 
 # errors that are explained in one line; others are faults of the program
 FOR_THE_USER = (ConfigError, HydraException, OmegaConfBaseException, MarkedYAMLError, OSError)
-# packages that read a config, and those whose faults are ours
+# packages that read a config, and packages whose faults are faults of this program
 HYDRA_S, OURS = ("hydra", "omegaconf", "antlr4", "yaml", "logging"), ("reludyn", "torch")
 _REMEDIES = {
     errno.ENOSPC: "Make some room, or choose another folder",
@@ -44,8 +44,11 @@ _REMEDIES = {
 
 
 def is_for_the_user(error: BaseException) -> bool:
-    """Whether an error is explained in one line: one of those kinds, or of any kind where Hydra
-    reads a config, or makes of it what the config names."""
+    """Return whether an error is explained in one line.
+
+    It is of one of those kinds, or of any kind where Hydra reads a config or makes the objects that
+    a config names.
+    """
     if isinstance(error, FOR_THE_USER):
         return True
     frames = reversed([frame for frame, _ in traceback.walk_tb(error.__traceback__)])
@@ -60,7 +63,7 @@ def trace(error: BaseException) -> None:
 
 
 def explain(error: BaseException, arguments: Sequence[str]) -> str:
-    """One line for the error of a run started with these command line arguments."""
+    """Return one line for the error of a run started with these command line arguments."""
     return one_line(_explained(error, arguments))
 
 
@@ -122,7 +125,7 @@ def _explained(error: BaseException, arguments: Sequence[str]) -> str:
 
 
 def _unreadable(text: str) -> str:
-    """The message for an argument that is no override: the character at fault, and what to type."""
+    """Return the message for an argument that is not an override: the fault, and what to type."""
     said = f"cannot read {show(repr(text))}"
     key, _, value = text.partition("=")
     if not re.fullmatch(r"[\w.@/+~-]+", key) or not value or value[0] in "[{":
@@ -139,14 +142,14 @@ def _unreadable(text: str) -> str:
         return f"{said}: an override reads KEY=VALUE"
     if not value[at].isprintable():
         name = unicodedata.name(value[at], "carriage return" if value[at] == "\r" else "character")
-        return f"{said}: it has a {name.lower()}, character {at + 1} of the value. Take it away"
+        return f"{said}: it has a {name.lower()}, character {at + 1} of the value. Remove it"
     mark = "'" if '"' in value else '"'
     said = f"{said}: {value[at]} must stand within quotation marks"
     return said if mark in value else f"{said}: {shlex.quote(f'{key}={mark}{value}{mark}')}"
 
 
 def _blamed(error: BaseException, cause: Any, arguments: Sequence[str]) -> Override | None:
-    """The override that an error speaks of: by its text, its key, or as an interpolation."""
+    """Return the override that an error is about: by its text, its key, or as an interpolation."""
     overrides, text = overrides_of(arguments), str(error)
     signs: list[Callable[[Override], bool]] = [
         lambda override: str(override.input_line) in text,
@@ -186,7 +189,7 @@ def _expected(owner: Any, key: object) -> str:
 
 
 def _as_integer(value: object) -> str:
-    """The remedy for an integer that was typed as a number, such as 1e3."""
+    """Return the remedy for an integer that was typed as a number, such as 1e3."""
     try:
         number = float(str(value))
     except ValueError:

@@ -1,4 +1,4 @@
-"""What `reludyn --help` says; the groups and their keys are read off the settings."""
+"""The text of `reludyn --help`; groups and their keys are those of the settings."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Groups (GROUP=OPTION) and, below each, its keys (GROUP.KEY=VALUE)
 {groups}
 Top level: {top}
 
-Every key and its present value:   reludyn --cfg job
+Every key and its value:           reludyn --cfg job
 Shell completion:                  eval "$(reludyn -sc install=bash)"
 Your own experiments:              reludyn --config-dir DIR experiment=NAME
                                    (DIR/experiment/NAME.yaml)
@@ -32,7 +32,7 @@ Hydra's own options:               reludyn --hydra-help
 
 
 def help_text() -> str:
-    """The commands, the groups with their options and keys, where to read on."""
+    """Return the commands, the groups with their options and keys, and where to read on."""
     experiments = sorted(file.stem for file in (conf_directory() / "experiment").glob("*.yaml"))
     lines = [f"  {'experiment':<12}{' | '.join(experiments)}"]
     for group, options in OPTIONS.items():

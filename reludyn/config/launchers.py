@@ -1,4 +1,4 @@
-"""Jobs of a sweep side by side: what Hydra's plugins do not see to.
+"""Jobs of a sweep side by side: checks and preparations that Hydra's plugins lack.
 
 Their values are in conf/hydra/launcher/. joblib and Ray share out the threads themselves.
 """
@@ -19,8 +19,10 @@ EXTRAS = ("joblib", "submitit", "ray")
 
 
 def refuse_alone(config: DictConfig) -> None:
-    """Raise ConfigError where a launcher, or what else a sweep has, is asked for without one: Hydra
-    would run the job here and not say so."""
+    """Raise ConfigError where a setting of sweeps, such as a launcher, is given for a single run.
+
+    Hydra would run the job here without a word.
+    """
     given = _given(config)
     for key, value in given.items():
         if key == "hydra/launcher":
@@ -33,19 +35,21 @@ def refuse_alone(config: DictConfig) -> None:
 
 
 def _given(config: DictConfig) -> dict[str, str]:
-    """What was typed of Hydra's keys."""
+    """Return the overrides of Hydra's keys on the command line."""
     texts = (str(override).lstrip("+") for override in config.hydra.overrides.hydra)
     return {key: value for key, _, value in (text.partition("=") for text in texts)}
 
 
 def works_here(config: DictConfig) -> bool:
-    """Whether this process runs the jobs itself."""
+    """Return whether this process runs the jobs itself."""
     return chosen(config) in ("basic", "fused", "joblib") and not has_workers(config)
 
 
 def has_workers(config: DictConfig) -> bool:
-    """Whether joblib runs the jobs, in processes beside each other (one alone is this process), and
-    this system can hold back their signals."""
+    """Return whether joblib runs the jobs in processes whose signals can be held back.
+
+    A single process is this one.
+    """
     if sys.platform == "win32" or chosen(config) != "joblib":
         return False
     from joblib import effective_n_jobs
@@ -59,7 +63,7 @@ def chosen(config: DictConfig) -> str:
 
 
 def prepare(config: DictConfig) -> None:
-    """Before a sweep: the threads of its jobs; raises ConfigError where a plugin is missing."""
+    """Prepare a sweep: set the threads of its jobs. Raises ConfigError for a missing plugin."""
     launcher, name, given = config.hydra.launcher, chosen(config), _given(config)
     if "hydra.run.dir" in given and "hydra.sweep.dir" not in given:
         place = given["hydra.run.dir"]

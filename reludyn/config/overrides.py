@@ -30,7 +30,7 @@ SHOWING = (  # options that run nothing
     "-sc",
     "--shell-completion",
 )
-MOST_JOBS = 100_000  # of a sweep
+MOST_JOBS = 100_000  # in one sweep
 KINDS: dict[Any, str] = {
     int: "an integer",
     float: "a number",
@@ -41,13 +41,15 @@ KINDS: dict[Any, str] = {
 
 
 def only_shows(arguments: Sequence[str]) -> bool:
-    """Whether the command runs nothing."""
+    """Return whether the command runs nothing."""
     return any(argument.partition("=")[0] in SHOWING for argument in arguments)
 
 
 def options_first(arguments: Sequence[str]) -> list[str]:
-    """Options, which may stand anywhere, before the overrides. Raises ConfigError for what is not
-    an option, and for one that would run code."""
+    """Return options, which may stand anywhere, before the overrides.
+
+    Raises ConfigError for a word that is not an option, and for an option that would run code.
+    """
     parser = get_args_parser()
     known = [text for action in parser._actions for text in action.option_strings]
 
@@ -71,7 +73,7 @@ def options_first(arguments: Sequence[str]) -> list[str]:
 
 
 def check_overrides(arguments: Sequence[str]) -> None:
-    """Refuse what Hydra would answer with a stack trace, or accept."""
+    """Refuse overrides that Hydra would answer with a stack trace, or accept wrongly."""
     for override in overrides_of(arguments):
         if override.is_delete() and not override.key_or_group.startswith("hydra"):
             remedy = "Use experiment=default" if override.key_or_group == "experiment" else ""
@@ -94,7 +96,7 @@ def check_overrides(arguments: Sequence[str]) -> None:
 
 
 def check_count(overrides: Sequence[Override]) -> None:
-    """Refuse a sweep of more jobs than can be listed, before they are."""
+    """Refuse a sweep of more jobs than can be listed, before they are listed."""
     jobs, largest = 1.0, ("", 0.0)
     for override in overrides:
         values = _count(override) if override.is_sweep_override() else 1.0
@@ -117,7 +119,7 @@ def _count(override: Override) -> float:
 
 
 def overrides_of(arguments: Sequence[str]) -> list[Override]:
-    """The arguments that are overrides; Hydra itself speaks of those that cannot be read."""
+    """Return the arguments that are overrides; Hydra reports those that cannot be read."""
     parser, found = OverridesParser.create(), []
     for argument in arguments:
         with contextlib.suppress(HydraException):
@@ -126,12 +128,12 @@ def overrides_of(arguments: Sequence[str]) -> list[Override]:
 
 
 def text_of(override: Override) -> str:
-    """The value as it was typed."""
+    """Return the value as it was typed."""
     return str(override.input_line).partition("=")[2]
 
 
 def _values(override: Override) -> Iterator[Any]:
-    """The value, or each of those of a sweep over a list."""
+    """Yield the value, or each value of a sweep over a list."""
     value = override.value()
     if not override.is_sweep_override():
         yield value
@@ -140,12 +142,12 @@ def _values(override: Override) -> Iterator[Any]:
 
 
 def _is_switch(key: str) -> bool:
-    """Whether the key takes true or false: OmegaConf would take any number for it."""
+    """Return whether the key takes true or false: OmegaConf would accept any number for it."""
     return any(hint is bool for hint in hints_of(key))
 
 
 def hints_of(key: str) -> list[Any]:
-    """The types of a key, in each option of its group."""
+    """Return the types of a key, in each option of its group."""
     group, _, name = key.rpartition(".")
     schemas = OPTIONS[group].values() if group in OPTIONS else [] if group else [Config]
     return [get_type_hints(schema).get(name) for schema in schemas]

@@ -77,18 +77,21 @@ OPTIONS: dict[str, dict[str, type]] = {
     "logger": {"tensorboard": TensorBoardLogger, "none": Logger},
     "theory": {"default": Theory},
 }
-OUTPUTS = Path("outputs")  # where runs lie, unless they are told otherwise
-EXPERIMENT = "reludyn.experiment"  # a resolver: the user's program may have some of its own
+OUTPUTS = Path("outputs")  # the default place of runs
+EXPERIMENT = "reludyn.experiment"  # a resolver; its name cannot collide with the user's own
 
 
 def prepare_hydra() -> None:
-    """Tell Hydra the types, so that a misspelt key or a wrong type fails while composing, and the
-    resolver `${reludyn.experiment:}`, the name of the chosen experiment."""
+    """Register the types of settings and the resolver `${reludyn.experiment:}` with Hydra.
+
+    A misspelt key or a wrong type then fails while composing. The resolver returns the name of the
+    chosen experiment.
+    """
     OmegaConf.register_new_resolver(EXPERIMENT, _experiment, replace=True)
     _store_types()
 
 
-@cache  # Hydra keeps them as long as the process lives
+@cache  # Hydra keeps the types as long as the process lives
 def _store_types() -> None:
     store = ConfigStore.instance()
     store.store(group="reludyn", name="root", node=Config)
@@ -98,8 +101,11 @@ def _store_types() -> None:
 
 
 def without_hydra(composed: DictConfig) -> DictConfig:
-    """A copy without Hydra's own part. Its keys keep their types, so that a value that comes
-    through an interpolation, as text, becomes one of that type."""
+    """Return a copy without Hydra's own part.
+
+    Its keys keep their types, so that a value that comes through an interpolation, as text, becomes
+    one of that type.
+    """
     own = deepcopy(composed)
     with read_write(own), open_dict(own):
         own.pop("hydra", None)
@@ -108,7 +114,7 @@ def without_hydra(composed: DictConfig) -> DictConfig:
 
 @cache
 def conf_directory() -> Path:
-    """conf/ inside the installed package, or beside the package in a checkout."""
+    """Return conf/ inside the installed package, or beside the package in a checkout."""
     package = Path(__file__).resolve().parents[1]
     for directory in (package / "conf", package.parent / "conf"):
         if (directory / "config.yaml").is_file():
@@ -117,20 +123,20 @@ def conf_directory() -> Path:
 
 
 def comment_of(group: str, option: str) -> str:
-    """What conf/ says of an option: the comment that its file begins with."""
+    """Return how conf/ describes an option: the comment at the beginning of its file."""
     lines = (conf_directory() / group / f"{option}.yaml").read_text().splitlines()
     comments = takewhile(lambda line: line.startswith("#"), lines)
     return " ".join(line.lstrip("# ") for line in comments if "@package" not in line)
 
 
 def parse(composed: DictConfig) -> Config:
-    """The typed and checked form of a composed config; raises ConfigError."""
+    """Return the typed and checked form of a composed config. Raises ConfigError."""
     resolve(composed)
     return check(typed(composed))
 
 
 def resolve(composed: DictConfig) -> None:
-    """Put values in place of interpolations; an error names the key."""
+    """Replace interpolations by their values; an error names the key."""
     try:
         OmegaConf.resolve(composed)
     except OmegaConfBaseException:
@@ -139,8 +145,10 @@ def resolve(composed: DictConfig) -> None:
 
 
 def typed(resolved: DictConfig) -> Config:
-    """The typed form of a resolved config, not checked; raises ConfigError for a key that is
-    missing or too many."""
+    """Return the typed form of a resolved config, not checked.
+
+    Raises ConfigError for a key that is missing or unknown.
+    """
     values = {f.name: _value(resolved, f.name, "") for f in fields(Config)}
     _no_extras(resolved, Config, "")
     groups = {group: _parse_group(group, values.pop(group)) for group in OPTIONS}
@@ -149,7 +157,7 @@ def typed(resolved: DictConfig) -> Config:
 
 
 def check(config: Config) -> Config:
-    """Itself, with the samples that a ratio means; raises ConfigError for what is not allowed."""
+    """Return the config with the samples that follow from a ratio; else raise ConfigError."""
     _check_limits(config, "")
     for group in OPTIONS:
         _check_limits(getattr(config, group), f"{group}.")
@@ -161,12 +169,12 @@ def check(config: Config) -> Config:
 
 
 def config_hash(composed: DictConfig) -> str:
-    """SHA-256 of the resolved config, independent of the order of its keys."""
+    """Return the SHA-256 of the resolved config, independent of the order of its keys."""
     return digest_of(hashed_text(composed))
 
 
 def hashed_text(composed: DictConfig) -> str:
-    """The resolved config as it is hashed: a run that goes on is the same one."""
+    """Return the resolved config as it is hashed: a run that is resumed has the same hash."""
     settings = OmegaConf.to_container(composed, resolve=True)
     assert isinstance(settings, dict)
     own = {name: value for name, value in settings.items() if name not in RESUME}
@@ -174,12 +182,12 @@ def hashed_text(composed: DictConfig) -> str:
 
 
 def digest_of(text: str) -> str:
-    """SHA-256 of a text."""
+    """Return the SHA-256 of a text."""
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def unknown_key(name: str, schema: type, prefix: str, value: object) -> ConfigError:
-    """The message for a key that does not exist, with the nearest one that does."""
+    """Return the error for a key that does not exist, with the nearest one that does."""
     known = [f.name for f in fields(schema)]
     close = difflib.get_close_matches(name, known, n=1)
     remedy = f"Did you mean {prefix}{close[0]}?" if close else ""
@@ -188,7 +196,7 @@ def unknown_key(name: str, schema: type, prefix: str, value: object) -> ConfigEr
 
 
 def needed(key: str) -> ConfigError:
-    """The message for a value that is missing, with what it is."""
+    """Return the error for a value that is missing, with its meaning."""
     group, _, name = key.rpartition(".")
     schemas = OPTIONS[group].values() if group in OPTIONS else [Config]
     keys = [f.metadata for schema in schemas for f in fields(schema) if f.name == name]
@@ -197,7 +205,7 @@ def needed(key: str) -> ConfigError:
 
 
 def schema_of(group: str, name: object) -> type:
-    """The dataclass behind an option of a group; raises ConfigError for an unknown one."""
+    """Return the dataclass behind an option of a group. Raises ConfigError for an unknown one."""
     options = OPTIONS[group]
     if not isinstance(name, str) or name not in options:
         raise ConfigError(f"{group}.name", name, f"must be one of {', '.join(options)}")
@@ -205,13 +213,13 @@ def schema_of(group: str, name: object) -> type:
 
 
 def _experiment(*, _root_: DictConfig) -> str:
-    """From the config where Hydra's part is still in it (folders), else from the running job."""
+    """Return the chosen experiment, from Hydra's part of the config or from the running job."""
     choice = OmegaConf.select(_root_, "hydra.runtime.choices.experiment")
     return str(choice or HydraConfig.get().runtime.choices["experiment"])
 
 
 def _read(node: Any) -> None:
-    """Read every value: OmegaConf names the key of one that it cannot resolve only then."""
+    """Read every value: only then OmegaConf names the key of one that it cannot resolve."""
     for name in node if isinstance(node, DictConfig) else range(len(node)):
         if not OmegaConf.is_missing(node, name):
             part = node[name]
@@ -230,7 +238,7 @@ def _parse_group(group: str, node: Any) -> Any:
 
 
 def _merged(schema: type, values: dict[str, Any], prefix: str) -> Any:
-    """The schema with these values, each of the type of its key; raises ConfigError."""
+    """Return the schema with these values, each of the type of its key. Raises ConfigError."""
     try:
         return OmegaConf.merge(_structured(schema), values)
     except OmegaConfBaseException as error:
@@ -240,7 +248,7 @@ def _merged(schema: type, values: dict[str, Any], prefix: str) -> Any:
 
 @cache
 def _structured(schema: type) -> Any:
-    """The keys, types and defaults of a schema; merging other values into it makes a copy."""
+    """Return the keys, types and defaults of a schema; merging values into it makes a copy."""
     return OmegaConf.structured(schema)
 
 

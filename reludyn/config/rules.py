@@ -1,4 +1,4 @@
-"""What settings mean together: those that exclude each other are refused with the reason."""
+"""Settings that exclude each other are refused, with the reason."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from reludyn.config.schema import (
 from reludyn.system.errors import ConfigError
 
 WIDEST = 256  # the width up to which descent on the population risk is compiled
-PATHS = ("neurons", "sums", "pairs", "polar", "portrait", "animation")  # drawn of the weights
-RESUME = ("resume", "resume_allow")  # keys that say how a run goes on, not what it is
+PATHS = ("neurons", "sums", "pairs", "polar", "portrait", "animation")  # drawn from the weights
+RESUME = ("resume", "resume_allow")  # keys that define how a run is resumed, not what it is
 RESIDENT = ("gaussian", "file", "digits")  # sources that hold their samples in memory
 
 
@@ -40,14 +40,14 @@ def check_combinations(config: Config) -> None:
 
 
 def check_name(name: str) -> None:
-    """Raise ConfigError for the name of an experiment that is no folder below outputs/."""
+    """Raise ConfigError for the name of an experiment that is not a folder below outputs/."""
     if not re.fullmatch(r"[\w-][\w.-]*(/[\w-][\w.-]*)*", name):
         raise ConfigError(
             "name", name, "must be letters, digits, - _ . and / within: it names a folder"
         )
 
 
-# what each replica of a batch may have of its own, with a value that stands for all of them
+# keys that may differ between the replicas of a batch, with a value that stands for all of them
 OWN: dict[str, int | float | str] = {
     "seed": 0,
     "init.scale": 1.0,
@@ -59,11 +59,12 @@ OWN: dict[str, int | float | str] = {
 
 
 def own_keys(config: Config) -> frozenset[str]:
-    """The keys in which jobs of one batch may differ: each replica has its own value.
+    """Return the keys in which jobs of one batch may differ: each replica has its own value.
 
-    The step size only where the update rule is the paper's, with one for both layers; the norm of
-    the target where the risk is in closed form, of targets that are alike but for it to the last
-    bit. None where steps are shared, time is limited, or the Hessian or the lemmas are looked at.
+    The step size is one of them only where the update rule is the paper's, with one step size for
+    both layers; the norm of the target only where the risk is in closed form, for targets that are
+    otherwise alike to the last bit. There are none where steps are shared, time is limited, or the
+    Hessian or the lemmas are evaluated.
     """
     theory = config.theory
     shared = isinstance(config.optimizer, FlowOptimizer) or config.trainer.max_seconds is not None
@@ -78,8 +79,10 @@ def own_keys(config: Config) -> frozenset[str]:
 
 
 def check_shared(config: Config, ranks: int) -> None:
-    """Raise ConfigError for what cannot be shared among several ranks: they share the rows that
-    every step goes through."""
+    """Raise ConfigError for settings that several ranks cannot share.
+
+    Ranks share the rows that every step goes through.
+    """
     data, optimizer = config.data, config.optimizer
     if ranks == 1:
         return
@@ -112,26 +115,28 @@ def check_shared(config: Config, ranks: int) -> None:
 
 
 def is_stochastic(config: Config) -> bool:
-    """Whether descent follows a part of the samples, another one in every step."""
+    """Return whether descent follows a part of the samples, another one in every step."""
     return isinstance(config.optimizer, SGDOptimizer) or is_fresh(config)
 
 
 def is_fresh(config: Config) -> bool:
-    """Whether every step has samples of its own."""
+    """Return whether every step has samples of its own."""
     return isinstance(config.data, StreamData) and config.data.fresh
 
 
 def stays_in_subspace(config: Config) -> bool:
-    """Whether descent stays in the span of A and W(0): the population risk of isotropic inputs has
-    its gradient there, and all update rules but Adam, whose steps depend on the axes, combine
-    gradients linearly."""
+    """Return whether descent stays in the span of A and W(0).
+
+    The population risk of isotropic inputs has its gradient there, and all update rules but Adam,
+    whose steps depend on the axes, combine gradients linearly.
+    """
     data = config.data
     isotropic: bool = data.name == "population" and data.covariance == "identity"
     return isotropic and not isinstance(config.optimizer, AdamOptimizer)
 
 
 def no_program(config: Config) -> str:
-    """Why there is no compiled program for this run; empty where there is one."""
+    """Return why there is no compiled program for this run; empty where there is one."""
     if config.data.name in RESIDENT:
         return "is for full-batch steps, not for optimizer=sgd" if is_stochastic(config) else ""
     if not stays_in_subspace(config):
@@ -146,15 +151,17 @@ def no_program(config: Config) -> str:
 
 
 def is_constant_descent(config: Config) -> bool:
-    """Gradient descent with one step size for all iterations (one for each layer)."""
+    """Return whether this is gradient descent with a constant step size (one for each layer)."""
     optimizer = config.optimizer
     return optimizer.name == "gd" and (optimizer.schedule, optimizer.warmup) == ("constant", 0)
 
 
 def has_theory(config: Config) -> bool:
-    """Whether the small-initialisation theory speaks of this run, or of its limit of infinitely
-    many samples: isotropic Gaussian inputs, gradient descent with one constant step size on both
-    layers of a network that is not linear."""
+    """Return whether the small-initialisation theory applies to this run.
+
+    It applies to isotropic Gaussian inputs, or, for samples, to their limit n -> infinity, and to
+    gradient descent with one constant step size on both layers of a network that is not linear.
+    """
     data, optimizer, model = config.data, config.optimizer, config.model
     if isinstance(data, GivenData) or data.covariance != "identity":
         return False
@@ -266,7 +273,7 @@ def _check_optimizer(config: Config) -> None:
 
 
 def _check_picture(config: Config) -> None:
-    """What a picture needs is refused before training, not missed after it."""
+    """Refuse, before training, a picture whose data the run will not have."""
     if not config.figures:
         return
     if config.picture in PATHS and config.trainer.keep_weights == 0:
@@ -280,15 +287,12 @@ def _check_picture(config: Config) -> None:
         raise ConfigError(
             "picture",
             "portrait",
-            f"is of one output, not of data.outputs={config.data.outputs}",
+            f"shows one output, not data.outputs={config.data.outputs}",
             "Use picture=pairs",
         )
     if config.picture == "pairs" and config.data.outputs == 1:
         raise ConfigError(
-            "picture",
-            "pairs",
-            "is of several outputs, not of data.outputs=1",
-            "Use picture=neurons",
+            "picture", "pairs", "shows several outputs, not data.outputs=1", "Use picture=neurons"
         )
 
 

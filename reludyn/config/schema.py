@@ -1,6 +1,7 @@
-"""Settings: what keys a run has, their types, ranges and meaning.
+"""Settings: the keys of a run, with their types, ranges and meanings.
 
-One dataclass for each option of a group. The values live in conf/*.yaml, so no field has a default.
+There is one dataclass for each option of a group. The values are in conf/*.yaml, so no field has a
+default.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-MISSING: Any = "???"  # what OmegaConf takes for a value that is still to come
+MISSING: Any = "???"  # OmegaConf's mark for a value that is still missing
 
 
 def key(
@@ -20,7 +21,7 @@ def key(
     below: float | None = None,
     one_of: tuple[str, ...] = (),
 ) -> Any:
-    """A dataclass field for a key: its meaning and the values it may take."""
+    """Return a dataclass field for a key: its meaning and the values it may take."""
     limits = {
         "at_least": at_least,
         "above": above,
@@ -39,7 +40,7 @@ PATHS = ("data.path", "data.target_path", "data.covariance_path", "init.path")  
 
 @dataclass
 class PopulationData:
-    """The population limit n -> infinity of Gaussian inputs."""
+    """Population limit n -> infinity of Gaussian inputs."""
 
     name: str = key("the source of inputs")
     dim: int = key("number d of inputs", at_least=1, at_most=1e9)
@@ -78,7 +79,7 @@ class PopulationData:
 
 @dataclass
 class GaussianData(PopulationData):
-    """n fixed samples, all of them in every step."""
+    """Fixed samples, all n of them in every step."""
 
     law: str = key(
         "law of the inputs before they take their covariance",
@@ -92,14 +93,14 @@ class GaussianData(PopulationData):
 
 @dataclass
 class StreamData(GaussianData):
-    """The same samples, drawn anew from their seeds in every step and never held."""
+    """Samples that are drawn again from their seeds in every step and never held."""
 
     fresh: bool = key("true: every step has n samples of its own (online SGD)")
 
 
 @dataclass
 class GivenData:
-    """Samples that are there."""
+    """Samples that exist already."""
 
     name: str = key("the source of inputs")
     dim: int | None = key("number d of inputs; null: that of the data", at_least=1)
@@ -113,12 +114,12 @@ class FileData(GivenData):
 
     path: str = key("an .npz, .npy, .csv, .parquet or .safetensors file with X, and Y or A")
     columns_x: list[Any] | None = key(
-        "of a table: the columns that are inputs, by name, or by number from 0 where they have no "
+        "the columns of a table that are inputs, by name, or by number from 0 where they have no "
         "names; null: all but those of columns_y"
     )
     columns_y: list[Any] | None = key(
-        "of a table: the columns that are outputs; null: those named y, y1, y_2, ... at one end of "
-        "the table, or else the last ones, outputs many"
+        "the columns of a table that are outputs; null: those named y, y1, y_2, ... at one end of "
+        "the table, or else the last data.outputs ones"
     )
 
 
@@ -137,7 +138,7 @@ class DigitsData(GivenData):
 
 @dataclass
 class ReLUModel:
-    """f(x) = V phi(W x), phi(z) = z for z > 0 and negative_slope z otherwise, without biases."""
+    """Network f(x) = V phi(W x), phi(z) = z for z > 0 and negative_slope z otherwise, no biases."""
 
     name: str = key("the architecture")
     width: int = key("number k of hidden neurons", at_least=1, at_most=1e6)
@@ -151,7 +152,7 @@ class ReLUModel:
 
 @dataclass
 class Init:
-    """How the weights are drawn."""
+    """Law of the initial weights."""
 
     name: str = key("the initialisation")
     scale: float = key("scale sigma of both layers", above=0, at_least=1e-100, at_most=1e100)
@@ -181,14 +182,14 @@ class DominatedInit(Init):
 class ExplicitInit(Init):
     """Given weights."""
 
-    W: list[Any] | None = key("rows w_i of the hidden layer; shorter ones go on with zeros")
+    W: list[Any] | None = key("rows w_i of the hidden layer; shorter ones are filled up with zeros")
     V: list[Any] | None = key("rows of the output layer, k numbers each")
     path: str | None = key("an .npz or .safetensors file with W and V instead")
 
 
 @dataclass
 class NearSaddleInit(Init):
-    """Near a non-strict saddle of Theorem 1."""
+    """Weights near a non-strict saddle of Theorem 1."""
 
     c: float = key("v_1 w_1 = (c + 1) a, |v_2| w_2 = c a; > 0 or < -1")
     distance: float = key("length of the random offset, in units of sqrt|a|", at_least=0)
@@ -196,10 +197,10 @@ class NearSaddleInit(Init):
 
 @dataclass
 class UpdateRule:
-    """How the weights are updated."""
+    """Update rule of the weights."""
 
     name: str = key("the update rule")
-    lr: float = key("step size mu of both layers; of gradient_flow the time of a step", above=0)
+    lr: float = key("step size mu of both layers; for gradient_flow the time per step", above=0)
     output_lr: float | None = key("step size of the output layer; null: lr", above=0)
 
 
@@ -234,16 +235,16 @@ class AdamOptimizer(Optimizer):
 class SGDOptimizer(MomentumOptimizer):
     """Mini-batches of the samples, reshuffled every epoch."""
 
-    batch: int = key("samples in a step", at_least=1)
+    batch: int = key("samples per step", at_least=1)
 
 
 @dataclass
 class FlowOptimizer(UpdateRule):
-    """The limit of small steps."""
+    """Gradient flow, the limit of small steps."""
 
     method: str = key("integrator of torchdiffeq", one_of=("dopri8", "dopri5", "bosh3"))
     rtol: float | None = key(
-        "its error in a step, relative to the weights; null: 1e-10, and 1e-5 on samples, where the "
+        "its error per step, relative to the weights; null: 1e-10, and 1e-5 on samples, where the "
         "gradient jumps",
         at_least=1e-14,
         at_most=1e-2,
@@ -252,7 +253,7 @@ class FlowOptimizer(UpdateRule):
 
 @dataclass
 class Trainer:
-    """How long, and how often the run is looked at."""
+    """Length of the run, and how often it is recorded."""
 
     steps: int = key("largest number of iterations", at_least=1, at_most=1e12)
     tolerance: float = key("a replica stops once its loss is below this (0: never)", at_least=0)
@@ -264,19 +265,19 @@ class Trainer:
     max_seconds: float | None = key("the run stops after this wall time; null: never", above=0)
     engine: str = key(
         "what makes the steps: eager, PyTorch's operations one by one; compiled, a program that a "
-        "C++ compiler builds once (seconds to a minute), of gradient descent on the population "
-        "risk, or of the gradient on samples in memory; auto compiles where that pays",
+        "C++ compiler builds once (seconds to a minute), for gradient descent on the population "
+        "risk, or for the gradient on samples in memory; auto compiles where that pays",
         one_of=("auto", "eager", "compiled"),
     )
     looks: int = key("number of recorded iterations", at_least=1, at_most=1e6)
     checkpoint_steps: int | None = key(
-        "a checkpoint is written after so many iterations, at the end of a stretch of them; null: "
+        "iterations between checkpoints, each at the end of a stretch of steps; null: "
         "only by the clock and when the run ends",
         at_least=1,
     )
     checkpoint_minutes: float | None = key(
-        "a checkpoint is written after so many minutes, or later where writing it would take more "
-        "than 5% of the time; null: never",
+        "minutes between checkpoints, or more where writing them would take over "
+        "5% of the time; null: never",
         above=0,
     )
     spacing: str = key(
@@ -287,12 +288,14 @@ class Trainer:
         "core, or full: gradients, updates, distances, overlaps, activation patterns, test loss",
         one_of=("core", "full"),
     )
-    keep_weights: int = key("how many replicas leave their weights in trajectory.npz", at_least=0)
+    keep_weights: int = key(
+        "number of replicas whose weights are kept in trajectory.npz", at_least=0
+    )
 
 
 @dataclass
 class Logger:
-    """Where scalars go while training."""
+    """Place where scalars are written while training."""
 
     name: str = key("the logger")
 
@@ -301,21 +304,21 @@ class Logger:
 class TensorBoardLogger(Logger):
     """TensorBoard event files."""
 
-    replicas: int = key("how many replicas are shown singly beside the ensemble", at_least=0)
+    replicas: int = key("number of replicas that are shown singly beside the ensemble", at_least=0)
     jobs: bool = key(
-        "whether each job of a sweep has event files of its own, and each combination has a run of "
-        "TensorBoard's, however many there are; false: the sweep alone has event files, a run for "
-        "each combination, or one for all of more than 20"
+        "true: each job of a sweep has event files of its own, and TensorBoard shows a run for "
+        "each combination, however many there are; false: only the sweep has event files, with a "
+        "run for each combination, or one run for all where there are more than 20"
     )
 
 
 @dataclass
 class Theory:
-    """What theory says beside a run (predictions are always there)."""
+    """Evaluations of the theory beside a run (predictions are always computed)."""
 
     bounds: bool = key("whether the paper's lemmas are checked at every look: bounds.csv")
     spectrum: bool = key(
-        "whether the Hessian's eigenvalues are computed at every look, of the replicas whose "
+        "whether the Hessian's eigenvalues are computed at every look, for the replicas whose "
         "weights are kept"
     )
     stationary: bool = key(
@@ -335,7 +338,7 @@ class Theory:
         "whether the largest step size with which descent still reaches a minimum is searched for "
         "each replica, by bisection from optimizer.lr on: stability.csv"
     )
-    precision: float = key("of that step size, relative", above=1e-12, at_most=1)
+    precision: float = key("relative precision of that step size", above=1e-12, at_most=1)
     margins: bool = key(
         "whether the functions of the angle behind Lemmas 8 and 13 are tabulated: margins.npz"
     )
@@ -355,7 +358,7 @@ class Config:
     name: str = key("the name of the experiment: outputs/NAME/DATE_TIME")
     replicas: int = key("number R of runs trained in one batch", at_least=1, at_most=1e9)
     seed: int = key("seed of replica 0; replica j uses seed + j", at_least=0, at_most=2**53)
-    device: str = key("auto takes CUDA where there is one", one_of=("auto", "cpu", "cuda"))
+    device: str = key("auto takes a CUDA device if there is one", one_of=("auto", "cpu", "cuda"))
     precision: str = key("floating point numbers", one_of=("float64", "float32"))
     figures: bool = key("whether pictures are drawn at the end")
     picture: str = key(
@@ -381,9 +384,9 @@ class Config:
         ),
     )
     resume: str | None = key(
-        "null, or where a run goes on: a checkpoint, the folder of a run, latest (of those below "
-        "outputs/ that are not complete), or auto (hydra.run.dir, if it has a checkpoint)"
+        "null, or the run to resume: a checkpoint, the folder of a run, latest (the last one below "
+        "outputs/ that is not complete), or auto (hydra.run.dir, if it has a checkpoint)"
     )
     resume_allow: list[str] = key(
-        "keys, or groups of keys, in which a run that goes on may differ from what it was"
+        "keys, or groups of keys, in which a resumed run may differ from what it was"
     )

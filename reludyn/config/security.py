@@ -1,4 +1,4 @@
-"""What a composed config may name: a config file from a stranger must not run code.
+"""Checks of what a composed config may name: a stranger's config file must not run code.
 
 Hydra makes callbacks, launchers, sweepers and log handlers of whatever a config names. Every config
 comes from Hydra's loader before anything is made of it: that of a run, of a sweep, of each of its
@@ -65,11 +65,11 @@ STREAMS = ("ext://sys.stdout", "ext://sys.stderr")
 LOG_FILE = re.compile(r"\$\{hydra\.runtime\.output_dir\}/([\w.-]|\$\{hydra\.job\.(name|num)\})+")
 LOGS = ("hydra.job_logging", "hydra.hydra_logging")
 MADE = ("hydra.callbacks", "hydra.launcher", "hydra.sweeper", *LOGS)  # Hydra makes objects of them
-# what may stand in their texts: keys whose values are words
+# interpolations that their texts may have: keys whose values are words
 REFERENCES = re.compile(
     r"\$\{hydra\.(runtime\.output_dir|runtime\.cwd|job\.name|job\.num|run\.dir|sweep\.dir)\}"
 )
-# keys of launchers that neither a shell, nor another machine, nor a path depends on
+# keys of launchers on which neither a shell, nor another machine, nor a path depends
 LAUNCHER = re.compile(
     r"_target_|max_replicas|"
     r"n_jobs|backend|prefer|require|verbose|timeout|pre_dispatch|batch_size|max_nbytes|mmap_mode|"
@@ -85,11 +85,11 @@ HARMLESS = {"ray.init.address": "auto", "submitit_folder": "${hydra.sweep.dir}/.
 
 @contextmanager
 def guarded(arguments: Sequence[str]) -> Iterator[None]:
-    """Inside, Hydra's configs come from a `Loader` that knows the command line, and every error
-    comes through: Hydra prints some itself, and makes warnings of those of its callbacks.
+    """Run a block in which Hydra's configs come from a `Loader` that knows the command line.
 
-    It does not compose the whole config once more for the sake of hydra.mode either. Raises
-    ConfigError for a mode that there is not, or that the options contradict.
+    Every error comes through: Hydra prints some itself, and turns those of its callbacks into
+    warnings. Nor does Hydra compose the whole config once more for the sake of hydra.mode. Raises
+    ConfigError for a mode that does not exist, or that contradicts the options.
     """
     typed = given(arguments)
     mode = _mode(typed.get("hydra.mode"), arguments)
@@ -110,7 +110,7 @@ def guarded(arguments: Sequence[str]) -> Iterator[None]:
 
 
 def _mode(name: str | None, arguments: Sequence[str]) -> RunMode | None:
-    """The mode that is typed, for which there is usually an option."""
+    """Return the mode that is typed as a key, for which there is usually an option."""
     if name is None:
         return None
     if name not in RunMode.__members__:
@@ -122,7 +122,7 @@ def _mode(name: str | None, arguments: Sequence[str]) -> RunMode | None:
 
 
 def _mode_in(repo: IConfigRepository, paths: Sequence[str | None]) -> RunMode | None:
-    """The mode that the file of an experiment has; any other file may have none."""
+    """Return the mode that the file of an experiment has; any other file must have none."""
     for path in paths:
         if path is not None and path.startswith(f"{EXPERIMENT}/"):
             loaded = repo.load_config(path)
@@ -132,7 +132,7 @@ def _mode_in(repo: IConfigRepository, paths: Sequence[str | None]) -> RunMode | 
 
 
 class Guards(Callbacks):
-    """Hydra's callbacks, whose errors end the command."""
+    """Callbacks of Hydra whose errors end the command."""
 
     def _notify(self, function_name: str, reverse: bool = False, **kwargs: Any) -> None:
         for callback in self.callbacks[:: -1 if reverse else 1]:
@@ -140,7 +140,7 @@ class Guards(Callbacks):
 
 
 class Loader(ConfigLoaderImpl):
-    """Hydra's loader, of files and configs that are checked; raises ConfigError."""
+    """Loader of Hydra whose files and configs are checked; raises ConfigError."""
 
     composed: ClassVar[dict[tuple[object, ...], DictConfig]] = {}
 
@@ -167,8 +167,11 @@ class Loader(ConfigLoaderImpl):
     def _compose_config_from_defaults_list(
         self, defaults: list[ResultDefault], repo: IConfigRepository
     ) -> DictConfig:
-        """Hydra's own, of files; the command line comes later. The same files are composed once
-        per process: the jobs of a sweep differ in the command line."""
+        """Compose the files, as Hydra does, and check them; the command line comes later.
+
+        The same files are composed once per process: the jobs of a sweep differ in the command
+        line.
+        """
         assert isinstance(repo, CachingConfigRepository)
         assert isinstance(repo.delegate, Files)
         stamps = [repo.delegate.stamp(str(default.config_path)) for default in defaults]
@@ -200,7 +203,7 @@ class Loader(ConfigLoaderImpl):
         parsed_overrides: list[Override],
         repo: CachingConfigRepository,
     ) -> None:
-        """Hydra's own imports the packages that it is to look in."""
+        """Check the search path before Hydra imports the packages that it names."""
         if config_name is not None and (loaded := repo.load_config(config_name)) is not None:
             _check_packages(OmegaConf.select(loaded.config, "hydra.searchpath"))
         for override in parsed_overrides:
@@ -210,8 +213,10 @@ class Loader(ConfigLoaderImpl):
 
 
 def _make_absolute(composed: DictConfig) -> None:
-    """Have the names of files begin at the root: a run that goes on may stand in another folder. An
-    interpolation stays one, behind the name of this folder."""
+    """Make the names of files absolute: a run may be resumed from another folder.
+
+    An interpolation stays one, behind the name of this folder.
+    """
     raw = dict(_walk(OmegaConf.to_container(composed)))
     for key in PATHS:
         written, path = raw.get(key), _resolved(composed, key)
@@ -221,7 +226,7 @@ def _make_absolute(composed: DictConfig) -> None:
 
 
 def check_allowed(composed: DictConfig, typed: Mapping[str, str]) -> None:
-    """Raise ConfigError for what could run code, or write outside the folder of the run.
+    """Raise ConfigError for settings that could run code, or write outside the folder of the run.
 
     typed: keys and values of the command line, whose words are the user's own.
     """
@@ -240,7 +245,7 @@ def check_allowed(composed: DictConfig, typed: Mapping[str, str]) -> None:
     _check_made(values)
     _check_typed(values, typed)
     _check_names(composed, values)
-    if "theory" in values:  # Hydra's own config, of its help, has its own folders
+    if "theory" in values:  # else it is Hydra's own config, for its help, with its own folders
         _check_folders(composed, typed)
 
 
@@ -262,7 +267,7 @@ def _check_made(values: Mapping[str, Any]) -> None:
 
 
 def _check_log(key: str, name: str, value: object) -> None:
-    """Keys and texts by which dictConfig imports, sets attributes or opens files."""
+    """Check the keys and texts by which dictConfig imports, sets attributes or opens files."""
     if name in ("class", "()") and value not in LOGGING:
         raise ConfigError(key, value, f"must be one of {', '.join(LOGGING)}")
     if name == "." or key.endswith(".."):
@@ -286,7 +291,7 @@ def _check_text(key: str, value: object) -> None:
 
 
 def _check_typed(values: Mapping[str, Any], typed: Mapping[str, str]) -> None:
-    """Environment, shell commands, paths and machines are for the command line alone."""
+    """Allow environment, shell commands, paths and machines on the command line alone."""
     copied = values.get("hydra.job.env_copy") or ()
     for key, value in values.items():
         prefix, name = next(
@@ -311,7 +316,7 @@ def _check_typed(values: Mapping[str, Any], typed: Mapping[str, str]) -> None:
 
 
 def _check_names(composed: DictConfig, values: Mapping[str, Any]) -> None:
-    """Names that become files or folders."""
+    """Check names that become files or folders."""
     if isinstance(name := _resolved(composed, "name"), str):
         check_name(name)
     job = _resolved(composed, "hydra.job.name")
@@ -329,7 +334,7 @@ def _check_names(composed: DictConfig, values: Mapping[str, Any]) -> None:
 
 
 def _is_logger(name: object) -> bool:
-    """Whether a module of that name may log; none is imported to see it."""
+    """Return whether a module of that name may log, without importing any."""
     if not isinstance(name, str):
         return False
     if name == "HYDRA" or name in logging.root.manager.loggerDict:
@@ -342,7 +347,7 @@ def _is_logger(name: object) -> bool:
 
 
 def _check_folders(composed: DictConfig, typed: Mapping[str, str]) -> None:
-    """The folder of a run or a sweep lies below outputs/, or where the command line says."""
+    """Check that the folder of a run or sweep is below outputs/, or that the user typed it."""
     for key in ("hydra.run.dir", "hydra.sweep.dir"):
         folder = _resolved(composed, key)
         if folder is None or _is_below_outputs(str(folder)) or str(folder) == typed.get(key):
@@ -364,7 +369,7 @@ def _is_below_outputs(folder: str) -> bool:
 
 
 def _check_packages(places: Any) -> None:
-    """Hydra imports a package to look into it."""
+    """Refuse packages in the search path, which Hydra would import."""
     for place in map(str, places if isinstance(places, (list, ListConfig)) else [places]):
         if place.startswith("pkg://") and not re.match(r"pkg://hydra(_plugins)?\.", place):
             raise ConfigError("hydra.searchpath", place, "must be a folder, not a package")
@@ -376,7 +381,7 @@ def _is_inside(text: str) -> bool:
 
 
 def _resolved(composed: DictConfig, key: str) -> Any:
-    """The value of a key; None where it depends on what is not known yet."""
+    """Return the value of a key; None where it depends on values that are not known yet."""
     try:
         return OmegaConf.select(composed, key)
     except OmegaConfBaseException:
@@ -384,13 +389,13 @@ def _resolved(composed: DictConfig, key: str) -> Any:
 
 
 def given(arguments: Sequence[str]) -> dict[str, str]:
-    """The overrides of a command line that give a value."""
+    """Return the overrides of a command line that give a value."""
     found = (o for o in overrides_of(arguments) if not o.is_delete())
     return {o.key_or_group: str(o.value()) for o in found}
 
 
 def _walk(node: object, key: str = "") -> Iterator[tuple[str, object]]:
-    """Every part of nested settings by its key, the whole before its parts."""
+    """Yield every part of nested settings with its key, the whole before its parts."""
     if key:
         yield key, node
     if isinstance(node, (dict, list)):

@@ -1,4 +1,4 @@
-"""Config files of a size that can be read: aliases in YAML can stand for more than any memory."""
+"""Config files of a size that can be read: aliases in YAML can expand beyond any memory."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from reludyn.config.parse import conf_directory
 from reludyn.system.errors import ConfigError
 
 LARGEST = 2**20  # bytes of a config file
-MOST = 20_000  # values in it, those behind aliases counted wherever they stand
+MOST = 20_000  # values in it; those behind aliases are counted wherever they are used
 DEEPEST = 30  # levels of nesting
 Stamp = tuple[object, ...]
 
 
 class Files(ConfigRepository):
-    """Hydra's files, each looked at before it is read; raises ConfigError.
+    """Hydra's files, each checked before it is read; raises ConfigError.
 
-    Ours, Hydra's and types are read once per process, and again after a change. Every caller gets
-    the same result: who changes it copies it first.
+    Files of this package, of Hydra and types are read once per process, and again after a change.
+    Every caller gets the same result, and must copy it before changing it.
     """
 
     known: ClassVar[dict[Stamp, tuple[ConfigResult | None, object]]] = {}
@@ -45,12 +45,14 @@ class Files(ConfigRepository):
         return self.known[stamp][0]
 
     def stamp(self, config_path: str) -> Stamp | None:
-        """Return what changes when a config does; None for the files of others, which are read
-        every time."""
+        """Return a key that changes when a config does.
+
+        None for the files of others, which are read every time.
+        """
         return self._stamp(config_path)[0]
 
     def _stamp(self, config_path: str) -> tuple[Stamp | None, object]:
-        """Return the same, with what must live as long as it is known: its id is in the stamp."""
+        """Return the stamp, and the object whose id is in it, which must live as long."""
         source = self._find_object_source(config_path, ObjectType.CONFIG)
         if source is None:
             return None, None
@@ -94,7 +96,7 @@ def check_file(path: Path) -> None:
         raise ConfigError(str(path), ..., f"has {size:,} bytes; a config file has at most 1 MiB")
     root = None
     try:
-        with path.open(encoding="utf-8") as file:  # its name is in YAML's own errors
+        with path.open(encoding="utf-8") as file:  # YAML's own errors name it
             root = yaml.compose(file, yaml.SafeLoader)
         values, levels = (0, 0) if root is None else _size(root, {}, 0)
     except (UnicodeDecodeError, yaml.reader.ReaderError) as error:
@@ -111,8 +113,8 @@ def check_file(path: Path) -> None:
 
 
 def _size(node: yaml.Node, known: dict[int, tuple[int, int]], depth: int) -> tuple[int, int]:
-    """How many values a node stands for, and how many levels of nesting."""
-    if depth > DEEPEST:  # or it holds itself
+    """Return how many values a node stands for, and how many levels of nesting it has."""
+    if depth > DEEPEST:  # also where it holds itself
         return 1, 1
     if id(node) not in known:
         parts = [] if isinstance(node, yaml.ScalarNode) else node.value

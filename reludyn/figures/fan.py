@@ -42,7 +42,7 @@ def plot_fan(run: Run) -> Figure:
         ['loss', 'smallest norms', 'largest angle']
     """
     if run.replicas.rows == 1:
-        raise NothingToDraw(f"a fan is of many replicas, {run!r} has one")
+        raise NothingToDraw(f"a fan needs many replicas; {run!r} has one")
     figure = new_figure(6.0, 5.6)
     stack = figure.subplots(3, 1, sharex=True, height_ratios=(1.3, 1.3, 1))
     loss, norms, angle = stack

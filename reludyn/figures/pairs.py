@@ -40,7 +40,7 @@ def plot_pairs(run: Run, replica: int = 0) -> Figure:
         ['output weights $v_i$', 'hidden weights $w_i$']
     """
     if len(run.arrays["A"]) == 1:
-        raise NothingToDraw(f"pairs are of several outputs, {run!r} has one")
+        raise NothingToDraw(f"pairs need several outputs; {run!r} has one")
     v, w = of_replica(run, "V", replica).swapaxes(1, 2), of_replica(run, "W", replica)
     known = run.arrays.get("partner")
     partner = np.full(w.shape[1], -1) if known is None else known[replica]

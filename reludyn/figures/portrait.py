@@ -47,7 +47,7 @@ def plot_portrait(run: Run, replica: int = 0) -> Figure:
     """
     A = run.arrays["A"]
     if len(A) > 1:
-        raise NothingToDraw(f"a phase portrait is of one output, {run!r} has {len(A)}")
+        raise NothingToDraw(f"a phase portrait needs one output; {run!r} has {len(A)}")
     paths = {sign: _path(run, replica, sign) for sign in (1, -1)}
     seen = np.concatenate([*paths.values()])
     seen = seen[np.isfinite(seen).all(1)]

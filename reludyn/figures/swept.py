@@ -55,7 +55,7 @@ def plot_sweep(sweep: Sweep, quantity: str = "T_converged") -> Figure:
     """
     groups, keys = sweep.summary, sweep.keys
     if len(keys) not in (1, 2):
-        raise NothingToDraw(f"{sweep!r}: the picture is of one or two keys, not of {len(keys)}")
+        raise NothingToDraw(f"{sweep!r}: the picture shows one or two keys, not {len(keys)}")
     scales = [_scale(groups, key) for key in keys]
     draw: Any = _lines if len(keys) == 1 else _cells
     figure: Figure = draw(groups, quantity, *scales)

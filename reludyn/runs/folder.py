@@ -41,22 +41,10 @@ FILES = (
     LAST,
 )
 FOLDERS = ("checkpoints", "tensorboard", "figures", ".hydra")
-LEAVES = (
-    *(path.name for path in FILES if path != LAST),
-    *FOLDERS,
-)  # what a run leaves, but its log
+LEAVES = (*(path.name for path in FILES if path != LAST), *FOLDERS)  # all but the log
 OF_A_SWEEP = ("multirun.yaml", "sweep.csv", "sweep_summary.csv")
 EVENTS = "events.out.tfevents.*"
-KEYS = {
-    "data",
-    "model",
-    "init",
-    "optimizer",
-    "trainer",
-    "theory",
-    "seed",
-    "replicas",
-}  # see is_of_us
+KEYS = {"data", "model", "init", "optimizer", "trainer", "theory", "seed", "replicas"}  # ours
 LARGEST = 2**20  # bytes of a config, at most
 NAMED = 3  # differences that a message names, at most
 

@@ -1,4 +1,4 @@
-"""Arrays and tables from files, checked, nothing executed.
+"""Arrays and tables from files: checked, and nothing in them is executed.
 
 .npz and .safetensors hold arrays by name; .npy, .csv and .parquet hold one table. Every refusal is
 a ConfigError that names the file and what is wrong with it. How much a file holds is known before
@@ -25,8 +25,8 @@ from reludyn.system.machine import physical_memory
 
 Array = NDArray[np.float64]
 Arrays = dict[str, NDArray[Any]]
-COPIES = 3  # of what is read, until it is checked
-MOST = 128  # times its own size that a file may hold, above SMALL bytes
+COPIES = 3  # copies of the content in memory until it is checked
+MOST = 128  # times its own size that a file above SMALL bytes may hold
 SMALL = 2**26
 TABLE = ""  # the name of the only array of a table
 _INDEX = re.compile(r"(Unnamed: 0|__index_level_\d+__)?")  # what pandas calls the index of a frame
@@ -34,8 +34,11 @@ _WHOLE = re.compile(r"[+-]?\d+", re.ASCII)
 
 
 class Content(NamedTuple):
-    """What a file holds: arrays by name, a table under the name TABLE; the names of its columns, if
-    it has any; those of columns that number the rows and are left out."""
+    """Content of a file: arrays by name, a table under the name TABLE.
+
+    `names` are the names of its columns, if it has any; `left_out` those of columns that number the
+    rows and are left out.
+    """
 
     arrays: Arrays
     names: list[str] | None = None
@@ -43,8 +46,10 @@ class Content(NamedTuple):
 
 
 def read_matrix(path: str, key: str, name: str, shape: tuple[int, int]) -> Array:
-    """The array `name` of a file of named arrays, or the whole table, of exactly this shape;
-    float64. Raises ConfigError for `key`."""
+    """Read the array `name` of a file of named arrays, or the whole table, of exactly this shape.
+
+    Returns float64. Raises ConfigError for `key`.
+    """
     arrays = read_arrays(path, key).arrays
     array = arrays.get(TABLE, arrays.get(name))
     if array is None:
@@ -76,8 +81,10 @@ def read_arrays(path: str, key: str) -> Content:
 
 
 def check_size(held: int, path: Path) -> None:
-    """Refuse a file that would hold more bytes in memory than the machine has, or far more than its
-    own size, before it is read. Raises ValueError."""
+    """Raise ValueError, before a file is read, where it would hold too many bytes in memory.
+
+    Too many is more than the machine has, or far more than its own size.
+    """
     if (most := physical_memory()) < COPIES * held:
         raise ValueError(f"it holds {held / 2**30:,.1f} GiB, for a machine of {most / 2**30:,.1f}")
     if held > max(SMALL, MOST * path.stat().st_size):
@@ -88,13 +95,15 @@ def check_size(held: int, path: Path) -> None:
 
 
 def listed(names: Iterable[str]) -> str:
-    """Names of arrays for a message, in one line."""
+    """Return names of arrays for a message, in one line."""
     return ", ".join(sorted(" ".join(name.split()) for name in names)) or "nothing"
 
 
 def read_npz(path: Path, names: Container[str] | None = None) -> Content:
-    """Read the arrays of an .npz file, all or those of these names that it has. Raises ValueError,
-    or what its parsers raise for a damaged one."""
+    """Read the arrays of an .npz file: all, or those of `names` that it has.
+
+    Raises ValueError, or whatever its parsers raise for a damaged file.
+    """
     arrays: Arrays = {}
     with ZipFile(path) as archive:
         members, held = archive.infolist(), 0
@@ -142,8 +151,10 @@ def _read_npy(path: Path) -> Content:
 
 
 def _count(file: IO[bytes], size: int) -> int:
-    """How many numbers an .npy file of `size` bytes holds. Raises ValueError where it claims more:
-    NumPy would make room for them."""
+    """Return how many numbers an .npy file of `size` bytes holds.
+
+    Raises ValueError where its header claims more: NumPy would allocate memory for them.
+    """
     version = np.lib.format.read_magic(file)
     if version not in _HEADERS:
         raise ValueError(f"its format {version} is not one of numbers")
@@ -154,9 +165,11 @@ def _count(file: IO[bytes], size: int) -> int:
 
 
 def _read_csv(path: Path) -> Content:
-    """Read numbers between commas, semicolons or tabs, the latter two also with decimal commas. The
-    first line may name the columns; an index, whose name is empty, is left out."""
-    check_size(4 * path.stat().st_size, path)  # of two bytes come eight
+    """Read numbers between commas, semicolons or tabs, the latter two also with decimal commas.
+
+    The first line may name the columns; an index, whose name is empty, is left out.
+    """
+    check_size(4 * path.stat().st_size, path)  # two bytes, as in "1,", become eight
     with _text(path) as file:
         lines = _rows(file)
         (first, line), (_, second) = next(lines, (1, "")), next(lines, (0, ""))
@@ -181,7 +194,7 @@ def _read_csv(path: Path) -> Content:
                 f"line {first} may be names of columns, or a row: write names as words, or "
                 f"{cells[0]} as {cells[0]}.0"
             )
-        if counted:  # of a frame without names
+        if counted:  # the header of a frame without names
             named, table = True, table[1:]
     if not named:
         return Content({TABLE: table})
@@ -198,17 +211,17 @@ def _text(path: Path) -> IO[str]:
 
 
 def _rows(file: Iterable[str]) -> Iterator[tuple[int, str]]:
-    """Lines that are not blank, and their numbers."""
+    """Return the lines that are not blank, with their numbers."""
     return ((i, line) for i, line in enumerate(file, 1) if line.strip())
 
 
 def _cells(line: str, separator: str) -> list[str]:
-    """The cells of a line, without quotation marks."""
+    """Return the cells of a line, without quotation marks."""
     return [cell.strip() for cell in next(csv.reader([line], delimiter=separator), [])]
 
 
 def _header(cells: Sequence[str]) -> tuple[int, bool]:
-    """How many of the cells of the first line stand above an index, and whether they are names."""
+    """Return how many cells of the first line stand above an index, and whether they are names."""
     index = int(len(cells) > 1 and bool(_INDEX.fullmatch(cells[0])))
     rest = cells[index:]
     counted = bool(index) and [*rest] == [str(i) for i in range(len(rest))]
@@ -216,7 +229,7 @@ def _header(cells: Sequence[str]) -> tuple[int, bool]:
 
 
 def _numbers(path: Path, separator: str, skipped: int) -> Array:
-    """The table below so many lines."""
+    """Return the table below the lines that are skipped."""
     with _text(path) as file:
         lines = (line for i, line in _rows(file) if i > skipped)
         rows = lines if separator == "," else _with_points(lines)
@@ -224,7 +237,7 @@ def _numbers(path: Path, separator: str, skipped: int) -> Array:
 
 
 def _with_points(lines: Iterable[str]) -> Iterator[str]:
-    """Lines with decimal points for decimal commas. Raises ValueError where there are both."""
+    """Yield lines with decimal points for decimal commas. Raises ValueError for both at once."""
     seen: set[str] = set()
     for line in lines:
         seen |= {mark for mark in ",." if mark in line}
@@ -242,7 +255,7 @@ def _is_number(cell: str) -> bool:
 
 
 def _fault(path: Path, separator: str, skipped: int, width: int) -> str:
-    """The first line that is no row of `width` numbers, and why."""
+    """Return the first line that is not a row of `width` numbers, and why."""
     with _text(path) as file:
         for i, line in _rows(file):
             cells = _cells(line, separator) if i > skipped else []
@@ -256,7 +269,7 @@ def _fault(path: Path, separator: str, skipped: int, width: int) -> str:
 
 
 def _read_parquet(path: Path) -> Content:
-    """Read the columns but for the index of a pandas frame."""
+    """Read the columns except the index of a pandas frame."""
     import pyarrow
     from pyarrow import parquet, types
 
@@ -289,7 +302,7 @@ def _read_parquet(path: Path) -> Content:
 
 
 def _check_different(names: Sequence[str]) -> None:
-    """Refuse names that do not tell columns apart."""
+    """Raise ValueError for names that do not tell columns apart."""
     twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:
         raise ValueError(f"two columns are called {twice[0]}")
@@ -309,7 +322,7 @@ _READERS: dict[str, Callable[[Path], Content]] = {
 
 
 def finite_matrix(array: NDArray[Any], name: str, path: str, key: str) -> Array:
-    """A finite, non-empty matrix of numbers."""
+    """Return a finite, non-empty matrix of numbers. Raises ConfigError for `key`."""
     if array.dtype.kind not in "iuf":
         raise ConfigError(key, path, f"{name} must be real numbers, not {array.dtype}")
     if array.ndim != 2 or 0 in array.shape:

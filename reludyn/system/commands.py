@@ -1,4 +1,4 @@
-"""Commands that are printed, as a shell and Hydra read them back."""
+"""Commands that are printed so that a shell and Hydra can read them back."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import shlex
 from pathlib import Path
 
 PLAIN = re.compile(r"(?!(?:null|true|false|nan|inf)$)[a-z_/.][\w./-]*", re.ASCII | re.IGNORECASE)
-WORDS = ("auto", "latest")  # of resume, which are no folders
+WORDS = ("auto", "latest")  # values of resume that are not folders
 
 
 def command(*words: str) -> str:
@@ -16,13 +16,16 @@ def command(*words: str) -> str:
 
 
 def override(key: str, value: str) -> str:
-    """Return KEY=VALUE for the value itself, whatever characters it has."""
+    """Return KEY=VALUE for a value, whatever characters it has."""
     return f"{key}={value if PLAIN.fullmatch(value) else quoted(value)}"
 
 
 def quoted(text: str) -> str:
-    """Return a text as the value of an override: OmegaConf would fill in what `${` begins, and
-    Hydra's quotes end at a quote that no backslash precedes."""
+    """Return a text as the value of an override.
+
+    OmegaConf would replace what `${` begins, and Hydra's quotes end at a quote that no backslash
+    precedes.
+    """
     literal = re.sub(r"(\\*)\$\{", r"\1\1\\${", text)
     return "'" + re.sub(r"(\\*)('|$)", _escaped, literal) + "'"
 
@@ -32,8 +35,10 @@ def _escaped(found: re.Match[str]) -> str:
 
 
 def relative(path: Path) -> str:
-    """Return a path from the working directory on, if it lies there, so that no command takes it
-    for an option, a home folder or a word."""
+    """Return a path relative to the working directory, if it lies there.
+
+    No command takes it for an option, a home folder or a word.
+    """
     try:
         text = str(path.absolute().relative_to(Path.cwd()))
     except ValueError:

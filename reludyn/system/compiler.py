@@ -13,9 +13,11 @@ log = logging.getLogger(__name__)
 
 
 class Compiled:
-    """A function of tensors, compiled at its first call: fullgraph, one code object each (there is
-    a limit to what is compiled from one). `available` is false once compiling has failed: that is
-    said once, and `CannotCompile` raised then and later."""
+    """Function of tensors, compiled at its first call: fullgraph, with a code object of its own.
+
+    (PyTorch limits how often it compiles one code object.) `available` is false once compiling has
+    failed: that is reported once, and `CannotCompile` raised then and at every later call.
+    """
 
     available = True
 
@@ -40,15 +42,17 @@ class Compiled:
             Compiled.available = False
             lines = [line for line in str(error).splitlines() if line.strip()]
             log.warning(
-                "going on as with trainer.engine=eager, since this machine cannot compile: %s",
+                "continuing as with trainer.engine=eager, since this machine cannot compile: %s",
                 lines[0] if lines else type(error).__name__,
             )
             raise CannotCompile from error
 
 
 def varying(x: Tensor, *axes: int) -> Tensor:
-    """Say that these axes may have another length in a later call: nothing is compiled again then,
-    unless the length was one or comes to be one."""
+    """Mark axes whose length may differ in a later call, so that nothing is compiled again then.
+
+    A length that is one, or becomes one, is compiled anyway.
+    """
     for axis in axes:
         if x.shape[axis] > 1:
             torch._dynamo.mark_dynamic(x, axis)
@@ -56,9 +60,9 @@ def varying(x: Tensor, *axes: int) -> Tensor:
 
 
 class CannotCompile(Exception):
-    """There is no working compiler; the caller goes on without."""
+    """Error for a machine without a working compiler; the caller continues without."""
 
 
 def _tensors_alone(guards: Any) -> list[bool]:
-    """What is checked before every call: only tensors change, not what a program is made of."""
+    """Return which conditions to check before every call: those on tensors alone change."""
     return [guard.guard_type in ("TENSOR_MATCH", "SHAPE_ENV") for guard in guards]

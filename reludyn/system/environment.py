@@ -1,4 +1,4 @@
-"""Where and with what a run was made."""
+"""The environment in which a run was made: versions, device, commits."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PATIENCE = 5.0  # seconds that git has for an answer
 
 @cache
 def describe(device: torch.device) -> str:
-    """One line for the log: versions, device, threads."""
+    """Return one line for the log: versions, device, threads."""
     packages = ", ".join(f"{p} {version(p)}" for p in ("torch", "numpy", "hydra-core"))
     return (
         f"Python {platform.python_version()}, {packages}; {device.type} ({_name(device)}), "
@@ -27,8 +27,10 @@ def describe(device: torch.device) -> str:
 
 @cache
 def environment(device: torch.device) -> dict[str, str]:
-    """Versions, device, threads, and the state of git in the working directory and of this package,
-    as this process found them."""
+    """Return versions, device, threads, and the commits that this process found.
+
+    The commits are those of the working directory and of this package.
+    """
     packages = ("torch", "numpy", "scipy", "hydra-core", "tensorboard")
     return {
         "reludyn": f"{version('reludyn')}, {commit_of(PACKAGE, '__init__.py')}",
@@ -46,8 +48,11 @@ def _name(device: torch.device) -> str:
 
 
 def commit_of(folder: Path, tracked: str | None = None) -> str:
-    """The commit that is checked out in a folder, and whether files differ from it. A folder below
-    a checkout that is not part of it, like site-packages, is told by a file that is not tracked."""
+    """Return the commit that is checked out in a folder, and whether files differ from it.
+
+    A file that should be tracked tells a folder that belongs to the checkout from one that only
+    lies within it, such as site-packages.
+    """
     try:
         if tracked is not None:
             _git(folder, "ls-files", "--error-unmatch", tracked)

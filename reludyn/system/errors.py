@@ -1,4 +1,4 @@
-"""The error that is meant for the user: one line with the key, the value and a way out."""
+"""The error that is meant for the user: one line with the key, the value and a remedy."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ LONGEST = 1000  # characters of a value in a message
 
 
 class ConfigError(ValueError):
-    """A setting cannot be used.
+    """Error for a setting that cannot be used.
 
     The message reads `key=value: what is allowed` and, where there is one, the remedy; it is
     shown without a stack trace. A value that is not known is `...` and not shown.
@@ -22,16 +22,16 @@ class ConfigError(ValueError):
         super().__init__(one_line(f"{setting}: {allowed}" + (f". {remedy}" if remedy else "")))
 
     def __reduce__(self) -> tuple[type[ConfigError], tuple[object, ...]]:
-        """Pickled by what it was made from: it may come from another process."""
+        """Pickle the error by its parts: it may come from another process."""
         return type(self), (self.key, self.value, self.allowed, self.remedy)
 
 
 class StuckError(ConfigError):
-    """An update rule cannot go on with these settings: what had been reached is kept."""
+    """Error of an update rule that cannot continue; earlier results are kept."""
 
 
 def show(value: object) -> str:
-    """A value as one would type it in an override; of a long one the beginning."""
+    """Return a value as one would type it in an override; of a long one the beginning."""
     if value is None:
         return "null"
     text = str(value).lower() if isinstance(value, bool) else str(value)
@@ -39,11 +39,11 @@ def show(value: object) -> str:
 
 
 def why(error: BaseException) -> str:
-    """Return what an error of any kind says, as one line; of one that says nothing its kind."""
+    """Return the message of any error as one line, or its type if it has none."""
     said = textwrap.shorten(str(error), LONGEST, placeholder=" ...")
     return one_line(said) or type(error).__name__
 
 
 def one_line(text: str) -> str:
-    """With what a terminal would not print as it is, such as a new line, in escapes."""
+    """Return a text with escapes for new lines and all else that a terminal would not print."""
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)

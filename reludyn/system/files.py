@@ -1,4 +1,4 @@
-"""Files that are complete or absent, folders in which one process works."""
+"""Files that are complete or absent, and folders in which only one process works."""
 
 from __future__ import annotations
 
@@ -21,15 +21,17 @@ from reludyn.system.errors import ConfigError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-# of disks that have no locks: Lustre mounted without them, some NFS
+# errors of disks that have no locks: Lustre mounted without them, some NFS
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
-OURS = b"reludyn\n"  # what our lock holds
+OURS = b"reludyn\n"  # content of this program's lock file
 
 
 @contextmanager
 def atomic(path: Path) -> Iterator[IO[bytes]]:
-    """A binary file that appears under its name only once it is whole and on disk. Its temporary
-    name may be there from a process that was killed, or be a link that somebody has laid."""
+    """Open a binary file that appears under its name only once it is complete and on disk.
+
+    Its temporary name may exist already, from a process that was killed, or as a link.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.part")
     try:
@@ -48,8 +50,10 @@ def atomic(path: Path) -> Iterator[IO[bytes]]:
 
 @contextmanager
 def csv_file(path: Path, columns: Sequence[str]) -> Iterator[Callable[[Sequence[object]], object]]:
-    """A table that takes row after row, complete or not there at all; None is empty, floats are in
-    full precision."""
+    """Open a table that takes row after row, complete or absent at the end.
+
+    None becomes an empty cell; floats have full precision.
+    """
     with atomic(path) as file:
         text = io.TextIOWrapper(file, encoding="utf-8", newline="")
         writer = csv.writer(text, lineterminator="\n")  # writes floats with repr
@@ -59,7 +63,7 @@ def csv_file(path: Path, columns: Sequence[str]) -> Iterator[Callable[[Sequence[
 
 
 def write_npz(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
-    """Uncompressed, complete or not there at all."""
+    """Write arrays uncompressed to an .npz file that is complete or absent."""
     import numpy as np  # `reludyn --help` needs none
 
     with atomic(path) as file:
@@ -67,23 +71,25 @@ def write_npz(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
 
 
 def write_csv(path: Path, columns: Sequence[str], rows: Sequence[Mapping[str, object]]) -> None:
-    """One row a replica; None is empty, floats in full precision."""
+    """Write a table with one row per mapping; None is empty, floats have full precision."""
     with csv_file(path, columns) as add:
         for row in rows:
             add([row[c] for c in columns])
 
 
 def write_json(path: Path, values: Mapping[str, object]) -> None:
-    """Indented; NaN is not JSON and must have become None."""
+    """Write indented JSON; NaN is not JSON and must have become None."""
     with atomic(path) as file:
         file.write((json.dumps(values, indent=2, allow_nan=False) + "\n").encode())
 
 
 @contextmanager
 def lock(folder: Path, key: str) -> Iterator[None]:
-    """Hold a folder, made where there is none and taken away if it stays empty, against other
-    processes, as far as the system and the disk know locks (Windows does not); raises ConfigError
-    where another one holds it."""
+    """Hold a folder against other processes. Raises ConfigError where another one holds it.
+
+    The folder is created where it is missing, and removed if it stays empty. The lock works as far
+    as the system and the disk have locks (Windows has none).
+    """
     here = folder.absolute()
     made = [path for path in (here, *here.parents) if not path.exists()]
     try:
@@ -109,7 +115,7 @@ def _locked(folder: Path, key: str) -> Iterator[None]:
         try:
             opened = _lock_file(path)
         except FileNotFoundError:
-            continue  # the one that held the folder has just taken it away
+            continue  # the process that held the folder has just removed it
         with opened as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -133,7 +139,7 @@ def _locked(folder: Path, key: str) -> Iterator[None]:
 
 
 def _lock_file(path: Path) -> IO[bytes]:
-    """The file, opened; a new one says whose it is."""
+    """Open the lock file; a new one holds OURS."""
     try:
         file = path.open("xb+", buffering=0)
     except FileExistsError:
@@ -150,12 +156,14 @@ def _is(path: Path, file: IO[bytes]) -> bool:
 
 
 def provide_scratch(folder: Path) -> None:
-    """Let temporary files lie below this folder, until the process ends, if the system has no other
-    place for them: compilers, matplotlib and joblib need one."""
+    """Put temporary files below this folder, until the process ends, if there is no other place.
+
+    Compilers, matplotlib and joblib need one.
+    """
     try:
         tempfile.gettempdir()
     except FileNotFoundError:
         here = os.path.abspath(tempfile.mkdtemp(prefix=".tmp-", dir=folder))
-        # before matplotlib registers that it takes away what it has in it, so after that is done
+        # registered before matplotlib registers the removal of its files there, so it runs later
         atexit.register(shutil.rmtree, here, ignore_errors=True)
-        tempfile.tempdir = os.environ["TMPDIR"] = here  # of this process, of those that it starts
+        tempfile.tempdir = os.environ["TMPDIR"] = here  # for this process and those it starts

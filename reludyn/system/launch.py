@@ -13,7 +13,7 @@ ALONE = f"To run alone: unset {' '.join(_NEEDED)}"
 
 @dataclass(frozen=True)
 class Launch:
-    """The place of a process among those of one run."""
+    """Place of a process among the processes of one run."""
 
     rank: int = 0
     size: int = 1  # ranks in all
@@ -22,8 +22,10 @@ class Launch:
 
 
 def launched() -> Launch:
-    """What torchrun has left in the environment; without it, the one rank of a run alone. Raises
-    ConfigError for what is no number."""
+    """Return the place that torchrun has left in the environment; without it, that of a run alone.
+
+    Raises ConfigError for a variable that is not a number.
+    """
     if not all(name in os.environ for name in _NEEDED) or _number("WORLD_SIZE") == 1:
         return Launch()
     _number("MASTER_PORT")
@@ -32,7 +34,7 @@ def launched() -> Launch:
 
 
 def from_torchrun() -> bool:
-    """Whether that is how this process was started, and others beside it."""
+    """Return whether torchrun started this process, and others beside it."""
     return "TORCHELASTIC_RUN_ID" in os.environ
 
 

@@ -1,4 +1,4 @@
-"""What the machine has, and how its C library treats memory."""
+"""The machine's memory and cores, and how its C library treats memory."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from functools import cache
 
 
 def physical_memory() -> int:
-    """Bytes of the machine."""
+    """Return the machine's memory in bytes."""
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
@@ -21,10 +21,10 @@ def cores() -> int:
 
 @cache
 def keep_freed_memory() -> None:
-    """Let the C library keep up to 1 GiB of what is freed, and map only pieces above 32 MiB.
+    """Let the C library keep up to 1 GiB of freed memory, and map only pieces above 32 MiB.
 
-    A step frees as much as it takes: giving pages back to the system and taking them again would
-    cost a fifth of it. Nothing happens where the library is not glibc.
+    A step frees as much as it allocates: returning pages to the system and requesting them again
+    would cost a fifth of it. Nothing happens where the library is not glibc.
     """
     trim_threshold, mmap_threshold = -1, -3  # of malloc.h
     try:

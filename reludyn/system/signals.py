@@ -1,5 +1,8 @@
-"""Signals that end a command in order: Ctrl-C, SIGTERM, SIGHUP of a terminal that is closed, and
-SIGUSR1 or SIGUSR2, with which SLURM can be asked to announce that a job's time is nearly over."""
+"""Signals that end a command in order.
+
+They are Ctrl-C, SIGTERM, SIGHUP of a terminal that is closed, and SIGUSR1 or SIGUSR2, with which
+SLURM can be asked to announce that a job's time is nearly over.
+"""
 
 from __future__ import annotations
 
@@ -12,21 +15,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 
-# what the command ends with; 75 is "try again later" of sysexits.h: the job should be requeued
+# exit codes of the command; 75 is "try again later" of sysexits.h: the job should be requeued
 EXITS = {"SIGINT": 130, "SIGTERM": 143, "SIGHUP": 129, "SIGUSR1": 75, "SIGUSR2": 75}
 _mine: list[int] = []  # signals that this command answers
-_received: list[str] = []  # that have come, in order
-_held = 0  # blocks that must not be torn
-_waiting = False  # whether one has come meanwhile
+_received: list[str] = []  # signals that have arrived, in order
+_held = 0  # blocks in progress that must not be interrupted
+_waiting = False  # whether a signal has arrived in such a block
 
 
 @contextmanager
 def answered(command: str) -> Iterator[None]:
-    """The whole of a command, which each of these signals ends with one line; one that was ignored
-    (as SIGINT is by what a shell runs in the background) still is.
+    """Run the whole of a command, which each of these signals ends with one line.
 
-    Until its work begins (`heed`) the process ends at once: there is nothing to save, and libraries
-    that are being imported may swallow an exception.
+    A signal that was ignored (as SIGINT is for commands that a shell runs in the background) still
+    is. Until the command's work begins (`heed`) the process ends at once: there is nothing to save,
+    and libraries that are being imported may swallow an exception.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -52,14 +55,14 @@ def answered(command: str) -> Iterator[None]:
 
 
 def heed() -> None:
-    """From now on each of the signals that this command answers raises KeyboardInterrupt."""
+    """Let each of the signals that this command answers raise KeyboardInterrupt from now on."""
     for number in _mine:
         signal.signal(number, _take)
 
 
 @contextmanager
 def held() -> Iterator[None]:
-    """A signal that comes within the block is heeded at its end, a second one at once."""
+    """Heed a signal that arrives within the block at its end, a second one at once."""
     global _held, _waiting
     _held += 1
     try:
@@ -73,11 +76,12 @@ def held() -> Iterator[None]:
 
 @contextmanager
 def delegated(said: str) -> Iterator[None]:
-    """Work of processes that are started within the block. The first signal is passed on to them,
-    `said` is printed, and the signal is heeded at the end of the block; a second one at once.
+    """Run a block that starts processes, which do the work.
 
-    They start with these signals blocked, until they can answer them (`attend`): this thread blocks
-    them, and with it those that it starts; one that was started before receives them.
+    The first signal is passed on to them, `said` is printed, and the signal is heeded at the end of
+    the block; a second one is heeded at once. The processes start with these signals blocked until
+    they can answer them (`attend`): this thread blocks them, and with it those that it starts; a
+    thread that was started before receives them.
     """
     done = threading.Event()
     with held():
@@ -91,7 +95,7 @@ def delegated(said: str) -> Iterator[None]:
 
 
 def block() -> None:
-    """Signals go to other threads, and wait in processes that are started from now on."""
+    """Block signals: other threads receive them, and new processes keep them waiting."""
     signal.pthread_sigmask(signal.SIG_BLOCK, _mine)
 
 
@@ -113,8 +117,10 @@ def _pass_on(said: str, done: threading.Event) -> None:
 
 
 def attend() -> None:
-    """In a process that `delegated` has started: a signal is remembered from now on, one that has
-    come before, too."""
+    """Remember signals from now on, in a process that `delegated` has started.
+
+    A signal that arrived before is remembered, too.
+    """
     global _held
     if not _mine:
         _held = 1
@@ -126,8 +132,10 @@ def attend() -> None:
 
 @contextmanager
 def heeding() -> Iterator[None]:
-    """A job in such a process: the first signal that it gets raises KeyboardInterrupt here, once.
-    The others are copies, or the end of all, which the first process sees to."""
+    """Run a job in such a process: the first signal raises KeyboardInterrupt here, once.
+
+    Later signals are copies, or the end of all jobs, which the first process handles.
+    """
     global _held
     _held -= 1
     try:
@@ -139,25 +147,29 @@ def heeding() -> Iterator[None]:
 
 
 def check() -> None:
-    """Raise KeyboardInterrupt again where it was lost: Python drops what is raised while it takes
-    an object away."""
+    """Raise KeyboardInterrupt again where it was lost.
+
+    Python drops exceptions that are raised while it deletes an object.
+    """
     if _received and not _held:
         raise KeyboardInterrupt
 
 
 def interrupted() -> bool:
-    """Whether such a signal has come."""
+    """Return whether a signal has arrived."""
     return bool(_received)
 
 
 def exit_code() -> int:
-    """Of a command that was interrupted, by the first signal that came."""
+    """Return the exit code of an interrupted command, by the first signal that arrived."""
     return EXITS[_received[0]] if _received else EXITS["SIGINT"]
 
 
 def _leave_terminal() -> None:
-    """Let go of a terminal that is closed: what is still printed would be an error, before what was
-    reached is saved."""
+    """Detach from a terminal that is closed.
+
+    Otherwise the next line that is printed would be an error, before results are saved.
+    """
     for number in (1, 2):
         try:
             os.get_terminal_size(number)

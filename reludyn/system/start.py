@@ -1,4 +1,4 @@
-"""What a process is given before it imports anything that a file of the user's could stand for.
+"""Preparations of a process before it imports anything that a file of the user's could replace.
 
 Only modules that Python itself has loaded are used here.
 """
@@ -28,8 +28,10 @@ NEEDED = (
 
 
 def open_streams() -> None:
-    """Open standard streams that are closed (`reludyn >&-`) to nowhere: whatever is opened next
-    would take their numbers, and receive what is printed."""
+    """Open standard streams that are closed (`reludyn >&-`) to nowhere.
+
+    Otherwise the next files that are opened would take their numbers, and receive what is printed.
+    """
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             null = os.open(os.devnull, os.O_RDWR)
@@ -38,8 +40,7 @@ def open_streams() -> None:
 
 
 def refuse_shadows() -> None:
-    """End `python -m reludyn` in a folder from which Python would import something else than it
-    needs; `reludyn` does not look there, nor does `python -P`."""
+    """End `python -m reludyn` in a folder with a file that would be imported for a module."""
     for file in () if getattr(sys.flags, "safe_path", False) else shadows():
         print(
             f"reludyn: error: ./{file}: has the name of a module that reludyn needs, and would be "
@@ -50,7 +51,7 @@ def refuse_shadows() -> None:
 
 
 def shadows() -> Iterator[str]:
-    """The files in the working folder that Python would import instead of what is needed."""
+    """Yield the files in the working folder that Python would import in place of needed modules."""
     names = {*sys.stdlib_module_names, *NEEDED}
     for path in sorted(os.listdir()):
         package = os.path.isfile(os.path.join(path, "__init__.py"))

@@ -147,7 +147,7 @@ def statement(name: str) -> Callable[[Callable[[Point], Sides]], Callable[[Point
 
 @statement("lemma_3")
 def lemma_3(point: Point) -> Sides:
-    """State that the imbalance drifts by at most 6 mu^2 (v_i^2 + |w_i|^2)(|h_1|^2 + |h_2|^2).
+    """The imbalance drifts by at most 6 mu^2 (v_i^2 + |w_i|^2)(|h_1|^2 + |h_2|^2).
 
     The drift in an iteration is mu^2 (|grad_w_i|^2 - (grad_v_i)^2).
     """
@@ -161,7 +161,7 @@ def lemma_3(point: Point) -> Sides:
 
 @statement("lemma_4")
 def lemma_4(point: Point) -> Sides:
-    """State that theta_i <= pi/20 from T_align on, where v_i <= 2 sqrt|a| and |b_i| <= |a|/4."""
+    """theta_i <= pi/20 from T_align on, where v_i <= 2 sqrt|a| and |b_i| <= |a|/4."""
     theta = angle_to_target(point.student, point.risk.A)
     aligned = (point.T_align >= 0) & (point.T_align < point.step) & point.opposite
     bounded = point.V.amax(-1) <= LARGEST * math.sqrt(point.size)
@@ -197,7 +197,7 @@ def lemma_5_lower(point: Point) -> Sides:
 
 @statement("lemma_6")
 def lemma_6(point: Point) -> Sides:
-    """State that alignment ends by mu |a| T_align = O(1), from small weights.
+    """Alignment ends by mu |a| T_align = O(1), from small weights.
 
     The bound is the linear phase's own time, at most
     1 + max_i ln((2 Q_i / tan(pi/20) + |q_i|) / u_i) / ln(1 + mu |a|/2) iterations, on the
@@ -209,7 +209,7 @@ def lemma_6(point: Point) -> Sides:
 
 @statement("lemma_7")
 def lemma_7(point: Point) -> Sides:
-    """State that growth ends by mu |a| T_growth = O(ln(sqrt|a|/sigma)), from small weights.
+    """Growth ends by mu |a| T_growth = O(ln(sqrt|a|/sigma)), from small weights.
 
     The bound is the larger of Lemma 6's time and 1 + max_i ln(1/u_i) / ln(1 + mu |a|/2)
     iterations, when the linear phase would have brought v_i to sqrt|a|/2. Hypotheses and left side
@@ -230,7 +230,7 @@ def lemma_7_size(point: Point) -> Sides:
 
 @statement("lemma_8")
 def lemma_8(point: Point) -> Sides:
-    """State that 0.05 min(v_1^2, v_2^2) L <= |grad_w1 L|^2 + |grad_w2 L|^2 (Polyak-Lojasiewicz).
+    """0.05 min(v_1^2, v_2^2) L <= |grad_w1 L|^2 + |grad_w2 L|^2 (Polyak-Lojasiewicz).
 
     L is the population risk. Hypothesis: angle(w_1, w_2) > pi/2.
     """
@@ -263,7 +263,7 @@ def lemma_13(point: Point) -> Sides:
 
 @statement("theorem_2")
 def theorem_2(point: Point) -> Sides:
-    """State that E = |diag(|v|) W - [s_1 a, s_2 a]^T|_F shrinks by 1 - c mu |a| per iteration.
+    """E = |diag(|v|) W - [s_1 a, s_2 a]^T|_F shrinks by 1 - c mu |a| per iteration.
 
     It holds from T_growth on, from small weights. The paper leaves c open; here it is 0.05/64, the
     order to which Lemmas 7 and 8 contract the loss. (Measured: c between 1/2 and 1.)

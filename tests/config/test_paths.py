@@ -111,7 +111,7 @@ def test_the_jobs_of_a_sweep_keep_it(reludyn: Command, tmp_path: Path, launcher:
         ("a file(1).csv", "( must stand within quotation marks: 'data.path=\"a file(1).csv\"'"),
         ("run=3/x.npz", "= must stand within quotation marks"),
         ('a"b.npz', '" must stand within quotation marks'),
-        ("x.npz\r", "it has a carriage return, character 6 of the value. Take it away"),
+        ("x.npz\r", "it has a carriage return, character 6 of the value. Remove it"),
     ],
 )
 def test_characters_that_need_quotation_marks_are_named(

@@ -108,7 +108,7 @@ def test_a_ray_of_several_neurons_is_their_sum(many: Run) -> None:
 
 def test_a_portrait_is_of_one_output() -> None:
     run = package.train("data.outputs=2", "trainer.steps=2", "experiment=default")
-    with pytest.raises(NothingToDraw, match="is of one output"):
+    with pytest.raises(NothingToDraw, match="needs one output"):
         figures.plot_portrait(run)
 
 
@@ -214,7 +214,7 @@ def test_two_neurons_are_shown_as_in_the_paper(pair: Run) -> None:
 
 
 def test_pairs_are_of_several_outputs(pair: Run) -> None:
-    with pytest.raises(NothingToDraw, match="are of several outputs"):
+    with pytest.raises(NothingToDraw, match="need several outputs"):
         figures.plot_pairs(pair)
 
 

@@ -159,7 +159,7 @@ def test_other_numbers_of_keys_have_no_picture(tmp_path: Path, values: dict[str,
     """Where something is swept it says why."""
     printed = finished(tmp_path, [(values, [FOUND])], picture="phases")
     assert not (tmp_path / "figures").exists()
-    why = "the picture is of one or two keys, not of 3"
+    why = "the picture shows one or two keys, not 3"
     assert ("no picture: " in printed) is (why in printed) is (values is THREE_KEYS)
 
 
