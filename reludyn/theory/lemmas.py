@@ -172,7 +172,7 @@ def lemma_4(point: Point) -> Sides:
 
 @statement("lemma_5_upper")
 def lemma_5_upper(point: Point) -> Sides:
-    """State that |v_i|, |w_i| <= 2 sqrt|a|, from small weights."""
+    """|v_i|, |w_i| <= 2 sqrt|a|, from small weights."""
     left = torch.maximum(point.V, norm(point.student.W))
     right = torch.full_like(left, LARGEST * math.sqrt(point.size))
     return Sides(left, right, point.small_start.unsqueeze(-1).expand_as(left))
@@ -180,7 +180,7 @@ def lemma_5_upper(point: Point) -> Sides:
 
 @statement("lemma_5_lower")
 def lemma_5_lower(point: Point) -> Sides:
-    """State that |v_i|, |w_i| >= beta sqrt|a|, from small weights.
+    """|v_i|, |w_i| >= beta sqrt|a|, from small weights.
 
     The paper leaves beta to the initialisation. Here it is half of the smallest of |v_i(0)|,
     v_i(0) + s_i <w_i(0), a>/|a| and |w_i(0)|; where w_i(0) points away from s_i a only its part
@@ -222,7 +222,7 @@ def lemma_7(point: Point) -> Sides:
 
 @statement("lemma_7_size")
 def lemma_7_size(point: Point) -> Sides:
-    """State that |v_i| >= sqrt|a|/4 from T_growth on, from small weights."""
+    """|v_i| >= sqrt|a|/4 from T_growth on, from small weights."""
     grown = (point.T_growth >= 0) & (point.T_growth < point.step) & point.small_start
     left = torch.full_like(point.V, GROWN * math.sqrt(point.size))
     return Sides(left, point.V, grown.unsqueeze(-1).expand_as(left))
@@ -240,7 +240,7 @@ def lemma_8(point: Point) -> Sides:
 
 @statement("lemma_11")
 def lemma_11(point: Point) -> Sides:
-    """State that |grad_{w_i} L_n - grad_{w_i} L| <= |v_i| delta (|h_1| + |h_2|) on n samples.
+    """|grad_{w_i} L_n - grad_{w_i} L| <= |v_i| delta (|h_1| + |h_2|) on n samples.
 
     The paper has delta = O(sqrt(d/n)) up to logarithms; here it is 2 sqrt(d/n) + d/n, the deviation
     of the largest eigenvalue of a sample covariance.
@@ -257,7 +257,7 @@ def lemma_11(point: Point) -> Sides:
 
 @statement("lemma_13")
 def lemma_13(point: Point) -> Sides:
-    """State that |h_1|^2 + |h_2|^2 <= 20 L, where angle(w_1, w_2) > pi/2."""
+    """|h_1|^2 + |h_2|^2 <= 20 L, where angle(w_1, w_2) > pi/2."""
     return Sides(point.h_squares.sum(-1), H * point.loss, point.obtuse)
 
 

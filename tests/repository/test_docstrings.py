@@ -16,6 +16,8 @@ DONE = (
     "reludyn/risk",
     "reludyn/optim",
     "reludyn/theory",
+    "reludyn/system",
+    "reludyn/config",
     "reludyn/runs",
     "reludyn/figures",
 )
