@@ -1,6 +1,6 @@
 """The commands `reludyn`, which is `python -m reludyn`, too, and `reludyn-figures`.
 
-What they need is imported late: a Ctrl-C meanwhile has its answer as well.
+What they need is imported late, so that a Ctrl-C meanwhile is answered as well.
 """
 
 import os
@@ -13,7 +13,7 @@ os.environ["MPLBACKEND"] = "agg"
 
 
 def main() -> None:
-    """`reludyn OVERRIDES`."""
+    """Run the command `reludyn OVERRIDES`."""
     open_streams()
     from reludyn.system.signals import answered
 
@@ -24,7 +24,7 @@ def main() -> None:
 
 
 def figures() -> None:
-    """`reludyn-figures RUN_DIR ... [--picture NAME] [--replica J]`."""
+    """Run the command `reludyn-figures RUN_DIR ... [--picture NAME] [--replica J]`."""
     open_streams()
     from reludyn.system.signals import answered, heed
 

@@ -41,11 +41,11 @@ if TYPE_CHECKING:
     from reludyn.training.distributed import Ranks
 
 log = logging.getLogger(__name__)
-_holding = ExitStack()  # the folder of the run, while the command goes on
+_holding = ExitStack()  # the lock of the run's folder, until the command ends
 
 
 def task(composed: DictConfig, quiet: bool = False, ranks: Ranks | None = None) -> str:
-    """Run one job; return why training stopped. A quiet one prints only warnings and errors."""
+    """Run one job; return why training stopped. A quiet job prints only warnings and errors."""
     job = HydraConfig.get()
     alone, folder = job.mode == RunMode.RUN, Path(job.runtime.output_dir)
     try:
@@ -69,10 +69,10 @@ def task(composed: DictConfig, quiet: bool = False, ranks: Ranks | None = None) 
         if alone:
             _fail(error, folder)
         log.error("job %s: %s", job.job.num, explain(error, ["-m", *job.overrides.task]))
-        raise  # one job of a sweep: the others go on
+        raise  # one job of a sweep: the others still run
     except KeyboardInterrupt:  # before training, or while files are written
         if not alone:
-            raise  # the sweep says how to go on
+            raise  # the sweep reports how to resume
         from reludyn.recording.console import interruption  # imports rich
 
         print("reludyn: interrupted", *interruption.left(folder), sep="\n", file=sys.stderr)
@@ -85,8 +85,10 @@ def task(composed: DictConfig, quiet: bool = False, ranks: Ranks | None = None) 
 
 
 def _write_resolved(composed: DictConfig, job: HydraConf) -> None:
-    """Write the config once more, with the values in place of interpolations: they may come from an
-    environment that is soon another one."""
+    """Write the config once more, with values in place of interpolations.
+
+    The values may come from an environment that is soon another one.
+    """
     if job.output_subdir is not None:
         path = Path(job.runtime.output_dir, job.output_subdir, "config.yaml")
         with atomic(path) as file:
@@ -94,7 +96,7 @@ def _write_resolved(composed: DictConfig, job: HydraConf) -> None:
 
 
 def main() -> None:
-    """The command, also under torchrun."""
+    """Run the command, also under torchrun."""
     if only_shows(sys.argv[1:]):  # once, also where torchrun starts several
         if not from_torchrun() or launched().rank == 0:
             _command()
@@ -137,8 +139,10 @@ def _command(ranks: Ranks | None = None) -> None:
 
 
 class Folders(Callback):
-    """What comes before Hydra makes the folder of a run: its config and the folder are refused, if
-    they must be (those of a sweep by `reludyn.sweep.run`)."""
+    """Callback that checks a run's config and folder before Hydra creates the folder.
+
+    Folders of a sweep are checked by `reludyn.sweep.run`.
+    """
 
     def on_run_start(self, config: DictConfig, **_: Any) -> None:
         refuse_alone(config)
@@ -162,7 +166,7 @@ class Folders(Callback):
             )
 
     def _import(self) -> None:
-        """What takes seconds, in which Ctrl-C ends the command."""
+        """Import what takes seconds, in which Ctrl-C ends the command."""
         row, shown = "loading PyTorch", sys.stdout.isatty()
         if shown:
             print(row, end="\r", flush=True)
@@ -189,7 +193,7 @@ class Folders(Callback):
         before = run_folder.Before(folder, log_file, hydra)
 
         def ended(kind: type[BaseException] | None, *_: object) -> None:
-            if kind in (SystemExit, KeyboardInterrupt):  # of a fault of the program all stays
+            if kind in (SystemExit, KeyboardInterrupt):  # after a fault of the program all stays
                 before.restore()
 
         _holding.push(ended)

@@ -22,11 +22,11 @@ ROOT = Path(__file__).parents[1]
 
 @dataclass(frozen=True)
 class Case:
-    """One trajectory. Without `A` the target is the first unit vector."""
+    """Trajectory to compute; without `A` the target is the first unit vector."""
 
     k: int
     d: int
-    scale: float  # of the initial weights, normal ones; with `output` of W alone
+    scale: float  # scale of the initial weights, normal ones; with `output` that of W alone
     steps: int  # enough to come below the tolerance
     seed: int
     A: tuple[tuple[float, ...], ...] | None = None

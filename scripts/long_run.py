@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-os.environ["MPLBACKEND"] = "agg"  # not what a notebook has left there
+os.environ["MPLBACKEND"] = "agg"  # a notebook may have left another backend there
 from matplotlib.figure import Figure
 
 EVERY = 1.0  # seconds between two samples
@@ -27,8 +27,11 @@ PICTURE = Path(__file__).parents[1] / "docs" / "long_run.png"
 
 
 def watch(folder: Path, words: list[str]) -> tuple[np.ndarray, np.ndarray]:
-    """Return (time, resident bytes, bytes of files) of each sample, and (time, iteration) of each
-    line of the log, with times in seconds."""
+    """Return memory and files, and progress, of a run over time in seconds.
+
+    They are (time, resident bytes, bytes of files) for each sample, and (time, iteration) for each
+    line of the log.
+    """
     command = [sys.executable, "-m", "reludyn", *words, f"hydra.run.dir={folder}"]
     samples = []
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as running:
@@ -62,7 +65,7 @@ def draw(samples: np.ndarray, steps: np.ndarray, title: str) -> None:
     for panel, x, y, label in (
         (panels[0], at, samples[:, 1] / 2**20, "resident memory (MiB)"),
         (panels[1], at, samples[:, 2] / 2**20, "files (MiB)"),
-        (panels[2], (steps[1:, 1] + steps[:-1, 1]) / 2e6, speed, "iterations a second"),
+        (panels[2], (steps[1:, 1] + steps[:-1, 1]) / 2e6, speed, "iterations per second"),
     ):
         panel.plot(x, y)
         panel.set_ylim(0, 1.15 * y.max())
@@ -86,7 +89,7 @@ def main() -> None:
         tenth = len(x) // 10
         print(f"{name}: {x[tenth] / 2**20:.1f} MiB after a tenth, {x[-2] / 2**20:.1f} at the end")
     speed = np.diff(steps[:, 1]) / np.diff(steps[:, 0])
-    print(f"iterations a second, from the 2nd tenth on: {np.percentile(speed[2:], [5, 50, 95])}")
+    print(f"iterations per second, from the 2nd tenth on: {np.percentile(speed[2:], [5, 50, 95])}")
 
 
 if __name__ == "__main__":

@@ -16,15 +16,18 @@ if TYPE_CHECKING:
 
 @dataclass
 class FusedLauncherConf:
-    """Its keys, below hydra.launcher."""
+    """Keys of the launcher, below hydra.launcher."""
 
     _target_: str = "hydra_plugins.reludyn_fused_launcher.fused_launcher.FusedLauncher"
-    max_replicas: int | None = None  # of a batch; null: as many as memory holds
+    max_replicas: int | None = None  # per batch; null: as many as memory holds
 
 
 class FusedLauncher(Launcher):
-    """Runs jobs that differ in seed, init.scale, init.signs, optimizer.lr, data.target_norm or
-    trainer.tolerance as one batch; each leaves its folder as if it had been alone."""
+    """Launcher of jobs as batches: each leaves its folder as if it had run alone.
+
+    Jobs of a batch differ in seed, init.scale, init.signs, optimizer.lr, data.target_norm or
+    trainer.tolerance.
+    """
 
     def __init__(self, max_replicas: int | None = None) -> None:
         self.max_replicas = max_replicas
@@ -41,14 +44,14 @@ class FusedLauncher(Launcher):
         from reludyn.sweep.jobs import prepare
 
         jobs = prepare(self.context.config_loader, self.config, job_overrides, initial_job_idx)
-        for job in jobs:  # another sweeper than ours has not looked
+        for job in jobs:  # another sweeper than ours has not checked them
             claim(job.folder, "hydra.sweep.dir")
         return self.launch_prepared(jobs)
 
     def launch_prepared(
         self, jobs: "Sequence[SweepJob]", complete: "Sequence[SweepJob]" = ()
     ) -> Sequence[JobReturn]:
-        """Launch what the sweeper has composed already; others of the sweep are complete."""
+        """Launch jobs that the sweeper has composed; the `complete` ones stay."""
         from reludyn.sweep.fused import Fused  # imports torch
 
         return Fused(self.config.hydra, self.max_replicas).launch(jobs, complete)

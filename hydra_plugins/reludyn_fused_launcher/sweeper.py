@@ -1,4 +1,4 @@
-"""The sweeper of reludyn: sweeps go on where they were interrupted, and end in one table."""
+"""The sweeper of reludyn: sweeps resume where they were interrupted, and end in one table."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ from reludyn.config.overrides import check_count
 
 @dataclass
 class SweeperConf:
-    """Its keys, below hydra.sweeper: those of Hydra's own."""
+    """Keys of the sweeper, below hydra.sweeper: those of Hydra's own."""
 
     _target_: str = "hydra_plugins.reludyn_fused_launcher.sweeper.Sweeper"
     max_batch_size: int | None = None
@@ -22,8 +22,10 @@ class SweeperConf:
 
 
 class Sweeper(BasicSweeper):
-    """Every combination of the values, as in Hydra's own sweeper. Jobs that are complete are not
-    run again; those that fail do not stop the others."""
+    """Sweeper over every combination of the values, as Hydra's own.
+
+    Jobs that are complete are not run again; jobs that fail do not stop the others.
+    """
 
     def sweep(self, arguments: list[str]) -> list[Sequence[JobReturn]]:
         from reludyn.sweep.run import run

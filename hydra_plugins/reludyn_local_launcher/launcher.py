@@ -1,5 +1,7 @@
-"""The local launcher of hydra-submitit-launcher, a few jobs at a time. Hydra reads this file at
-every start, also where that plugin is not installed."""
+"""The local launcher of hydra-submitit-launcher, a few jobs at a time.
+
+Hydra reads this file at every start, also where that plugin is not installed.
+"""
 
 from __future__ import annotations
 

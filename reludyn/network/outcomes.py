@@ -6,7 +6,7 @@ from enum import Enum
 
 
 class Word(str, Enum):
-    """A word that files hold, equal to its text, and its `sentence`."""
+    """Word that files hold, equal to its text, with the `sentence` that users read."""
 
     sentence: str
 
@@ -21,7 +21,7 @@ class Word(str, Enum):
 
 
 class Event(Word):
-    """An event of training; files hold the first iteration at which it has happened."""
+    """Event of training; files hold the first iteration at which it has happened."""
 
     ALIGNED = "T_align", "alignment ended"
     GROWN = "T_growth", "growth ended"
@@ -29,7 +29,7 @@ class Event(Word):
 
 
 class Outcome(Word):
-    """What a replica arrived at."""
+    """Outcome of a replica: where descent arrived."""
 
     GLOBAL_MINIMUM = "global_minimum", "the loss is zero, or will be"
     NON_STRICT_SADDLE = "non_strict_saddle", "stuck at a saddle of Theorem 1"

@@ -11,7 +11,7 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-os.environ["MPLBACKEND"] = "agg"  # not what a notebook has left there
+os.environ["MPLBACKEND"] = "agg"  # a notebook may have left another backend there
 
 from reludyn.config.explain import explain, is_for_the_user
 from reludyn.config.parse import conf_directory
@@ -21,7 +21,7 @@ from reludyn.system.errors import ConfigError
 
 
 def report(composed: DictConfig) -> NoReturn:
-    """The whole report; ends with code 1 where a row failed."""
+    """Write the whole report; exit with code 1 where a row failed."""
     folder = Path(HydraConfig.get().runtime.output_dir)
     options = OmegaConf.to_container(composed, resolve=True)
     assert isinstance(options, dict)
@@ -34,10 +34,12 @@ def report(composed: DictConfig) -> NoReturn:
 
 
 def refuse(error: Exception) -> NoReturn:
+    """End the command with one line for an error."""
     sys.exit(f"reludyn.paper: error: {explain(error, sys.argv[1:])}")
 
 
 def main() -> None:
+    """Run the command `python -m reludyn.paper OVERRIDES`."""
     app = hydra.main(version_base="1.3", config_path=str(conf_directory()), config_name="paper")
     try:
         with guarded(sys.argv[1:]):

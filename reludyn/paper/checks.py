@@ -1,4 +1,4 @@
-"""What the paper claims, checked on the runs: one function a claim, its tolerances in it."""
+"""The paper's claims, checked on the runs: one function per claim, with its tolerances."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def _(run: Path) -> Finding:
     minima, saddles = (int((ours & (kind == name)).sum()) for name in (MINIMUM, SADDLE))
     c = points["c"][ours & (kind == SADDLE)]
     off = float(np.abs(points["loss"][ours & (kind == SADDLE)] - 0.25).max(initial=0.0))
-    # a v_i that vanishes, the end of the family, has no sign
+    # v_i = 0, the end of the family, has no sign
     excused = np.isin(kind, ["not_stationary", "undecided"])
     others = int((~ours & ~excused & np.isin(points["signs"], ["+-", "-+"])).sum())
     inside = bool(np.all((c > 0) | (c < -1)))
@@ -101,7 +101,7 @@ def _(run: Path) -> Finding:
         f"|w_1 - w_2 - a| = {error:.1e}, angle {angle:.1e}, L - 1/4 = {loss - 0.25:.1e}, "
         f"c = {c:.4f}",
         bool(holds),
-        f"a plateau rather than a limit: the angle grows again, 1/theta falls by {-slope:.4f} an "
+        f"a plateau rather than a limit: the angle grows again, 1/theta falls by {-slope:.4f} per "
         f"iteration, so descent leaves after about {leaves:.0e} iterations"
         if slope < 0
         else "",
@@ -155,7 +155,7 @@ def _(run: Path) -> Finding:
     )
 
 
-@claim("Theorem 2: rate along a", "linear convergence; 1 - mu an iteration along a", "rate_along")
+@claim("Theorem 2: rate along a", "linear convergence; 1 - mu per iteration along a", "rate_along")
 def _(run: Path) -> Finding:
     done = load_run(run)
     error = np.abs(done.effective_along[:, 0] - 1).max(-1)
@@ -163,7 +163,7 @@ def _(run: Path) -> Finding:
     return Finding(f"{rate:.6f}, 1 - mu = 0.9", abs(rate - 0.9) < 1e-3)
 
 
-@claim("Theorem 2: rate across a", "1 - mu/2 an iteration across a", "rate_across")
+@claim("Theorem 2: rate across a", "1 - mu/2 per iteration across a", "rate_across")
 def _(run: Path) -> Finding:
     done = load_run(run)
     error = done.effective_across[:, 0].max(-1)
@@ -363,8 +363,8 @@ def _(*runs: Path) -> Finding:
     return Finding(
         "; ".join(seen),
         holds,
-        "the digits are learned better than their Gaussian theory says of the same weights: they "
-        "are no Gaussian, and few; neurons pair only in part (pictures)",
+        "the digits are learned better than Gaussian theory predicts for the same weights: they "
+        "are not Gaussian, and few; neurons pair only in part (pictures)",
     )
 
 
@@ -378,7 +378,7 @@ def _margin(run: Path, name: str) -> Finding:
 
 
 def _linear_part(run: Run) -> Array:
-    """V W / 2, (R, r, d): the linear map that a ReLU student has learned."""
+    """Return V W / 2, (R, r, d): the linear map that a ReLU student has learned."""
     product: Array = (run.final.V @ run.final.W / 2).numpy()
     return product
 

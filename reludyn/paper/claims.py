@@ -1,4 +1,4 @@
-"""A claim of the paper, what was found of it, and the few fits that findings need."""
+"""Claims of the paper, their findings, and the few fits that findings need."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Verdict = Literal["confirmed", "confirmed with a remark", "not confirmed"]
 
 @dataclass(frozen=True)
 class Finding:
-    """What was seen."""
+    """Finding of a check: what was measured, and whether the claim holds."""
 
     measured: str
     holds: bool
@@ -31,7 +31,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Claim:
-    """A claim of the paper, the rows it needs, and how it is checked on their folders."""
+    """Claim of the paper, with the rows it needs and the check on their folders."""
 
     title: str
     paper: str
@@ -39,7 +39,7 @@ class Claim:
     check: Callable[..., Finding]
 
     def on(self, folder: Path) -> Finding:
-        """The finding for the runs below a folder, each in that of its row."""
+        """Return the finding for runs below a folder, each in the folder of its row."""
         return self.check(*(folder / row for row in self.rows))
 
 
@@ -56,14 +56,14 @@ def claim(title: str, paper: str, *rows: str) -> Callable[[Callable[..., Finding
 
 
 def contraction(step: Array, error: Array, above: float, below: float) -> float:
-    """Factor an iteration, by least squares on the logarithm where the error is in a range."""
+    """Return the factor per iteration, by least squares on the logarithm of errors in a range."""
     inside = (error < above) & (error > below)
     slope, _, _ = line(step[inside].astype(float), np.log(error[inside]))
     return float(np.exp(slope))
 
 
 def line(x: Array, y: Array) -> tuple[float, float, float]:
-    """Slope, intercept and R² of a line; NaN with fewer than three points."""
+    """Return slope, intercept and R² of a line; NaN with fewer than three points."""
     if len(x) < 3:
         return np.nan, np.nan, np.nan
     slope, intercept = np.polyfit(x, y, 1)
@@ -72,7 +72,7 @@ def line(x: Array, y: Array) -> tuple[float, float, float]:
 
 
 def crossing(x: Array, y: Array, level: float) -> float:
-    """Where a rising curve first reaches a level, by interpolation; NaN if nowhere."""
+    """Return where a rising curve first reaches a level, by interpolation; NaN if nowhere."""
     above = np.flatnonzero(y >= level)
     if len(above) == 0 or above[0] == 0:
         return float("nan")

@@ -19,7 +19,7 @@ def write_report(
     findings: Sequence[tuple[Claim, Finding | None]],
     done: Sequence[Done],
 ) -> None:
-    """The table of claims, then each picture with its caption, command and numbers."""
+    """Write the table of claims, then each picture with its caption, command and numbers."""
     pages = Environment(
         loader=PackageLoader("reludyn.paper", "."),
         autoescape=True,
@@ -39,7 +39,7 @@ def write_report(
 
 
 def _pictures(folder: Path, one: Done) -> Iterator[tuple[str, str]]:
-    """Path below the folder, and the picture itself as text, of every PNG of a row."""
+    """Yield every PNG of a row: its path below the folder, and the picture itself as text."""
     if not one.row.figures:
         return
     place = folder / one.row.name

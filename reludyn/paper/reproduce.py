@@ -31,9 +31,11 @@ def reproduce(
     short: bool = False,
     overrides: Sequence[str] = (),
 ) -> bool:
-    """Run the named rows (None: all) below `folder`, `workers` at once (None: one a core); `short`
-    is a rehearsal, `overrides` go to every command. Writes report.html, report.md and claims.json;
-    returns whether every row came to its end."""
+    """Run the named rows (None: all) below `folder`, `workers` at once (None: one per core).
+
+    `short` is a rehearsal; `overrides` are added to every command. Writes report.html, report.md
+    and claims.json. Returns whether every row was completed.
+    """
     began, chosen = time.perf_counter(), _chosen(rows)
     cores = os.cpu_count() or 1
     workers = min(workers or cores, len(chosen))
@@ -73,7 +75,7 @@ def _chosen(names: Sequence[str] | None) -> list[Row]:
 
 
 def _run(row: Row, folder: Path, short: bool, overrides: Sequence[str], threads: str) -> Done:
-    """One command in a process of its own, with its time and memory."""
+    """Run one command in a process of its own; return its time and memory."""
     words = row.words(folder / row.name, short, overrides)
     shown = command("reludyn", *(word for word in words if not word.startswith("hydra.")))
     log = folder / f"{row.name}.log"
@@ -107,7 +109,7 @@ def _error(code: int, log: Path) -> str:
 
 
 def _check(folder: Path, finished: set[str]) -> list[tuple[Claim, Finding | None]]:
-    """Each claim with its finding; None where a row that it needs is missing."""
+    """Return each claim with its finding; None where a row that it needs is missing."""
     found: list[tuple[Claim, Finding | None]] = []
     for claim in CLAIMS:
         found.append((claim, claim.on(folder) if set(claim.rows) <= finished else None))

@@ -1,4 +1,4 @@
-"""What is run for the report: the experiments of conf/experiment/, and variants for the claims."""
+"""Rows of the report: the experiments of conf/experiment/, and variants for the claims."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from reludyn.config.parse import comment_of
 
 @dataclass(frozen=True)
 class Row:
-    """One command, and what it takes to try it."""
+    """Command of the report, and how long it takes."""
 
     name: str
     experiment: str
     overrides: tuple[str, ...] = ()
-    cost: float = 1.0  # about how long it takes, in units of the shortest: long ones begin first
+    cost: float = 1.0  # about how long it takes, in units of the shortest: long rows start first
     short: tuple[str, ...] = ("trainer.steps=30",)  # overrides of a rehearsal
     figures: bool = True  # whether its pictures are in the report
 
     @property
     def caption(self) -> str:
-        """The comment with which its experiment begins."""
+        """Comment at the beginning of the file of its experiment."""
         return comment_of("experiment", self.experiment)
 
     def words(self, folder: Path, short: bool, more: Sequence[str]) -> list[str]:
-        """The overrides of the command, into a folder."""
+        """Return the overrides of the command, whose run is in a folder."""
         place = [f"hydra.run.dir={folder}", f"hydra.sweep.dir={folder}"]
         figures = [] if self.figures else ["figures=false"]
         rehearsal = self.short if short else ()
@@ -42,17 +42,17 @@ class Row:
 
 @dataclass(frozen=True)
 class Done:
-    """How a row went."""
+    """Result of a row: its time, its memory, and its error if it failed."""
 
     row: Row
     command: str  # as one would type it
     seconds: float
     megabytes: float  # largest resident set
-    error: str  # its first line; empty where all went well
+    error: str  # the first line of the error; empty where all went well
 
 
 def _variant(name: str, experiment: str, *overrides: str, cost: float = 3.0) -> Row:
-    """Numbers for claims, without events and pictures."""
+    """Return a row for numbers of claims, without events and pictures."""
     short = ("replicas=3", "trainer.steps=30")
     return Row(name, experiment, ("logger=none", *overrides), cost, short, figures=False)
 

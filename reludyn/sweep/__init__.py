@@ -1,1 +1,1 @@
-"""Sweeps: their jobs, jobs that go as one batch, and the table and pictures of their results."""
+"""Sweeps: their jobs, batches of jobs, and the tables and pictures of their results."""

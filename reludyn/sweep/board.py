@@ -1,4 +1,4 @@
-"""What TensorBoard shows of a sweep: a run a combination, or one for all of many."""
+"""TensorBoard's view of a sweep: a run per combination, or one run for many."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from reludyn.sweep.curves import REPLICAS, Curves, curves
 from reludyn.sweep.hparams import rows, run_names
 from reludyn.sweep.report import HEADER, cells
 
-LISTED = 200  # combinations of the table on the page TEXT; sweep_summary.csv has all
+LISTED = 200  # combinations in the table on the page TEXT; sweep_summary.csv has all
 
 
 def write_board(
@@ -26,11 +26,13 @@ def write_board(
     groups: Sequence[Combination],
     pictures: Sequence[Path],
 ) -> tuple[list[Path], int]:
-    """Write a run of TensorBoard's below the folder for each combination that is shown: its row of
-    HPARAMS, and bands over its replicas; the first one also has what is of the whole sweep, which
-    are layout, texts and pictures (a run for these would count as one more). Event files of an
-    earlier time are removed. Returns the files, and how many jobs have no curves since their
-    trajectory.npz cannot be read."""
+    """Write a run of TensorBoard's below the folder for each combination that is shown.
+
+    It has the combination's row of HPARAMS, and bands over its replicas. The first one also has the
+    layout, texts and pictures of the whole sweep (another run for these would count as one more).
+    Event files of an earlier time are removed. Returns the files, and the number of jobs without
+    curves, whose trajectory.npz cannot be read.
+    """
     for earlier in folder.rglob(f"{NAME}.*"):
         earlier.unlink()
     found = [curves(combination.folders) for combination in shown]
@@ -59,7 +61,7 @@ def _layout(found: Sequence[Curves]) -> Layout:
 
 
 def _texts(shown: Sequence[Combination], groups: Sequence[Combination]) -> dict[str, str]:
-    """Markdown by name, for the page TEXT."""
+    """Return Markdown by name, for the page TEXT."""
     header = [*groups[0].values, *HEADER]
     lines = [header, ["---"] * len(header), *(map(cells, groups[:LISTED]))]
     table = ["| " + " | ".join(x.replace("|", "\\|") for x in line) + " |" for line in lines]
@@ -69,7 +71,7 @@ def _texts(shown: Sequence[Combination], groups: Sequence[Combination]) -> dict[
 
 
 def _how_to_read(shown: Sequence[Combination], groups: Sequence[Combination]) -> Iterator[str]:
-    """Line by line: the page breaks paragraphs as they are written."""
+    """Yield line by line: the page breaks paragraphs as they are written."""
     jobs, count = sum(len(group.folders) for group in groups), len(groups)
     yield f"**A sweep** of {jobs:,} jobs, {count:,} combinations of values, all seeds together.\n"
     if len(shown) >= count:
@@ -77,16 +79,16 @@ def _how_to_read(shown: Sequence[Combination], groups: Sequence[Combination]) ->
     else:
         yield (
             "- The one run stands for all combinations, which are too many for one run each: the "
-            "card `combinations` lists what came out of each. With `logger.jobs=true` each has a "
+            "card `combinations` lists the results of each. With `logger.jobs=true` each has a "
             "run of its own, and so has every job."
         )
     yield (
         "- `p10`, `median`, `p90` are quantiles over the replicas of all jobs of a run, drawn as "
-        "bands on the page CUSTOM SCALARS. A replica that has stopped keeps its last values; of "
-        f"more than {REPLICAS:,} replicas the first of each job are taken."
+        "bands on the page CUSTOM SCALARS. A replica that has stopped keeps its last values; with "
+        f"more than {REPLICAS:,} replicas the first ones of each job are taken."
     )
     yield (
-        "- Of each replica the slowest neuron is shown: the smallest length, the largest angle. "
-        "**fraction**: of the replicas past each event. **result**: what came out."
+        "- The slowest neuron of each replica is shown: the smallest length, the largest angle. "
+        "**fraction**: fraction of the replicas past each event. **result**: statistics at the end."
     )
     yield SMOOTHING

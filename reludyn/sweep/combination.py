@@ -12,19 +12,21 @@ from reludyn.sweep.tally import Statistics, Tally
 
 @dataclass
 class Combination:
-    """What was swept with its values, and the jobs that have them: they differ by their seed
-    alone."""
+    """Combination of swept keys and values, with the jobs that have them.
+
+    These jobs differ by their seed alone.
+    """
 
     values: Mapping[str, str]
     folders: list[Path] = field(default_factory=list)
     tally: Tally = field(default_factory=Tally)
 
     def join(self, other: Combination) -> None:
-        """Add all jobs of another one."""
+        """Add all jobs of another combination."""
         self.folders += other.folders
         self.tally.join(other.tally)
 
     @cached_property
     def statistics(self) -> Statistics:
-        """Of all replicas, once all jobs are there."""
+        """Statistics of all replicas, once all jobs have been joined."""
         return self.tally.statistics()

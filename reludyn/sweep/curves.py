@@ -14,8 +14,8 @@ from reludyn.recording.tensorboard.bands import SEEN, quantiles, quantities
 from reludyn.runs.load import arrays_of
 from reludyn.runs.table import Table
 
-POINTS = 200  # of a curve
-REPLICAS = 2000  # that are read: the error of their median is 3% of a standard deviation
+POINTS = 200  # points of a curve
+REPLICAS = 2000  # replicas that are read: the error of their median is 3% of a standard deviation
 EVENTS = {
     "fraction/aligned": Event.ALIGNED,
     "fraction/grown": Event.GROWN,
@@ -24,7 +24,7 @@ Array = NDArray[Any]
 
 
 class Curves(NamedTuple):
-    """Values (T,) by tag at steps (T,); so many jobs were left out."""
+    """Values (T,) by tag at steps (T,), and the number of jobs that were left out."""
 
     steps: Array
     values: dict[str, Array]
@@ -32,10 +32,12 @@ class Curves(NamedTuple):
 
 
 def curves(folders: Sequence[Path]) -> Curves:
-    """Bands over the replicas of all these jobs, and the fraction past each event; of at most
-    REPLICAS, the first ones of each job. The steps are looks of the job that went on for longest; a
+    """Return bands over the replicas of all these jobs, and the fraction past each event.
+
+    At most REPLICAS are read, the first ones of each job. The steps are looks of the longest job; a
     replica has the value of its last look up to there, and keeps its last value once it has
-    stopped. Left out are jobs whose trajectory.npz has been removed, or is damaged."""
+    stopped. Jobs are left out whose trajectory.npz has been removed, or is damaged.
+    """
     some = folders[:: -(-len(folders) // REPLICAS)]
     looks = [found["step"] for folder in some if (found := _read(folder, ["step"]))]
     if not looks:
@@ -59,7 +61,7 @@ def curves(folders: Sequence[Path]) -> Curves:
 
 
 def _job(folder: Path, steps: Array, replicas: int) -> dict[str, Array]:
-    """By tag what the first so many replicas of a job have at these steps, (T, R)."""
+    """Return by tag what the first replicas of a job have at these steps, (T, R)."""
     found = _read(folder, ["step", *SEEN])
     if not found:
         return {}
@@ -71,7 +73,7 @@ def _job(folder: Path, steps: Array, replicas: int) -> dict[str, Array]:
 
 
 def _read(folder: Path, names: Container[str]) -> dict[str, Array]:
-    """Arrays of trajectory.npz; none where it cannot be read."""
+    """Return arrays of trajectory.npz; none where it cannot be read."""
     try:
         return arrays_of(folder / "trajectory.npz", names)
     except (OSError, ValueError):

@@ -1,4 +1,4 @@
-"""Processes that end before the jobs of a sweep that they run, such as where memory has run out."""
+"""Processes that end before the jobs of a sweep that they run, for instance for lack of memory."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hydra.core.utils import JobReturn, JobStatus
 
 from reludyn.system.errors import ConfigError
 
-# of the packages that start the processes, by name, since they may not be installed
+# errors of the packages that start the processes, by name, since they may not be installed
 _ERRORS = {
     "joblib": ("BrokenProcessPool",),
     "submitit": ("UncompletedJobError",),
@@ -26,17 +26,17 @@ _REMEDIES = {
 
 
 class Died(ConfigError):
-    """A process has ended before its job."""
+    """Error of a process that has ended before its job."""
 
 
 def death(error: BaseException, launcher: str) -> Died | None:
-    """Return what is said of an error of this launcher, if it means that a process has died."""
+    """Return the error to report, if an error of this launcher means that a process has died."""
     for kind in type(error).__mro__:
         if kind.__name__ in _ERRORS.get(kind.__module__.partition(".")[0], ()):
             signals = sorted({*re.findall(r"\bSIG[A-Z]+\d*\b", str(error))})
             said = "a process has ended before its job"
             said += f" ({', '.join(signals)})" if signals else ""
-            if signals and "SIGKILL" not in signals:  # not the system's answer to lack of memory
+            if signals and "SIGKILL" not in signals:  # the system answers lack of memory by SIGKILL
                 return Died("hydra/launcher", launcher, said)
             said += ", most likely for lack of memory"
             said += " or time" if launcher == "submitit_slurm" else ""
@@ -45,7 +45,7 @@ def death(error: BaseException, launcher: str) -> Died | None:
 
 
 class Submitted:
-    """submitit's launcher of this name, for which a process that dies costs its own job alone."""
+    """Launcher of submitit's in which a process that dies costs its own job alone."""
 
     def __init__(self, launcher: Any, name: str) -> None:
         self.launcher, self.name = launcher, name
@@ -67,7 +67,7 @@ class Submitted:
 
 
 class _Job:
-    """One of submitit's jobs, of which the launcher asks how it ended."""
+    """Job of submitit's, which the launcher asks how it ended."""
 
     def __init__(self, job: Any, launcher: str) -> None:
         self.job, self.launcher = job, launcher

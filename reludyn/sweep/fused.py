@@ -1,8 +1,9 @@
-"""Jobs as batches: those that differ only in what replicas may have of their own run together.
+"""Batches of jobs: jobs that differ only in keys that replicas may have of their own run together.
 
-A batch is saved as a run is, in a file below the sweep's folder that is named by its jobs and goes
-once all of them are complete. So the same sweep, also one that has grown, resumes each batch that
-was begun, and makes batches of the other jobs. A job that runs alone is saved in its own folder.
+A batch is saved as a run is, in a file below the sweep's folder that is named by its jobs and is
+removed once all of them are complete. So the same sweep, also one that has grown, resumes each
+batch that was begun, and makes batches of the other jobs. A job that runs alone is saved in its own
+folder.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ log = logging.getLogger(__name__)
 
 
 class Fused:
-    """Runs jobs batch by batch, with Hydra's settings of the sweep."""
+    """Runner of jobs in batches, with Hydra's settings of the sweep."""
 
     def __init__(self, hydra: DictConfig, max_replicas: int | None) -> None:
         for key, value, allowed in (
@@ -72,9 +73,12 @@ class Fused:
     def launch(
         self, jobs: Sequence[SweepJob], complete: Sequence[SweepJob] = ()
     ) -> list[JobReturn]:
-        """Return what each job came to, in their order; batches that were begun may have others
-        that are complete. After Ctrl-C what had been reached is saved, and written. Raises
-        ConfigError where a batch that was begun cannot resume."""
+        """Return the result of each job, in their order.
+
+        A batch that was begun may have other jobs, which are complete. After Ctrl-C, what had been
+        reached is saved, and written. Raises ConfigError where a batch that was begun cannot
+        resume.
+        """
         returns: dict[int, JobReturn] = {}
         self.complete = {job.number for job in complete}
         begun = self._begun(jobs, complete)
@@ -97,8 +101,7 @@ class Fused:
     def _begun(
         self, jobs: Sequence[SweepJob], complete: Sequence[SweepJob]
     ) -> list[list[SweepJob]]:
-        """Return the batches that were begun, the largest ones first: a batch that failed comes
-        before its halves. One with jobs that are not here stays as it is."""
+        """Return the batches that were begun, the largest first, so before their halves."""
         known = {self._what(job): job for job in [*jobs, *complete]}
         batches = []
         for file in sorted(self.folder.glob(f"{BATCHES}/*.pt")):
@@ -154,7 +157,7 @@ class Fused:
             if isinstance(error, OSError) and file.exists():
                 raise  # the disk is full, or the like: nothing is wrong with the batch
             reason = explain(error, [])
-            log.warning("%d jobs failed as a batch, halves of it go on: %s", len(batch), reason)
+            log.warning("%d jobs failed as a batch, its halves run next: %s", len(batch), reason)
             middle = len(batch) // 2
             returns = self._run(batch[:middle]) | self._run(batch[middle:])
             self._forget(batch)
@@ -175,7 +178,7 @@ class Fused:
                 say(f"writing the files of job {place + 1:,} of {len(batch):,}")
                 self._log_to(job)
                 try:
-                    clear(job.folder)  # of what was written when the batch was interrupted
+                    clear(job.folder)  # files that were written when the batch was interrupted
                     _write_hydra(job)
                     results = together.results(place, job.folder)
                     provenance = Provenance(_config(job), job.digest, job.overrides)
@@ -203,19 +206,19 @@ class Fused:
         return _return(job, JobStatus.COMPLETED, reason)
 
     def _forget(self, batch: Sequence[SweepJob]) -> None:
-        """Take away the checkpoint of a batch whose jobs are all complete."""
+        """Remove the checkpoint of a batch whose jobs are all complete."""
         file = self._file(batch)
         if all((job.folder / "DONE").exists() for job in batch):
             file.unlink(missing_ok=True)
-            with suppress(OSError):  # others are there, or it never was
+            with suppress(OSError):  # it holds other batches, or never existed
                 file.parent.rmdir()
 
     def _others(self, batch: Sequence[SweepJob]) -> Sequence[SweepJob]:
-        """Return those that are not complete."""
+        """Return the jobs that are not complete."""
         return [job for job in batch if job.number not in self.complete]
 
     def _what(self, job: SweepJob) -> str:
-        """Return what tells a job of this sweep from any other."""
+        """Return a text that tells a job of this sweep from any other."""
         return f"{os.path.relpath(job.folder, self.folder)} {job.digest}"
 
     def _file(self, batch: Sequence[SweepJob]) -> Path:
@@ -230,14 +233,16 @@ class Fused:
         return jobs
 
     def _log_to(self, job: SweepJob) -> None:
-        """What is logged from here on belongs to this job."""
+        """Log from here on into the file of this job."""
         job.folder.mkdir(parents=True, exist_ok=True)
         configure_log(OmegaConf.create(dict(job.logging)), self.hydra.verbose)
 
 
 def split(jobs: Sequence[SweepJob], max_replicas: int | None = None) -> Iterator[list[SweepJob]]:
-    """Batches, in the order of their first jobs: no batch has more replicas than fit, or than
-    max_replicas, unless it is one job."""
+    """Yield batches in the order of their first jobs.
+
+    No batch has more replicas than fit, or than max_replicas, unless it is one job.
+    """
     groups: dict[object, list[SweepJob]] = {}
     for job in jobs:
         groups.setdefault(_alike(job), []).append(job)
@@ -259,7 +264,7 @@ def split(jobs: Sequence[SweepJob], max_replicas: int | None = None) -> Iterator
 def _replicas_that_fit(config: Config) -> int:
     try:
         return replicas_that_fit(make_target(config)[0])  # with the sizes that a file has
-    except ConfigError:  # each job will say so
+    except ConfigError:  # each job will report it
         return 1
 
 
@@ -268,7 +273,7 @@ def _replicas(job: SweepJob) -> int:
 
 
 def _alike(job: SweepJob) -> object:
-    """The same for jobs that may go as one batch."""
+    """Return a value that is the same for jobs that may run as one batch."""
     config = job.config
     keys = own_keys(config) if isinstance(config, Config) else frozenset()
     if not keys:

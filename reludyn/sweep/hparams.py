@@ -1,4 +1,4 @@
-"""The HPARAMS tab of a sweep: a row a combination, with what was swept and what came out."""
+"""The HPARAMS tab of a sweep: one row per combination, with swept values and results."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from reludyn.recording.tensorboard.hparams import RESULTS, Results, Value
 from reludyn.sweep.combination import Combination
 from reludyn.sweep.tally import QUANTITIES, Statistics
 
-NAMES = {  # of statistics, by tag
+NAMES = {  # names of statistics, by tag
     "result/success_fraction": "success",
     "result/stuck_fraction": "stuck",
     "result/diverged_fraction": "diverged",
     **{f"result/{name}": f"{name}_median" for name in QUANTITIES},
 }
-LONGEST = 80  # letters of a run's name
+LONGEST = 80  # letters of a run's name, at most
 
 
 class Row(NamedTuple):
@@ -34,10 +34,10 @@ class Row(NamedTuple):
 
 
 def rows(runs: Sequence[Combination]) -> list[Row]:
-    """The rows of combinations that all have the same keys; without keys there is no tab.
+    """Return the rows of combinations that all have the same keys; without keys there is no tab.
 
-    Values are numbers where all of a key are, else words; seeds are words, which the tab does not
-    round. A result is not there where it is not defined. The columns are said with the first row.
+    Values are numbers where all values of a key are, else words; seeds are words, which the tab
+    does not round. A result that is not defined is missing. The first row declares the columns.
     """
     columns = {key: _typed(key, [run.values[key] for run in runs]) for key in runs[0].values}
     results = [_results(run.statistics) for run in runs]
@@ -52,7 +52,7 @@ def rows(runs: Sequence[Combination]) -> list[Row]:
 
 
 def run_names(runs: Iterable[Mapping[str, str]]) -> Iterator[str]:
-    """init.scale=1e-2,optimizer.lr=0.1: safe as the name of a folder, short, each another one."""
+    """Yield names such as init.scale=1e-2,optimizer.lr=0.1: short, different, valid for folders."""
     taken: set[str] = set()
     for values in runs:
         label = ",".join(f"{key}={value}" for key, value in values.items())
@@ -76,7 +76,10 @@ def _results(statistics: Statistics) -> Results:
 def _experiment(
     columns: Mapping[str, Sequence[Value]], results: Sequence[Results]
 ) -> Summary.Value:
-    """All values that a key has are there to choose from; results that some run has."""
+    """Return the message that declares the columns.
+
+    It has all values of a key, to choose from, and the results that some run has.
+    """
     infos = []
     for key, values in columns.items():
         info = api.HParamInfo(name=key, differs=len(set(values)) > 1)

@@ -1,4 +1,4 @@
-"""The jobs of a sweep: the config, the folder and the files of each, composed once a group.
+"""The jobs of a sweep: the config, the folder and the files of each, composed once per group.
 
 Hydra takes a twentieth of a second to compose a config from its overrides. Jobs whose overrides
 differ in the values of some keys alone (`VALUES`) have the same config but for these: it is
@@ -39,27 +39,29 @@ SUBDIR = "hydra.sweep.subdir"
 VALUES = (*OWN, SUBDIR)
 BATCHES = ".batches"  # the folder, in that of the sweep, of the checkpoints of batches
 PLAIN = re.compile(r"[A-Za-z/][\w.,+/-]*[=/][\w.,+=/-]*", re.ASCII)  # no number, no word of YAML
-PLACE = "reludyn.place.{}.here"  # of a value that is filled in: unlike any other text
+PLACE = "reludyn.place.{}.here"  # placeholder of a value that is filled in: unlike any other text
 
 
 @dataclass(frozen=True)
 class SweepJob:
-    """A job before it runs."""
+    """Job before it runs."""
 
     number: int
-    overrides: Sequence[str]  # of the task
+    overrides: Sequence[str]  # the overrides of the job
     folder: Path
-    config: Config | ConfigError  # or why there is none
-    digest: str  # of the resolved config, as DONE has it
-    files: Mapping[str, str]  # what .hydra/ holds, by name
+    config: Config | ConfigError  # the error where there is no config
+    digest: str  # the hash of the resolved config, as in DONE
+    files: Mapping[str, str]  # the files in .hydra/, by name
     logging: Mapping[str, Any]  # how the job logs
 
 
 def prepare(
     loader: ConfigLoader, master: DictConfig, overrides: Sequence[Sequence[str]], first: int = 0
 ) -> list[SweepJob]:
-    """The jobs with these overrides, numbered from `first` on; raises what Hydra raises for
-    overrides from which it cannot compose."""
+    """Return the jobs with these overrides, numbered from `first` on.
+
+    Raises what Hydra raises for overrides from which it cannot compose.
+    """
     groups: dict[tuple[str, ...], _Group] = {}
     parse = cache(OverridesParser.create(config_loader=loader).parse_override)
     jobs, outer = [], HydraConfig.instance().cfg
@@ -72,7 +74,7 @@ def prepare(
                 group = groups[alike] = _Group(loader.load_sweep_config(master, list(texts)), parts)
             try:
                 jobs.append(group.job(number, parts))
-            except OmegaConfBaseException:  # a value of another type: Hydra says so better
+            except OmegaConfBaseException:  # a value of another type: Hydra's message is better
                 loader.load_sweep_config(master, list(texts))
                 raise
     finally:
@@ -81,13 +83,13 @@ def prepare(
 
 
 def _fills(part: Override) -> bool:
-    """Whether an override gives a value that can be filled in."""
+    """Return whether an override gives a value that can be filled in."""
     own = part.key_or_group in VALUES and not (part.is_add() or part.is_force_add())
     return own and not part.is_delete() and "${" not in str(part.input_line)
 
 
 class _Group:
-    """Jobs whose overrides differ in such values alone."""
+    """Jobs whose overrides differ only in values that can be filled in."""
 
     def __init__(self, composed: DictConfig, parts: Sequence[Override]) -> None:
         HydraConfig.instance().set_config(composed)
@@ -110,7 +112,7 @@ class _Group:
         self.hydra = self._hydra_text(hydra, parts)
 
     def job(self, number: int, parts: Sequence[Override]) -> SweepJob:
-        """The job with the values of these overrides."""
+        """Return the job with the values of these overrides."""
         whole, values = self.composed, {p.key_or_group: p for p in parts if _fills(p)}
         for key, part in values.items():
             OmegaConf.update(whole, key, part.value())
@@ -143,7 +145,7 @@ class _Group:
         digest = digest_of(_filled(self.hashed, filled))
         files = {
             "config.yaml": _filled(self.text, filled),
-            # long texts with blanks are folded, by where they stand
+            # YAML folds long texts with blanks, depending on their place in the line
             "hydra.yaml": self._hydra_anew(parts) if blanks else _filled(self.hydra, filled),
             "overrides.yaml": "".join(f"- {_scalar(text)}\n" for text in task) or "[]\n",
         }
@@ -158,14 +160,14 @@ class _Group:
         return _attempt(lambda: _alone(check(with_values(base, values))))
 
     def _hydra_anew(self, parts: Sequence[Override]) -> str:
-        """hydra.yaml of the job whose values the config has now."""
+        """Return hydra.yaml of the job whose values the config has now."""
         hydra: Any = OmegaConf.to_container(self.composed.hydra)
         of_hydra = [str(part.input_line) for part in parts if part.is_hydra_override()]
         hydra["overrides"]["hydra"] = [*self.of_master, *of_hydra]
         return _yaml({"hydra": hydra})
 
     def _hydra_text(self, hydra: dict[str, Any], parts: Sequence[Override]) -> str:
-        """hydra.yaml, with places for what differs from job to job."""
+        """Return hydra.yaml, with placeholders for all that differs from job to job."""
         hydra["job"] |= {
             "id": PLACE.format("id"),
             "num": PLACE.format("num"),
@@ -196,14 +198,14 @@ def _alone(config: Config) -> Config:
         raise ConfigError(
             "resume",
             config.resume,
-            "must be null in a sweep, which goes on by itself",
+            "must be null in a sweep, which resumes by itself",
             "Repeat the command of the sweep with its hydra.sweep.dir",
         )
     return config
 
 
 def with_values(config: Config, values: Mapping[str, Any]) -> Config:
-    """With other values of some keys."""
+    """Return a config with other values of some keys."""
     for key, value in values.items():
         group, _, name = key.rpartition(".")
         new = replace(getattr(config, group), **{name: value}) if group else value
@@ -219,7 +221,7 @@ def _put(settings: dict[Any, Any], key: str, value: str) -> None:
 
 
 def _interpolations(node: Any) -> set[str]:
-    """All texts with interpolations in nested settings."""
+    """Return all texts with interpolations in nested settings."""
     if isinstance(node, (dict, list)):
         parts = node.values() if isinstance(node, dict) else node
         return {text for part in parts for text in _interpolations(part)}
@@ -231,13 +233,16 @@ def _yaml(settings: dict[Any, Any]) -> str:
 
 
 def _scalar(value: Any) -> str:
-    """A value as YAML writes it; paths and overrides without blanks as they are."""
+    """Return a value as YAML writes it; paths and overrides without blanks as they are."""
     return _written(value, repr(value))
 
 
 @lru_cache(4096, typed=True)
 def _written(value: Any, _: str) -> str:
-    """1 and 1.0 are equal, but not the same, nor are 0.0 and -0.0."""
+    """Return a value as YAML writes it.
+
+    The second argument tells 1 from 1.0 and 0.0 from -0.0, which are equal.
+    """
     if isinstance(value, str) and PLAIN.fullmatch(value):
         return value
     return OmegaConf.to_yaml(OmegaConf.create({"x": value}))[3:-1]

@@ -14,7 +14,7 @@ from reludyn.recording.console.report import PLAIN, number, print_places
 from reludyn.sweep.combination import Combination
 from reludyn.sweep.tally import Statistics
 
-SHOWN = 20  # groups in the printed table; the file has all
+SHOWN = 20  # groups in the printed table; the file has all of them
 HEADER = ("replicas", "success [95%]", "T_converged", "loss")
 
 
@@ -26,8 +26,10 @@ def print_sweep(
     events: Path | None,
     runs: int,
 ) -> None:
-    """What came out of each group of jobs, where the files are, and how to look at them: so many
-    runs of TensorBoard's are below a folder."""
+    """Print the results of each group of jobs, where the files are, and how to look at them.
+
+    `runs` is the number of runs of TensorBoard's below the folder `events`.
+    """
     table = Table(box=box.SIMPLE, pad_edge=False, collapse_padding=True)
     for key in groups[0].values:
         table.add_column(Text(key.replace(".", ".\n")), overflow="fold", min_width=6)
@@ -47,7 +49,7 @@ def print_sweep(
 
 
 def cells(group: Combination) -> list[str]:
-    """Its values, then what HEADER names."""
+    """Return the values of a group, then the columns of HEADER."""
     said = group.statistics
     success = f"{said['success']:.3f} [{said['success_low']:.2f}, {said['success_high']:.2f}]"
     medians = [_median(said, name) for name in ("T_converged", "loss")]
@@ -58,6 +60,6 @@ def cells(group: Combination) -> list[str]:
 
 
 def _median(said: Statistics, name: str) -> str:
-    """With how many of the replicas have one, where some have none."""
+    """Return a median, with the number of replicas that have a value where some have none."""
     count, of = said[f"{name}_defined"], said["replicas"]
     return number(said[f"{name}_median"]) + (f" ({count:,} of {of:,})" if 0 < count < of else "")

@@ -1,7 +1,7 @@
 """The results of a sweep as one table, and what is made of it.
 
-sweep.csv has a row a replica, sweep_summary.csv a row a group: the jobs that differ by their seed
-alone. Both begin with what was swept.
+sweep.csv has one row per replica, sweep_summary.csv one row per group: the jobs that differ by
+their seed alone. Both begin with the swept keys.
 """
 
 from __future__ import annotations
@@ -23,14 +23,16 @@ from reludyn.sweep.tally import STATISTICS, Tally
 from reludyn.system.errors import why
 from reludyn.system.files import csv_file
 
-RUNS = 20  # combinations of which TensorBoard shows each as a run: of more than 40 it shows none
+RUNS = 20  # combinations up to which each is a run of TensorBoard's, which shows 40 at most
 Values = Mapping[str, str]
 
 
 @dataclass(frozen=True)
 class Part:
-    """A job that came to its end: its folder, and every swept key with its value as typed. All
-    parts of a sweep have the same keys."""
+    """Job that is complete: its folder, and every swept key with its value as typed.
+
+    All parts of a sweep have the same keys.
+    """
 
     folder: Path
     values: Values
@@ -45,17 +47,21 @@ def finish(
     console: Console,
     jobs: bool = False,
 ) -> list[Path]:
-    """Write the tables, picture and TensorBoard's events of a sweep and print a short table;
-    returns the files. Without parts there is nothing to write.
+    """Write the tables, picture and TensorBoard's events of a sweep and print a short table.
 
-    sweep.csv has the columns job (the folder, relative to the sweep), the swept keys, COLUMNS of
-    replicas.csv; sweep_summary.csv the swept keys but seed, STATISTICS (`reludyn.sweep.tally`). Of
-    a key with the name of another column, seed is left out of sweep.csv, where each replica has its
-    own, and `replicas` is called job.replicas in the summary. The picture of a sweep that is named
-    is drawn in figures/; where `picture` names that of a run, sweep.png and .pdf of one or two
-    swept keys but seed; for `none` nothing. tensorboard/NAME/ is a run a group, or a run a job
-    where only the seed was swept; of more than RUNS one run for all, unless `jobs` says that the
-    jobs have event files, too. Raises OSError where a file cannot be read or written.
+    Returns the files. Without parts there is nothing to write.
+
+    sweep.csv has the columns job (the folder, relative to the sweep), the swept keys, and COLUMNS
+    of replicas.csv. sweep_summary.csv has the swept keys without the seed, and STATISTICS
+    (`reludyn.sweep.tally`). Where a swept key has the name of another column, seed is left out of
+    sweep.csv, where each replica has its own, and `replicas` is called job.replicas in the summary.
+
+    If `picture` names a picture of sweeps, it is drawn in figures/; if it names a picture of runs,
+    sweep.png and .pdf over one or two swept keys without the seed are drawn; for `none` nothing.
+
+    tensorboard/NAME/ is a run per group, or per job where only the seed was swept. There is one run
+    for all if there are more than RUNS, unless `jobs`, when the jobs have event files, too. Raises
+    OSError where a file cannot be read or written.
     """
     if not parts:
         return []
@@ -95,7 +101,7 @@ def finish(
 
 
 def _write_replicas(path: Path, sweep: Path, parts: Sequence[Part]) -> list[Combination]:
-    """sweep.csv, row by row; returns each job for itself."""
+    """Write sweep.csv, row by row; return each job as a combination."""
     shown = [key for key in parts[0].values if key not in COLUMNS]
     jobs = []
     with csv_file(path, ["job", *shown, *COLUMNS]) as add:
@@ -112,7 +118,7 @@ def _write_replicas(path: Path, sweep: Path, parts: Sequence[Part]) -> list[Comb
 def _joined(
     jobs: Sequence[Combination], values_of: Callable[[Values], Values]
 ) -> list[Combination]:
-    """Those of the same values as one, in the order of their first jobs."""
+    """Return one combination for all jobs of the same values, in the order of their first jobs."""
     groups: dict[Hashable, Combination] = {}
     for job in jobs:
         values = values_of(job.values)
@@ -121,21 +127,23 @@ def _joined(
 
 
 def _meaning(values: Values) -> Hashable:
-    """The same for the same settings, apart from the seed, however they were typed."""
+    """Return a key that is the same for the same settings, apart from the seed, however typed."""
     texts = [text for key, text in values.items() if key != "seed"]
     numbers = (as_numbers([text]) for text in texts)
     return tuple(text if x is None else x[0] for text, x in zip(texts, numbers, strict=True))
 
 
 def _all(values: Iterable[str]) -> str:
-    """What stands for all values of a key."""
+    """Return a text that stands for all values of a key."""
     different = {*values}
     return different.pop() if len(different) == 1 else f"{len(different)} values"
 
 
 def _replicas(path: Path) -> Iterator[list[str]]:
-    """The rows of a replicas.csv in the order of COLUMNS; what another version did not write is
-    empty."""
+    """Yield the rows of a replicas.csv in the order of COLUMNS.
+
+    Cells that another version did not write are empty.
+    """
     with path.open(encoding="utf-8", newline="") as file:
         reader = csv.reader(file)
         header = next(reader)
@@ -146,7 +154,7 @@ def _replicas(path: Path) -> Iterator[list[str]]:
 
 
 def _write_groups(path: Path, groups: Sequence[Combination]) -> None:
-    """sweep_summary.csv."""
+    """Write sweep_summary.csv."""
     names = [f"job.{key}" if key in STATISTICS else key for key in groups[0].values]
     with csv_file(path, [*names, *STATISTICS]) as add:
         for group in groups:

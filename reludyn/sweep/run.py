@@ -1,5 +1,7 @@
-"""A sweep from its overrides to its table: what is complete stays, the rest runs, failures are
-named."""
+"""A sweep from its overrides to its table.
+
+Complete jobs stay, the others run, and failures are named.
+"""
 
 from __future__ import annotations
 
@@ -38,9 +40,12 @@ def run(
     launcher: Launcher,
     batches: Sequence[Sequence[Sequence[str]]],
 ) -> list[Sequence[JobReturn]]:
-    """Launch the jobs with these overrides, batch by batch, but for those that are complete; then
-    the table of all that are. Raises ConfigError, before any job's folder is touched, where one
-    holds something else, or no job can run; exits with code 1 where a job failed."""
+    """Launch the jobs with these overrides, batch by batch, except those that are complete.
+
+    Then write the table of all complete jobs. Raises ConfigError, before any job's folder is
+    touched, where a folder holds something else, or no job can run. Exits with code 1 where a job
+    failed.
+    """
     folder = Path(str(master.hydra.sweep.dir)).absolute()
     batches, jobs = _below(folder, loader, master, batches)
     claim_sweep(folder)
@@ -80,8 +85,10 @@ def _below(
     master: DictConfig,
     batches: Sequence[Sequence[Sequence[str]]],
 ) -> tuple[Sequence[Sequence[Sequence[str]]], list[SweepJob]]:
-    """The overrides and the jobs, all of them below the sweep's folder: its name may depend on a
-    value that is swept, like the name of the experiment."""
+    """Return the overrides and the jobs, all of them below the sweep's folder.
+
+    The folder's name may depend on a value that is swept, like the name of the experiment.
+    """
     jobs = prepare(loader, master, [texts for batch in batches for texts in batch])
     if not all(_is_below(folder, job) for job in jobs):
         here = override("hydra.sweep.dir", str(master.hydra.sweep.dir))
@@ -104,12 +111,14 @@ def _run(
     batches: Sequence[Sequence[Sequence[str]]],
     jobs: Sequence[SweepJob],
 ) -> tuple[list[Sequence[JobReturn]], dict[int, JobReturn], Died | None]:
-    """Launch the jobs that are not complete; return what the launcher returned, and of each job by
-    its number, and that a process has died with which no further job could run. Where it is
-    interrupted it says how to go on."""
+    """Launch the jobs that are not complete.
+
+    Returns what the launcher returned; the result of each job, by its number; and the death of a
+    process, after which no further job could run. An interruption reports how to resume.
+    """
     complete = {job.number for job in jobs if _is_complete(job)}
     fused = hasattr(launcher, "launch_prepared")
-    for job in () if fused else jobs:  # fused sees to that itself
+    for job in () if fused else jobs:  # fused does that itself
         if job.number not in complete and not _resumes(job):
             clear(job.folder)
     if complete:
@@ -164,7 +173,7 @@ def _say_how_to_go_on(folder: Path, jobs: Sequence[SweepJob]) -> None:
 
 
 def _again(folder: Path) -> str:
-    """The command of this sweep, in its folder."""
+    """Return the command of this sweep, in its folder."""
     key = "hydra.sweep.dir"
     words = [word for word in sys.argv[1:] if not word.startswith(f"{key}=")]
     return command("reludyn", *words, override(key, relative(folder)))
@@ -185,7 +194,7 @@ def _launch(
 
 
 def _check_folders(jobs: Sequence[SweepJob]) -> None:
-    """Refuse jobs that share a folder, or one of which lies in that of another."""
+    """Refuse jobs that share a folder, or jobs whose folder is inside that of another."""
     owners: dict[Path, SweepJob] = {}
     for job in jobs:
         other = owners.setdefault(job.folder, job)
@@ -238,7 +247,7 @@ def _check_content(sweep: Path, job: SweepJob) -> None:
 
 
 def _between(sweep: Path, folder: Path) -> Iterator[Path]:
-    """The folders that lie between that of the sweep and that of a job."""
+    """Return the folders between that of the sweep and that of a job."""
     place = Path(os.path.relpath(folder, sweep))
     return (sweep / part for part in [*place.parents][:-1])
 
@@ -248,12 +257,12 @@ def _is_complete(job: SweepJob) -> bool:
 
 
 def _subdir(job: SweepJob, sweep: Path) -> str:
-    """The override that gives a job its folder where those before it are not launched."""
+    """Return the override that gives a job its folder where earlier jobs are not launched."""
     return override(SUBDIR, str(job.folder.relative_to(sweep)))
 
 
 def _swept(jobs: Sequence[SweepJob]) -> list[str]:
-    """The keys whose values differ."""
+    """Return the keys whose values differ."""
     values = [_values(job) for job in jobs]
     return [key for key in values[0] if len({row.get(key) for row in values}) > 1]
 
@@ -263,7 +272,7 @@ def _values(job: SweepJob) -> dict[str, str]:
 
 
 def _finish(folder: Path, jobs: Sequence[SweepJob], picture: str | None) -> None:
-    """The table of all jobs that are complete, and the pictures."""
+    """Write the table of all jobs that are complete, and draw the pictures."""
     console = Console()
     swept, complete = _swept(jobs), [job for job in jobs if _is_complete(job)]
     values = [(job, _values(job)) for job in complete]

@@ -31,28 +31,30 @@ STATISTICS = (
 _OUTCOME = COLUMNS.index("outcome")
 _SEED, _SCALE = COLUMNS.index("seed"), COLUMNS.index("init_scale")
 _PLACES = [COLUMNS.index(name) for name in QUANTITIES]
-Statistics = dict[str, Any]  # numbers, None where nothing is defined
+Statistics = dict[str, Any]  # numbers, None where they are not defined
 
 
 class Tally:
-    """Takes rows of replicas.csv, keeps the numbers whose quantiles are asked for. Replicas with
-    the same settings, seed and scale are one and the same: only the first of them counts."""
+    """Counter of replicas that keeps the numbers whose quantiles are needed.
+
+    It takes rows of replicas.csv. Replicas with the same settings, seed and scale are one and the
+    same: only the first of them counts.
+    """
 
     def __init__(self, jobs: int = 0, settings: Hashable = None) -> None:
-        """Of so many jobs, whose settings tell their replicas from those of others; those that are
-        joined are added."""
+        """Begin with a number of jobs, whose settings tell their replicas from those of others."""
         self.jobs, self.settings = jobs, settings
         self.repeated = 0  # rows that do not count
         self.replicas: dict[Hashable, tuple[str, array[float]]] = {}  # outcome, NaN: not defined
 
     def add(self, row: Sequence[str]) -> None:
-        """A replica: its cells in the order of COLUMNS."""
-        seed = row[_SEED] or object()  # of a version that did not write it
+        """Add a replica: its cells in the order of COLUMNS."""
+        seed = row[_SEED] or object()  # missing in files of a version that did not write it
         values = array("d", (float(row[place] or "nan") for place in _PLACES))
         self._count((self.settings, seed, row[_SCALE]), (intern(row[_OUTCOME]), values))
 
     def join(self, other: Tally) -> None:
-        """Add all its replicas."""
+        """Add all replicas of another tally."""
         self.jobs += other.jobs
         self.repeated += other.repeated
         for which, found in other.replicas.items():
@@ -63,9 +65,12 @@ class Tally:
         self.replicas.setdefault(which, found)
 
     def statistics(self) -> Statistics:
-        """STATISTICS. success is the fraction at a global minimum, with its 95% Wilson interval;
-        quantiles are over the replicas where a quantity is defined, None where there is none.
-        `replicas` are those that count. Needs one replica."""
+        """Return STATISTICS. Needs one replica.
+
+        success is the fraction at a global minimum, with its 95% Wilson interval. Quantiles are
+        over the replicas where a quantity is defined, None where there are none. `replicas` are
+        those that count.
+        """
         count = Counter(outcome for outcome, _ in self.replicas.values())
         replicas = count.total()
         values: list[Any] = [

@@ -1,5 +1,7 @@
-"""Jobs in joblib's processes: each says in one line how it ended, and a signal lets those that run
-save what they have reached."""
+"""Jobs in joblib's processes.
+
+Each job reports in one line how it ended, and a signal lets the jobs in progress save.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,7 @@ SAID = "reludyn: interrupted: waiting for the jobs in progress to save (Ctrl-C a
 
 
 class Workers:
-    """joblib's launcher of jobs of which these keys are swept."""
+    """Launcher of joblib's, for jobs of which these keys are swept."""
 
     def __init__(self, launcher: Any, swept: Sequence[str]) -> None:
         self.launcher = launcher
@@ -35,8 +37,10 @@ class Workers:
     def launch(
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
     ) -> Sequence[JobReturn]:
-        """As the launcher does. Raises KeyboardInterrupt where a job was interrupted, once none is
-        in progress."""
+        """Launch as joblib's launcher does.
+
+        Raises KeyboardInterrupt where a job was interrupted, once none is in progress.
+        """
         from joblib.externals.loky import get_reusable_executor
         from joblib.externals.loky.backend import resource_tracker as loky_tracker
 
@@ -45,7 +49,7 @@ class Workers:
                 tracker.ensure_running()  # it unblocks the signals that it does not want itself
             block()
             returns = self.launcher.launch(Until(job_overrides), initial_job_idx)
-            if interrupted():  # they are idle, and take seconds to end by themselves
+            if interrupted():  # the processes are idle, and take seconds to end by themselves
                 get_reusable_executor(reuse=True).shutdown(kill_workers=True)
         if any(end._return_value == INTERRUPTED for end in returns):  # a worker alone got a signal
             raise KeyboardInterrupt
@@ -54,7 +58,7 @@ class Workers:
 
 
 class Until(list[Sequence[str]]):
-    """Overrides of jobs, to be sent one by one: none follows once a signal has come."""
+    """Overrides of jobs, to be sent one by one: none follows once a signal has arrived."""
 
     def __iter__(self) -> Iterator[Sequence[str]]:
         return takewhile(lambda _: not interrupted(), super().__iter__())
@@ -62,8 +66,11 @@ class Until(list[Sequence[str]]):
 
 @dataclass(frozen=True)
 class Worker:
-    """The task in such a process. Others run beside it: it draws nothing. It returns also where it
-    was interrupted, since joblib would kill the others."""
+    """Task in such a process.
+
+    Other jobs run beside it: it draws nothing. It also returns where it was interrupted, since
+    joblib would kill the others.
+    """
 
     task: Callable[..., str]
     swept: Sequence[str]
@@ -78,7 +85,7 @@ class Worker:
                 stopped_because = self.task(composed, quiet=True)
         except KeyboardInterrupt:
             return INTERRUPTED
-        except SystemExit:  # it has saved what it had reached
+        except SystemExit:  # it has saved its state
             stopped_because = INTERRUPTED
         job = HydraConfig.get()
         folder = Path(job.runtime.output_dir)

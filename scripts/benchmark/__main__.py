@@ -15,7 +15,7 @@ from scripts.benchmark.run import Disagreement, benchmark
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser whose errors have one line."""
+    """Parser whose errors have one line."""
 
     def error(self, message: str) -> NoReturn:
         sys.exit(f"benchmark: error: {message}")
@@ -36,13 +36,15 @@ def positive(text: str) -> float:
 
 def main() -> None:
     parser = Parser(description=__doc__, allow_abbrev=False)
-    parser.add_argument("--quick", action="store_true", help="tiny sizes: whether all of it works")
+    parser.add_argument(
+        "--quick", action="store_true", help="tiny sizes, to see whether all of it works"
+    )
     parser.add_argument("--cases", nargs="+", type=case, metavar="CASE", help=FORMS)
     parser.add_argument("--repeats", type=int, choices=range(1, 101), metavar="N", default=7)
-    parser.add_argument("--seconds", type=positive, default=0.2, help="of a repeat")
+    parser.add_argument("--seconds", type=positive, default=0.2, help="seconds per repeat")
     parser.add_argument("--output", type=Path, default=Path("outputs/bench"), metavar="FOLDER")
     given = parser.parse_args()
-    os.environ["MPLBACKEND"] = "agg"  # not what a notebook has left there
+    os.environ["MPLBACKEND"] = "agg"  # a notebook may have left another backend there
     cases = [one for some in given.cases for one in some] if given.cases else STANDARD
     try:
         if given.quick:

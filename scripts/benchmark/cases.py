@@ -37,7 +37,7 @@ class Case:
 
     @property
     def name(self) -> str:
-        """The name that `--cases` reads."""
+        """Name of the case, as `--cases` reads it."""
         if self.n is None:
             return f"population,{self.k},{self.r},{self.replicas}"
         return f"empirical,{self.n},{self.d},{self.k},{self.replicas}" + ",own" * self.own
@@ -70,7 +70,7 @@ class Case:
 
     @property
     def sample_bytes(self) -> int:
-        """The size of X and Y: 8 n (d + r), times R if each replica has its own."""
+        """Size of X and Y in bytes: 8 n (d + r), times R if each replica has its own."""
         return BYTES * (self.n or 0) * (self.d + self.r) * (self.replicas if self.own else 1)
 
     @property
@@ -130,7 +130,7 @@ QUICK = [
 
 
 def parse_case(text: str) -> list[Case]:
-    """`population` or `empirical`, all standard cases of that risk, or one case of any size.
+    """Return all standard cases of `population` or `empirical`, or one case of any size.
 
     Raises ValueError with the forms that are known.
     """

@@ -1,4 +1,4 @@
-"""What every contender is given, and what it must do."""
+"""Input and duties of every contender."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Array = NDArray[Any]
 
 
 class Unavailable(Exception):
-    """A contender cannot take part here; the message says why."""
+    """Error of a contender that cannot take part here; the message gives the reason."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Problem:
 
     @property
     def axis(self) -> int | None:
-        """The axis of replicas in the data, for torch.func.vmap."""
+        """Axis of replicas in the data, for torch.func.vmap."""
         return 0 if self.case.own else None
 
     def data_of(self, replica: int) -> tuple[Array, ...]:
@@ -45,7 +45,7 @@ class Problem:
 
 
 class Training(Protocol):
-    """A contender that is ready: descent on both layers from the weights of the problem."""
+    """Contender that is ready: descent on both layers from the weights of the problem."""
 
     replicas: int  # the first so many are trained
 

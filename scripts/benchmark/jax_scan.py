@@ -70,7 +70,10 @@ def empirical_gradient(W: Traced, V: Traced, X: Traced, Y: Traced) -> tuple[Trac
 
 
 class Scan:
-    """All steps of all replicas in one compiled call; compiled once for each number of steps."""
+    """Contender that makes all steps of all replicas in one compiled call.
+
+    It is compiled once for each number of steps.
+    """
 
     def __init__(self, gradient: Gradient, problem: Problem) -> None:
         if jax is None:

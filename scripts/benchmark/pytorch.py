@@ -17,8 +17,11 @@ MARGIN = 1e-12
 
 
 def population_loss(W: Tensor, V: Tensor, A: Tensor) -> Tensor:
-    """1/2 sum_ij (v_i.v_j) F(w_i, w_j) - 1/2 sum_i v_i^T A w_i + 1/2 |A|_F^2, the paper's closed
-    form, with F(p, q) = |p||q| (sin t + (pi - t) cos t)/(2 pi): W (k, d), V (r, k), A (r, d)."""
+    """Return the paper's closed form of the risk, for W (k, d), V (r, k), A (r, d).
+
+    It is 1/2 sum_ij (v_i.v_j) F(w_i, w_j) - 1/2 sum_i v_i^T A w_i + 1/2 |A|_F^2 with
+    F(p, q) = |p||q| (sin t + (pi - t) cos t)/(2 pi).
+    """
     norm = W.norm(dim=1)
     area = torch.outer(norm, norm)
     cosine = (W @ W.T / area).clamp(-1 + MARGIN, 1 - MARGIN)
@@ -28,7 +31,7 @@ def population_loss(W: Tensor, V: Tensor, A: Tensor) -> Tensor:
 
 
 def empirical_loss(W: Tensor, V: Tensor, X: Tensor, Y: Tensor) -> Tensor:
-    """1/(2n) sum_i |V relu(W x_i) - y_i|^2: W (k, d), V (r, k), X (n, d), Y (n, r)."""
+    """Return 1/(2n) sum_i |V relu(W x_i) - y_i|^2 for W (k, d), V (r, k), X (n, d), Y (n, r)."""
     return ((X @ W.T).relu() @ V.T - Y).square().sum() / (2 * len(X))
 
 

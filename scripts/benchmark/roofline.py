@@ -115,7 +115,7 @@ def _draw(axes: Axes, rows: Sequence[Row], ceilings: Ceilings) -> None:
         rotation_mode="anchor",
         transform_rotates_text=True,
     )
-    axes.set(xlabel="operations a byte", ylabel="useful operations, GFLOP/s")
+    axes.set(xlabel="operations per byte", ylabel="useful operations, GFLOP/s")
     axes.margins(x=0.02)
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
     axes.xaxis.set_major_formatter("{x:g}")

@@ -23,7 +23,7 @@ Say = Callable[[str], None]
 
 
 class Disagreement(Exception):
-    """An error: a contender trains something else, so its times would mean nothing."""
+    """Error of a contender that trains something else, so that its times would mean nothing."""
 
 
 def benchmark(

@@ -14,16 +14,16 @@ from scripts.benchmark.machine import Ceilings
 from scripts.benchmark.timing import Times
 
 NOTES = """\
-- **ns**: nanoseconds of a step of one run, the median of the repeats (time of the batch divided by
+- **ns**: nanoseconds per step of one run, the median of the repeats (time of the batch divided by
   steps and replicas); in brackets times that of this project, compiled where there is such a
   program, else eager.
-- **GFLOP/s, GB/s**: what a step of one run cannot do without, over its time. The work is counted
-  once a case, for all contenders alike: the closed form in m = min(d, k + r) coordinates, or both
+- **GFLOP/s, GB/s**: the least work of a step of one run, over its time. The work is counted
+  once per case, for all contenders alike: the closed form in m = min(d, k + r) coordinates, or both
   layers forward and backward on n samples; the weights read and written once, and samples read
   once by all replicas that share them (`Case.flops` and `Case.bytes` in
   `scripts/benchmark/cases.py`). Work beyond it, such as that of a closed form in R^d, is no merit.
 - **of GEMM, of bandwidth, of roof**: over the measured ceilings of this machine, and over the lower
-  of the two at the case's operations a byte. What fits the caches may pass the bandwidth.
+  of the two at the case's operations per byte. What fits the caches may pass the bandwidth.
 - **reading X**: the time of reading X and Y once at that bandwidth, over the time of a step.
 - **difference**: of the weights from those of this project after the same steps, relative to the
   largest.
@@ -32,7 +32,7 @@ NOTES = """\
 
 @dataclass(frozen=True)
 class Row:
-    """A contender in a case; None where nothing was measured, with the reason in a note."""
+    """Contender in a case; None where nothing was measured, with the reason in a note."""
 
     case: str
     risk: str
@@ -44,7 +44,7 @@ class Row:
     samples: str
     contender: str
     trained: int | None = None  # replicas that were trained
-    steps: int | None = None  # of a repeat
+    steps: int | None = None  # steps per repeat
     ns: float | None = None
     ns_fastest: float | None = None
     ratio: float | None = None
@@ -55,7 +55,7 @@ class Row:
     of_gemm: float | None = None
     of_bandwidth: float | None = None
     of_roof: float | None = None
-    of_reading: float | None = None  # of samples: None for the population risk
+    of_reading: float | None = None  # None for the population risk
     difference: float | None = None
     note: str = ""
 

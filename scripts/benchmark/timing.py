@@ -37,8 +37,10 @@ class Times:
 
 
 def interleave(trainings: Mapping[str, Training], repeats: int, seconds: float) -> dict[str, Times]:
-    """`repeats` rounds in which each contender trains from its initial weights, for `seconds` or
-    one step, whichever is longer."""
+    """Time `repeats` rounds in which each contender trains from its initial weights.
+
+    Each trains for `seconds` or one step, whichever is longer.
+    """
     steps = {name: enough_steps(training, seconds) for name, training in trainings.items()}
     taken: dict[str, list[float]] = {name: [] for name in trainings}
     for _ in range(repeats):

@@ -20,6 +20,10 @@ DONE = (
     "reludyn/config",
     "reludyn/runs",
     "reludyn/figures",
+    "reludyn/paper",
+    "reludyn/sweep",
+    "scripts",
+    "hydra_plugins",
 )
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 # words that no imperative is; a noun in the plural is refused by its ending
