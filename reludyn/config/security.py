@@ -167,11 +167,7 @@ class Loader(ConfigLoaderImpl):
     def _compose_config_from_defaults_list(
         self, defaults: list[ResultDefault], repo: IConfigRepository
     ) -> DictConfig:
-        """Compose the files, as Hydra does, and check them; the command line comes later.
-
-        The same files are composed once per process: the jobs of a sweep differ in the command
-        line.
-        """
+        """Compose files, once per process: the jobs of a sweep differ in the command line."""
         assert isinstance(repo, CachingConfigRepository)
         assert isinstance(repo.delegate, Files)
         stamps = [repo.delegate.stamp(str(default.config_path)) for default in defaults]

@@ -18,7 +18,8 @@ from reludyn.figures import (
     raising,
 )
 from reludyn.runs.folder import check_plain
-from reludyn.runs.load import config_of, latest
+from reludyn.runs.load import latest
+from reludyn.runs.read import config_of
 from reludyn.system.commands import command, relative
 from reludyn.system.errors import ConfigError, why
 

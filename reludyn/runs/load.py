@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import difflib
-import json
 import os
-from collections.abc import Container, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import yaml
 
-from reludyn.runs.table import Array, Table, pandas_module, whole
-from reludyn.system.arrays import read_npz
+from reludyn.runs.read import arrays_of, check_looks, config_of, summary_of
+from reludyn.runs.table import Array, Table, pandas_module
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,21 +33,6 @@ NO_CURVES = {  # arrays that are not curves of each replica, or too large for a 
     "predicted_T_direction",
     "eigenvalues",
     "multiplicity",
-}
-NEEDED = {  # in trajectory.npz
-    "step",
-    "time",
-    "loss",
-    "loss_linear",
-    "loss_rectification",
-    "w_norm",
-    "v_norm",
-    "imbalance",
-    "angle_to_target",
-    "A",
-    "W",
-    "V",
-    "thinned",
 }
 DONE, SUMMARY = "DONE", "sweep_summary.csv"
 ASKED = {  # files that a run leaves only with this setting
@@ -297,9 +280,9 @@ def load_run(folder: str | Path, unfinished: bool = False) -> Run:
     if not (folder / "trajectory.npz").is_file():
         raise FileNotFoundError(f"{folder} is not the folder of a run: it has no trajectory.npz")
     written = folder / "summary.json"
-    summary = _summary(written) if written.exists() or not unfinished else {}
+    summary = summary_of(written) if written.exists() or not unfinished else {}
     replicas, path = Table.read(folder / "replicas.csv"), folder / "trajectory.npz"
-    _check_looks(path, arrays := arrays_of(path), replicas.rows)
+    check_looks(path, arrays := arrays_of(path), replicas.rows)
     return Run(arrays, replicas, summary, config_of(folder), folder)
 
 
@@ -357,64 +340,3 @@ def _existing(folder: str | Path) -> Path:
     if not path.is_dir():
         raise FileNotFoundError(f"there is no folder {path}")
     return path
-
-
-def _summary(path: Path) -> dict[str, Any]:
-    with whole(path):
-        summary = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(summary, dict):
-            raise ValueError("it is no object of JSON")
-        return summary
-
-
-def arrays_of(path: Path, names: Container[str] | None = None) -> dict[str, Array]:
-    """Return the arrays of an .npz file: all, or those of `names` that it has.
-
-    Raises ValueError where it is damaged: each member has a checksum.
-    """
-    with whole(path):
-        return read_npz(path, names).arrays
-
-
-def _check_looks(path: Path, arrays: Mapping[str, Array], replicas: int) -> None:
-    """Raise ValueError where arrays of a trajectory are missing or do not fit together."""
-    with whole(path):
-        missing = NEEDED - arrays.keys()
-        if missing:
-            raise ValueError(f"it lacks {', '.join(sorted(missing))}")
-        (T,), (r, _) = arrays["step"].shape, arrays["A"].shape
-        _, kept, k, d = arrays["W"].shape
-        some = arrays["w_norm"].shape[1:2]
-        shapes = {
-            "time": (T,),
-            "loss": (T, replicas),
-            "loss_linear": (T, replicas),
-            "loss_rectification": (T, replicas),
-            "w_norm": (T, *some, k),
-            "v_norm": (T, *some, k),
-            "imbalance": (T, *some, k),
-            "angle_to_target": (T, *some, k),
-            "A": (r, d),
-            "W": (T, kept, k, d),
-            "V": (T, kept, r, k),
-            "thinned": (),
-        }
-        wrong = [name for name, shape in shapes.items() if arrays[name].shape != shape]
-        wrong += [name for name, x in arrays.items() if x.dtype.kind not in "Ufiub"]
-        if wrong or not T:
-            raise ValueError(f"{[*wrong, 'step'][0]} is not what a run has there")
-
-
-def config_of(folder: Path) -> dict[str, Any]:
-    """Return the config of the run in a folder.
-
-    Raises ValueError where the file is damaged: Hydra may have been interrupted while writing it.
-    """
-    path = folder / ".hydra" / "config.yaml"
-    try:
-        config = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, ValueError, RecursionError):
-        config = None
-    if not isinstance(config, dict) or "figures" not in config:  # one of the last keys
-        raise ValueError(f"{path} is damaged: resuming the run writes it anew")
-    return config

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from reludyn.network.outcomes import Event
 from reludyn.recording.tensorboard.bands import SEEN, quantiles, quantities
-from reludyn.runs.load import arrays_of
+from reludyn.runs.read import arrays_of
 from reludyn.runs.table import Table
 
 POINTS = 200  # points of a curve

@@ -86,8 +86,8 @@ def predict(
         >>> A = torch.tensor([[1.0, 0.0]], dtype=torch.float64)
         >>> student = reludyn.ReLUStudent(W, V)
         >>> prediction = reludyn.predict(student, A, lr=0.5, tolerance=1e-4, steps=200)
-        >>> prediction.outcome, prediction.signs.tolist()
-        (['global_minimum'], [[1.0, -1.0]])
+        >>> print(*prediction.outcome, prediction.signs.tolist())
+        global_minimum [[1.0, -1.0]]
         >>> prediction.T_align, prediction.T_growth, prediction.T_converged
         (tensor([12]), tensor([25]), tensor([37]))
     """

@@ -16,7 +16,8 @@ import yaml
 
 import reludyn as package
 from reludyn.figures import __main__
-from reludyn.runs.load import config_of, latest, load_run, load_sweep
+from reludyn.runs.load import latest, load_run, load_sweep
+from reludyn.runs.read import config_of
 from reludyn.runs.table import Table
 from tests.support.commands import QUICK, Command, Finished, reludyn_in
 from tests.support.sweeps import FOUND, STUCK, Jobs, finished
