@@ -46,6 +46,7 @@ OF_A_SWEEP = ("multirun.yaml", "sweep.csv", "sweep_summary.csv")
 EVENTS = "events.out.tfevents.*"
 KEYS = {"data", "model", "init", "optimizer", "trainer", "theory", "seed", "replicas"}  # ours
 LARGEST = 2**20  # bytes of a config, at most
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast, where there is one
 NAMED = 3  # differences that a message names, at most
 
 
@@ -201,7 +202,7 @@ def _read(path: Path) -> Any:
         if path.stat().st_size > LARGEST:
             return None
         text = path.read_text(encoding="utf-8")
-        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader)):
+        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, LOADER)):
             return None
         return OmegaConf.to_container(OmegaConf.create(text))
     except (OSError, ValueError, yaml.YAMLError, OmegaConfBaseException, RecursionError):

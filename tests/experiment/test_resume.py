@@ -16,7 +16,7 @@ from tests.oracles import reference
 from tests.support.boards import runs
 from tests.support.commands import Command, Finished, complaint, contents, interrupt
 from tests.support.ranks import STREAM, on_ranks
-from tests.support.resuming import FEW, KINDS, SHORT, crashed, same, told, whole_run
+from tests.support.resuming import FEW, KINDS, SHORT, crashed, same, told
 
 pytestmark = pytest.mark.usefixtures("short_stretches")
 
@@ -44,40 +44,39 @@ def test_a_run_that_was_interrupted_twice_goes_on_to_the_last_bit(
 
 
 def test_a_crashed_run_goes_on_from_its_last_checkpoint(
-    reludyn: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    reludyn: Command, tmp_path: Path, one: Path, whole: Finished
 ) -> None:
-    crashed(reludyn, monkeypatch, "outputs/one")
-    assert {path.name for path in (tmp_path / "outputs/one").iterdir()} == {
+    (tmp_path / "outputs").mkdir()
+    one = one.rename(tmp_path / "outputs" / "one")
+    assert {path.name for path in one.iterdir()} == {
         ".hydra",
         "reludyn.log",
         "checkpoints",
         "tensorboard",
     }
-    saved = torch.load(tmp_path / "outputs/one/checkpoints/last.pt", weights_only=True)
+    saved = torch.load(one / "checkpoints/last.pt", weights_only=True)
     assert 12 <= saved["step"] < 32
     assert reludyn("resume=latest").code == 0
-    same(whole_run(reludyn), tmp_path / "outputs/one")
+    same(whole, one)
 
 
 def test_a_run_goes_on_somewhere_else(
-    reludyn: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    reludyn: Command, tmp_path: Path, one: Path, whole: Finished
 ) -> None:
     """With the curves of the earlier part, which stays as it was."""
-    crashed(reludyn, monkeypatch, "one")
-    before = contents(tmp_path / "one")
+    before = contents(one)
     assert reludyn("resume=one/checkpoints/last.pt", "hydra.run.dir=other").code == 0
-    assert contents(tmp_path / "one") == before
-    same(whole_run(reludyn), tmp_path / "other")
+    assert contents(one) == before
+    same(whole, tmp_path / "other")
 
 
 def test_a_command_that_is_repeated_goes_on_by_itself(
-    reludyn: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    reludyn: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, whole: Finished
 ) -> None:
     """resume=auto, as in a job that a scheduler puts back into its queue."""
     auto = ("resume=auto", "trainer.checkpoint_steps=12", "hydra.run.dir=one")
     crashed(reludyn, monkeypatch, "one", "resume=auto")
     assert reludyn(*SHORT, *auto).code == 0
-    whole = whole_run(reludyn)
     same(whole, tmp_path / "one")
     said = complaint(reludyn(*SHORT, *auto))
     assert said.startswith("hydra.run.dir=one: must be a folder without an earlier run")
@@ -87,7 +86,11 @@ def test_a_command_that_is_repeated_goes_on_by_itself(
 @pytest.mark.slow
 @pytest.mark.parametrize("words", [(), ("resume=auto",)])
 def test_a_command_that_is_repeated_begins_anew_where_nothing_was_saved(
-    reludyn: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, words: tuple[str, ...]
+    reludyn: Command,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    words: tuple[str, ...],
+    whole: Finished,
 ) -> None:
     """All files are those of a run that was never killed, its events too."""
     crashed(reludyn, monkeypatch, "one", "resume=auto", call=3)
@@ -95,7 +98,7 @@ def test_a_command_that_is_repeated_begins_anew_where_nothing_was_saved(
     again = reludyn(*SHORT, "trainer.checkpoint_steps=12", "hydra.run.dir=one", *words)
     assert again.code == 0
     assert "had saved nothing when it ended: it begins anew" in again.out
-    same(whole_run(reludyn), tmp_path / "one")
+    same(whole, tmp_path / "one")
 
 
 @pytest.mark.slow
@@ -208,15 +211,14 @@ def test_a_job_of_a_sweep_goes_on_alone_with_events_from_there_on(
     assert steps[-1] == 90
 
 
+@pytest.mark.usefixtures("one")
 def test_a_run_goes_on_in_python(
-    reludyn: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, whole: Finished
 ) -> None:
-    crashed(reludyn, monkeypatch, "one")
     monkeypatch.chdir(tmp_path)
     before = contents(tmp_path)
     run = train("resume=one")
     assert contents(tmp_path) == before
-    whole = whole_run(reludyn)
     for name, x in whole.arrays.items():
         np.testing.assert_array_equal(run.arrays[name], x, err_msg=name)
     with pytest.raises(ValueError, match=r"optimizer\.lr is 0\.1 there, 0\.2 here"):
@@ -224,11 +226,10 @@ def test_a_run_goes_on_in_python(
 
 
 def test_other_conditions_are_said(
-    reludyn: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    reludyn: Command, monkeypatch: pytest.MonkeyPatch, one: Path
 ) -> None:
-    crashed(reludyn, monkeypatch, "one")
     threads = torch.get_num_threads()
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads + 1)
     assert reludyn("resume=one").code == 0
-    log = (tmp_path / "one/reludyn.log").read_text()
+    log = (one / "reludyn.log").read_text()
     assert f"to rounding, not to the bit: threads is {threads} there, {threads + 1} here" in log

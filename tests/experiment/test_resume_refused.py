@@ -2,54 +2,51 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from tests.support.commands import Command, complaint, contents
-from tests.support.resuming import FEW, KINDS, crashed, told, whole_run
+from tests.support.commands import Command, Finished, complaint, contents
+from tests.support.resuming import FEW, KINDS, crashed, told
 
 pytestmark = pytest.mark.usefixtures("short_stretches")
 
 
-@pytest.mark.quick(1)
-@pytest.mark.parametrize(
-    ("words", "said"),
-    [
-        (
-            "optimizer.lr=0.2 model.width=3",
-            "resume=one/checkpoints/last.pt: the run had another config: model.width is 2 "
-            "there, 3 here; optimizer.lr is 0.1 there, 0.2 here. Leave them as they were",
-        ),
-        (
-            "optimizer.lr=0.2",
-            "optimizer.lr is 0.1 there, 0.2 here. Leave them as they were, or add "
-            "resume_allow=[optimizer.lr]",
-        ),
-        (
-            "optimizer.lr=0.2 trainer.steps=99 resume_allow=[optimizer.lr]",
-            "another config: "
-            "trainer.steps is 90 there, 99 here. Leave them as they were, or add "
-            "resume_allow=[optimizer.lr,trainer.steps]",
-        ),
-        (
-            "model.width=3 resume_allow=[model.width]",
-            "resume_allow=model.width: cannot change in a "
-            "run that goes on; these can: optimizer.lr, trainer.steps",
-        ),
-        ("seed=4", "seed is 0 there, 4 here"),
-        ("optimizer=adam", "optimizer.name is gd there, adam here"),
-        ("-m seed=1,2", "resume=one: must be null with -m"),
-    ],
-)
-def test_another_config_is_refused(
-    reludyn: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, words: str, said: str
-) -> None:
-    crashed(reludyn, monkeypatch, "one")
-    before = contents(tmp_path / "one" / "checkpoints")
-    assert said in complaint(reludyn("resume=one", *words.split()))
-    assert contents(tmp_path / "one" / "checkpoints") == before
+OTHER_CONFIGS = [
+    (
+        "optimizer.lr=0.2 model.width=3",
+        "resume=one/checkpoints/last.pt: the run had another config: model.width is 2 "
+        "there, 3 here; optimizer.lr is 0.1 there, 0.2 here. Leave them as they were",
+    ),
+    (
+        "optimizer.lr=0.2",
+        "optimizer.lr is 0.1 there, 0.2 here. Leave them as they were, or add "
+        "resume_allow=[optimizer.lr]",
+    ),
+    (
+        "optimizer.lr=0.2 trainer.steps=99 resume_allow=[optimizer.lr]",
+        "another config: "
+        "trainer.steps is 90 there, 99 here. Leave them as they were, or add "
+        "resume_allow=[optimizer.lr,trainer.steps]",
+    ),
+    (
+        "model.width=3 resume_allow=[model.width]",
+        "resume_allow=model.width: cannot change in a "
+        "run that goes on; these can: optimizer.lr, trainer.steps",
+    ),
+    ("seed=4", "seed is 0 there, 4 here"),
+    ("optimizer=adam", "optimizer.name is gd there, adam here"),
+    ("-m seed=1,2", "resume=one: must be null with -m"),
+]
+
+
+def test_another_config_is_refused(reludyn: Command, one: Path) -> None:
+    before = contents(one / "checkpoints")
+    for words, said in OTHER_CONFIGS:
+        assert said in complaint(reludyn("resume=one", *words.split()))
+        assert contents(one / "checkpoints") == before
     assert reludyn("resume=one").code == 0
 
 
@@ -75,8 +72,8 @@ def test_what_is_not_there_is_refused(reludyn: Command, tmp_path: Path, path: st
     assert complaint(reludyn(f"resume={path}")).startswith(f"resume={path}: ")
 
 
-def test_a_complete_run_is_refused(reludyn: Command, tmp_path: Path) -> None:
-    whole_run(reludyn)
+def test_a_complete_run_is_refused(reludyn: Command, tmp_path: Path, whole: Finished) -> None:
+    shutil.copytree(whole.where, tmp_path / "whole")
     before = contents(tmp_path)
     said = complaint(reludyn("resume=whole", "hydra.run.dir=other"))
     assert said.startswith("resume=whole/checkpoints/last.pt: the run is complete. To go on longer")
@@ -112,10 +109,9 @@ def test_samples_that_have_changed_are_refused(
 @pytest.mark.quick(1)
 @pytest.mark.parametrize("damage", ["cut", "flipped"])
 def test_curves_that_are_damaged_are_refused_or_begun_anew(
-    reludyn: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, damage: str
+    reludyn: Command, tmp_path: Path, one: Path, damage: str
 ) -> None:
-    crashed(reludyn, monkeypatch, "one")
-    folder = tmp_path / "one" / "tensorboard"
+    folder = one / "tensorboard"
     (events,) = folder.glob("events.*")
     content = bytearray(events.read_bytes())
     content[len(content) // 3] ^= 4
@@ -127,6 +123,6 @@ def test_curves_that_are_damaged_are_refused_or_begun_anew(
     folder.rename(tmp_path / "away")
     again = reludyn("resume=one")
     assert again.code == 0
-    assert "the curves begin here" in (tmp_path / "one/reludyn.log").read_text() + again.err
+    assert "the curves begin here" in (one / "reludyn.log").read_text() + again.err
     steps = [step for step, *_ in told(folder)["."]]
     assert steps[0] > 11

@@ -26,7 +26,6 @@ RUN = {  # targets, with what shortens them
     "reference": "",
     "test": "tests/numerics/test_kernels.py",
     "docs": "",
-    "lint": "",
     "clean": "",
 }
 LEFT = {  # and why others are not run
@@ -34,6 +33,7 @@ LEFT = {  # and why others are not run
     "test-ray": "Ray is large",
     "test-browser": "needs Chromium; tests/whole/test_browser.py is what it runs",
     "screenshots": "needs Chromium",
+    "lint": "takes a minute; .ci/run begins with it",
     "coverage": "takes all tests of the science rooms: fewer are below its limit",
     "golden": "takes a minute and a half; tests/whole/test_golden.py compares",
     "gallery": "takes minutes; tests/pages/test_gallery.py runs the page",

@@ -79,9 +79,17 @@ def deviations(file: Golden, found: Run) -> tuple[float, float, float]:
 ROUNDED = {"float64": 6e-13, "float32": 3e-4}
 
 
-@pytest.mark.quick(4)
-@pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("engine", ["eager", pytest.param("compiled", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    ("name", "engine"),
+    [
+        *((name, "eager") for name in NAMES),
+        # each is another program; test_compiled.py compares more of them with the eager engine
+        *(
+            pytest.param(name, "compiled", marks=pytest.mark.slow)
+            for name in ("two_outputs", "leaky", "samples")
+        ),
+    ],
+)
 def test_trajectories_and_events_are_those_of_the_files(
     name: str, engine: str, tmp_path: Path
 ) -> None:

@@ -38,7 +38,7 @@ PLACES = {
 
 
 @pytest.mark.parametrize("place", PLACES)
-def test_an_interrupted_run_keeps_what_was_reached(
+def test_an_interrupted_run_keeps_what_was_reached_in_files_that_agree(
     reludyn: Command, monkeypatch: pytest.MonkeyPatch, place: str
 ) -> None:
     interrupt(monkeypatch, *PLACES[place], KeyboardInterrupt())
@@ -48,14 +48,6 @@ def test_an_interrupted_run_keeps_what_was_reached(
     assert not (finished.folder / "DONE").exists()
     assert finished.arrays["step"][0] == 0
     assert len(finished.arrays["step"]) >= 4
-
-
-@pytest.mark.parametrize("place", PLACES)
-def test_the_files_of_an_interrupted_run_agree(
-    reludyn: Command, monkeypatch: pytest.MonkeyPatch, place: str
-) -> None:
-    interrupt(monkeypatch, *PLACES[place], KeyboardInterrupt())
-    finished = reludyn("figures=false", "logger=none")
     saved = torch.load(finished.folder / "checkpoints" / "last.pt", weights_only=True)
     last = finished.arrays["step"][-1]
     assert (last, last) == (finished.summary["steps"], saved["steps"].item())
