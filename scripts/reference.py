@@ -1,11 +1,10 @@
-"""The documentation of keys and tags, generated from the program: docs/reference.md, and the table
-of tags in docs/glossary.md."""
+"""The documentation of keys, quantities and tags, generated from the program: docs/reference.md, and
+two tables of docs/glossary.md."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
-from inspect import getdoc
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
@@ -15,6 +14,8 @@ from omegaconf import OmegaConf
 from reludyn.config.parse import OPTIONS, comment_of, conf_directory, prepare_hydra
 from reludyn.config.schema import MISSING, Config
 from reludyn.recording.observables import FULL
+from reludyn.recording.quantities import CORE
+from reludyn.recording.registry import Quantity
 from reludyn.recording.tensorboard.tags import TAGS
 from reludyn.system.errors import show
 
@@ -36,16 +37,27 @@ _TYPES: dict[Any, str] = {
 _LIMITS = {"above": ">", "at_least": "≥", "below": "<", "at_most": "≤"}
 
 
-TAGS_FROM, TAGS_TO = "<!-- tags: begin -->\n", "<!-- tags: end -->\n"
-
-
-def with_tags(page: str) -> str:
-    """Return a page with the table of TensorBoard's tags between its two marks."""
-    before, _, rest = page.partition(TAGS_FROM)
-    _, _, after = rest.partition(TAGS_TO)
-    rows = (f"| `{tag}` | {_cell(meaning)} |" for tag, meaning in TAGS.items())
-    table = "\n".join(["| tag | what it shows |", "|---|---|", *rows])
-    return f"{before}{TAGS_FROM}\n{table}\n\n{TAGS_TO}{after}"
+def with_tables(page: str) -> str:
+    """Return the glossary with its tables of quantities and tags, each between its two marks."""
+    arrays = ((name, _shape(x), _cell(x.meaning)) for name, x in CORE.items())
+    tables = {
+        "quantities": [
+            "| array | shape | meaning |",
+            "|---|---|---|",
+            *(f"| `{name}` | {shape} | {meaning} |" for name, shape, meaning in arrays),
+        ],
+        "tags": [
+            "| tag | what it shows |",
+            "|---|---|",
+            *(f"| `{tag}` | {_cell(meaning)} |" for tag, meaning in TAGS.items()),
+        ],
+    }
+    for name, lines in tables.items():
+        begin, end = f"<!-- {name}: begin -->\n", f"<!-- {name}: end -->\n"
+        before, _, rest = page.partition(begin)
+        _, _, after = rest.partition(end)
+        page = "\n".join([f"{before}{begin}", *lines, "", f"{end}{after}"])
+    return page
 
 
 def _cell(text: str) -> str:
@@ -80,11 +92,15 @@ def _composed(*overrides: str) -> dict[str, Any]:
 
 
 def _observables() -> Iterator[str]:
-    yield "| array in trajectory.npz | in TensorBoard | meaning; each has the axes (T, R, ...) |"
-    yield "|---|---|---|"
-    for name, (tag, measure) in FULL.items():
-        meaning = " ".join((getdoc(measure) or "").split())
-        yield _cells(f"`{name}`", f"`{tag}`", meaning)
+    yield "| array in trajectory.npz | shape | in TensorBoard | meaning |"
+    yield "|---|---|---|---|"
+    for name, quantity in FULL.items():
+        yield _cells(f"`{name}`", _shape(quantity), f"`{quantity.tag}`", quantity.meaning)
+
+
+def _shape(quantity: Quantity) -> str:
+    """Return the axes of an array of trajectory.npz, in the letters of the glossary."""
+    return f"$({', '.join(['T', 'R', *quantity.axes])})$"
 
 
 def _cells(*cells: str) -> str:
@@ -164,7 +180,7 @@ if __name__ == "__main__":
     glossary = (docs / "glossary.md").read_text(encoding="utf-8")
     for path, text in (
         (docs / "reference.md", reference_text()),
-        (docs / "glossary.md", with_tags(glossary)),
+        (docs / "glossary.md", with_tables(glossary)),
     ):
         path.write_text(text, encoding="utf-8")
         print(path)

@@ -12,10 +12,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from reludyn.dynamics import order_parameters
 from reludyn.network.student import ReLUStudent
-from reludyn.numerics.kernels import pairwise_angle
-from reludyn.recording.observables import FULL, WIDEST, Moment
+from reludyn.recording.moment import Moment
+from reludyn.recording.observables import FULL
+from reludyn.recording.quantities import CORE
 from reludyn.recording.theory_observer import Beside, TheoryObserver
 from reludyn.risk import PopulationRisk, Risk
 from reludyn.training.engine import State
@@ -33,8 +33,8 @@ class Share:
 
 
 def shares_of(counts: Sequence[int], keep: int) -> list[Share]:
-    """Of jobs with these numbers of replicas, one after the other, each of which keeps the weights
-    of its first few."""
+    """Return the shares of jobs with these numbers of replicas, one after the other, each of which
+    keeps the weights of its first few."""
     kept = [min(count, keep) for count in counts]
     pairs = zip(_slices(counts), _slices(kept), strict=True)
     return [Share(replicas, some) for replicas, some in pairs]
@@ -45,37 +45,33 @@ class Look:
     """R replicas at one iteration; a replica that has stopped keeps its last values.
 
     steps, times, going, diverged (R,): the iterations that each has made, the time t it has reached
-    (mu step, or the sum of its step sizes), whether it goes on, whether it has diverged. Losses
-    (R,); norms, angles in radians and imbalance (R, k); angle_between (R, k, k) for k <= 16;
-    T_align, T_growth, T_converged (R,) the iterations at which each event first held, -1: not yet;
-    `full` holds the observables of the full tier by name, each (R, ...); `beside` what theory says;
-    W, V the weights of the replicas whose weights are kept, in the coordinates of the run.
+    (mu step, or the sum of its step sizes), whether it still runs, whether it has diverged.
+    T_align, T_growth, T_converged (R,) are the iterations at which each event first held, -1: not
+    yet. `measured` holds the quantities of the registry by name, each (R, ...), those of the core
+    tier first; `beside` what theory says; W, V the weights of the replicas whose weights are kept,
+    in the coordinates of the run.
     """
 
     steps: Array
     times: Array
     going: Array
     diverged: Array
-    loss: Array
-    loss_linear: Array
-    loss_rectification: Array
-    loss_population: Array | None  # of a run on samples whose law has a closed form
-    w_norm: Array
-    v_norm: Array
-    angle_to_target: Array
-    angle_between: Array | None
-    imbalance: Array
     T_align: Array
     T_growth: Array
     T_converged: Array
-    full: Mapping[str, Array]
+    measured: Mapping[str, Array]
     beside: Beside
     W: Array
     V: Array
 
     @property
+    def loss(self) -> Array:
+        """The loss that descent follows, (R,)."""
+        return self.measured["loss"]
+
+    @property
     def step(self) -> int:
-        """Where the look belongs: the last iteration that any replica has made."""
+        """The iteration of the look: the last one that any replica has made."""
         return int(self.steps.max())
 
     @property
@@ -89,36 +85,37 @@ class Look:
 
     @property
     def running(self) -> int:
-        """How many replicas go on."""
+        """The number of replicas that still run."""
         return int(self.going.sum())
 
     @property
     def columns(self) -> dict[str, Array]:
         """All arrays by name, as `Look.of_columns` takes them."""
-        own = {name: x for name, x in vars(self).items() if isinstance(x, np.ndarray)}
-        return own | {**self.full} | {**self.beside.predicted}
+        return self._state | {**self.measured} | {**self.beside.predicted}
 
     @classmethod
     def of_columns(cls, columns: Mapping[str, Array]) -> Look:
         """Return the look that has these arrays; spectra and lemmas are not among them."""
-        own: dict[str, Any] = {each.name: columns.get(each.name) for each in fields(cls)}
-        beside = {name: x for name, x in columns.items() if name not in {*own, *FULL}}
-        full = {name: x for name, x in columns.items() if name in FULL}
-        return cls(**own | {"full": full, "beside": Beside(beside)})
+        own = {each.name for each in fields(cls)}
+        quantities = [name for name in (*CORE, *FULL) if name in columns]
+        state: dict[str, Any] = {name: x for name, x in columns.items() if name in own}
+        predicted = {name: x for name, x in columns.items() if name not in {*own, *quantities}}
+        measured = {name: columns[name] for name in quantities}
+        return cls(**state, measured=measured, beside=Beside(predicted))
 
     def of(self, share: Share) -> Look:
-        """What one job of the batch sees."""
-        parts: dict[str, Any] = {
-            name: x[share.replicas] for name, x in vars(self).items() if isinstance(x, np.ndarray)
-        }
+        """Return what one job of the batch sees."""
+        kept = {"W": self.W[share.kept], "V": self.V[share.kept]}
+        parts: dict[str, Any] = {name: x[share.replicas] for name, x in self._state.items()} | kept
+        measured = {name: x[share.replicas] for name, x in self.measured.items()}
         predicted = {name: x[share.kept] for name, x in self.beside.predicted.items()}
-        parts |= {
-            "W": self.W[share.kept],
-            "V": self.V[share.kept],
-            "full": {name: x[share.replicas] for name, x in self.full.items()},
-            "beside": replace(self.beside, predicted=predicted),
-        }
-        return replace(self, **parts)
+        beside = replace(self.beside, predicted=predicted)
+        return replace(self, **parts, measured=measured, beside=beside)
+
+    @property
+    def _state(self) -> dict[str, Array]:
+        """What describes the state itself: progress, events, weights."""
+        return {name: x for name, x in vars(self).items() if isinstance(x, np.ndarray)}
 
 
 @dataclass(frozen=True)
@@ -130,7 +127,7 @@ class Observer:
     initial: ReLUStudent
     shares: Sequence[Share]
     population: PopulationRisk | None = None  # logged beside the risk
-    full: bool = False  # whether the observables of the full tier are measured
+    full: bool = False  # whether the quantities of the full tier are measured
     test: Risk | None = None  # for loss_test, one of them
     theory: TheoryObserver | None = None
     kept: Tensor = field(init=False)  # indices of the replicas whose weights are kept
@@ -139,49 +136,36 @@ class Observer:
         object.__setattr__(self, "kept", kept_replicas(self.shares, self.A.device))
 
     def look(self, state: State) -> Look:
-        student, loss = state.student, self.risk.loss(state.student)
-        population = None if self.population is None else self.population.loss(student).total
-        narrow = student.width <= WIDEST
-        kept, steps = student.map(lambda layer: layer[self.kept]), _host(state.steps)
+        kept, steps = state.student.map(lambda layer: layer[self.kept]), _host(state.steps)
         return Look(
             steps=steps,
             times=_host(state.time),
             going=_host(state.running),
             diverged=_host(state.diverged),
-            loss=_host(loss.total),
-            loss_linear=_host(loss.linear),
-            loss_rectification=_host(loss.rectification),
-            loss_population=None if population is None else _host(population),
-            w_norm=_host(order_parameters.hidden_norms(student)),
-            v_norm=_host(order_parameters.output_norms(student)),
-            angle_to_target=_host(order_parameters.angle_to_target(student, self.A)),
-            angle_between=_host(pairwise_angle(student.W)) if narrow else None,
-            imbalance=_host(order_parameters.imbalance(student)),
             T_align=_host(state.clocks.align),
             T_growth=_host(state.clocks.growth),
             T_converged=_host(state.clocks.converged),
-            full=self._full(state),
+            measured=self._measured(state),
             beside=Beside() if self.theory is None else self.theory.look(state, self._at(steps)),
             W=_host(kept.W),
             V=_host(kept.V),
         )
 
     def _at(self, steps: Array) -> Tensor:
-        """Where the look of each replica that is kept belongs: its job's last iteration."""
+        """Return where the look of each replica that is kept belongs: its job's last iteration."""
         of_job = np.maximum.reduceat(steps, [share.replicas.start for share in self.shares])
         counts = [share.kept.stop - share.kept.start for share in self.shares]
         return torch.from_numpy(of_job.repeat(counts))
 
-    def _full(self, state: State) -> dict[str, Array]:
-        if not self.full:
-            return {}
-        moment = Moment(state, self.initial, self.A, self.risk, self.test)
-        measured = {name: observable.measure(moment) for name, observable in FULL.items()}
+    def _measured(self, state: State) -> dict[str, Array]:
+        moment = Moment(state, self.initial, self.A, self.risk, self.population, self.test)
+        quantities = CORE | FULL if self.full else CORE
+        measured = {name: quantity.measure(moment) for name, quantity in quantities.items()}
         return {name: _host(value) for name, value in measured.items() if value is not None}
 
 
 def kept_replicas(shares: Sequence[Share], device: torch.device | None = None) -> Tensor:
-    """The indices of the replicas whose weights are kept."""
+    """Return the indices of the replicas whose weights are kept."""
     starts = ((s.replicas.start, s.kept.stop - s.kept.start) for s in shares)
     return torch.tensor(
         [first + j for first, n in starts for j in range(n)], device=device, dtype=torch.long

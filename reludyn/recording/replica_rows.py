@@ -17,7 +17,7 @@ from reludyn.network.activation import LeakyReLU
 from reludyn.network.notation import Loss
 from reludyn.network.outcomes import Outcome
 from reludyn.network.student import ReLUStudent
-from reludyn.recording.observables import WIDEST
+from reludyn.recording.registry import WIDEST
 from reludyn.runs.columns import COLUMNS as COLUMNS
 from reludyn.theory.predictions import Prediction, effective_sign, stuck_by_signs
 

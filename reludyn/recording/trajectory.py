@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,33 +16,28 @@ Columns = dict[str, Array]
 SIZE_LIMIT = 2**28  # bytes of the trajectory kept: above it looks or replicas are thinned
 DENSE = 512  # looks for which neurons and weights must have room
 
-_LOSSES = ("loss", "loss_linear", "loss_rectification", "loss_population")
 _PLAN = ("whole", "seen", "stride", "last_step", "left_out", "replicas", "weights", "row_bytes")
-_NEURONS = ("w_norm", "v_norm", "angle_to_target", "imbalance", "angle_between")
 
 
 class Parts(NamedTuple):
-    """What a look holds, by name: of each replica one number, or several; more of those whose
-    weights are kept. Of T looks, each has a further axis T in front."""
+    """The arrays of a look by name: one number per replica; several per replica; those of the
+    replicas whose weights are kept. The arrays of T looks have a further axis T in front."""
 
     replicas: Columns
     neurons: Columns
     kept: Columns
 
     def map(self, change: Callable[[Array], Array]) -> Parts:
-        """The same change to all."""
+        """Return all arrays after the same change."""
         return Parts(*({name: change(x) for name, x in columns.items()} for columns in self))
 
 
 def parts_of(look: Look) -> Parts:
-    """What is kept of a look."""
-    single = {name: x for name, x in look.full.items() if x.ndim == 1}
-    several = {name: x for name, x in look.full.items() if x.ndim > 1}
-    theory = {**look.beside.predicted, **look.beside.spectrum}
+    """Return what is kept of a look."""
     return Parts(
-        _present(look, _LOSSES) | single,
-        _present(look, _NEURONS) | several,
-        theory | {"W": look.W, "V": look.V},
+        {name: x for name, x in look.measured.items() if x.ndim == 1},
+        {name: x for name, x in look.measured.items() if x.ndim > 1},
+        {**look.beside.predicted, **look.beside.spectrum, "W": look.W, "V": look.V},
     )
 
 
@@ -151,15 +146,15 @@ class Trajectory:
 
     def fits(self, look: Look) -> bool:
         """Whether what was kept has the form of this look, which is of the same run."""
-        parts, kept = parts_of(look), self.rows.columns
-        row = self._cut(np.array(look.step), np.array(look.time), parts)
+        kept = self.rows.columns
+        row = self._cut(np.array(look.step), np.array(look.time), parts_of(look))
         same = all(
             (kept[name].shape[1:], kept[name].dtype) == (x.shape, x.dtype)
             if (x := row.get(name)) is not None
             else kept[name].dtype.kind == "f"
             for name in kept
         )
-        complete = {"step", "time", *parts.replicas, *_present(look, _NEURONS), "W", "V"} <= {*kept}
+        complete = {"step", "time", *look.measured, "W", "V"} <= {*kept}
         counted = self.whole <= self.rows.count <= self.whole + 1 and self.seen >= self.whole > 0
         known = self.last_step == kept["step"][-1] <= look.step and self.stride > 0
         return bool(same and complete and counted and known and self.row_bytes > 0)
@@ -210,8 +205,3 @@ class Trajectory:
             **{name: x[neurons] for name, x in parts.neurons.items()},
             **{name: x[kept] for name, x in parts.kept.items()},
         }
-
-
-def _present(look: Look, names: Sequence[str]) -> Columns:
-    arrays = {name: getattr(look, name) for name in names}
-    return {name: x for name, x in arrays.items() if x is not None}

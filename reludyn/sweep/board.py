@@ -9,7 +9,8 @@ from pathlib import Path
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.plugins.custom_scalar.layout_pb2 import Layout
 
-from reludyn.recording.tensorboard.charts import BANDS, SMOOTHING, bands, pages
+from reludyn.recording.quantities import CORE
+from reludyn.recording.tensorboard.charts import SMOOTHING, bands, pages
 from reludyn.recording.tensorboard.event_file import NAME, EventFile
 from reludyn.recording.tensorboard.meanings import meaning
 from reludyn.sweep.combination import Combination
@@ -56,7 +57,9 @@ def write_board(
 def _layout(found: Sequence[Curves]) -> Layout:
     there = {tag for its in found for tag in its.values}
     return Layout(
-        category=[bands({title: tag for title, tag in BANDS.items() if f"{tag}/median" in there})]
+        category=[
+            bands({title: tag for title, tag in CORE.bands().items() if f"{tag}/median" in there})
+        ]
     )
 
 

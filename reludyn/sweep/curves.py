@@ -10,7 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reludyn.network.outcomes import Event
-from reludyn.recording.tensorboard.bands import SEEN, quantiles, quantities
+from reludyn.recording.quantities import CORE
+from reludyn.recording.registry import numbers_of
+from reludyn.recording.tensorboard.bands import quantiles
 from reludyn.runs.read import arrays_of
 from reludyn.runs.table import Table
 
@@ -62,12 +64,12 @@ def curves(folders: Sequence[Path]) -> Curves:
 
 def _job(folder: Path, steps: Array, replicas: int) -> dict[str, Array]:
     """Return by tag what the first replicas of a job have at these steps, (T, R)."""
-    found = _read(folder, ["step", *SEEN])
+    found = _read(folder, ["step", *CORE])
     if not found:
         return {}
     at = np.searchsorted(found.pop("step"), steps, side="right") - 1
     table = Table.read(folder / "replicas.csv")
-    return quantities({name: x[at, :replicas] for name, x in found.items()}) | {
+    return numbers_of(CORE, {name: x[at, :replicas] for name, x in found.items()}) | {
         tag: table[name][:replicas] <= steps[:, None] for tag, name in EVENTS.items()
     }
 

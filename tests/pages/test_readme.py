@@ -126,11 +126,11 @@ def test_the_reference_is_current() -> None:
     assert written == reference_text(), "run: make reference"
 
 
-def test_the_tags_of_the_glossary_are_current() -> None:
-    from scripts.reference import with_tags
+def test_the_tables_of_the_glossary_are_current() -> None:
+    from scripts.reference import with_tables
 
     written = (ROOT / "docs" / "glossary.md").read_text()
-    assert written == with_tags(written), "run: make reference"
+    assert written == with_tables(written), "run: make reference"
 
 
 def test_the_reference_names_every_key() -> None:

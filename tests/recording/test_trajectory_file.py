@@ -7,6 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from reludyn.recording.look import Look
+from reludyn.recording.quantities import CORE
 from reludyn.recording.theory_observer import Beside
 from reludyn.recording.trajectory import Trajectory
 from tests.support.commands import QUICK, Command, Finished, reludyn_in
@@ -127,26 +128,19 @@ def thinned(T: int, R: int, k: int, limit: int, kept: int = 2) -> dict[str, NDAr
     draw, trajectory = np.random.default_rng(0), Trajectory(T, inputs=3, limit=limit)
     never = np.full(R, -1)
     for step in range(T):
-        per_replica = {name: draw.random(R) for name in ("loss", "loss_linear")}
-        neurons = {name: draw.random((R, k)) for name in ("w_norm", "v_norm", "imbalance")}
+        sizes = {"": (R,), "k": (R, k), "kk": (R, k, k)}
         look = Look(
             steps=np.full(R, step),
             times=np.full(R, 0.1 * step),
             going=np.ones(R, dtype=bool),
-            full={},
-            loss_rectification=draw.random(R),
-            loss_population=None,
+            measured={name: draw.random(sizes[x.axes]) for name, x in CORE.items()},
             beside=Beside(),
-            angle_to_target=draw.random((R, k)),
-            angle_between=draw.random((R, k, k)),
             T_align=never,
             T_growth=never,
             T_converged=never,
             diverged=never >= 0,
             W=draw.random((kept, k, 3)),
             V=draw.random((kept, 1, k)),
-            **per_replica,
-            **neurons,
         )
         trajectory.record(look)
     return trajectory.arrays(lambda W: W, np.eye(1, 3))

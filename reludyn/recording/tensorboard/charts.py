@@ -23,14 +23,6 @@ from tensorboard.plugins.custom_scalar.layout_pb2 import (
 )
 from tensorboard.plugins.text import metadata as text
 
-BANDS = {  # over replicas: title of a chart, its tag
-    "log10 of the loss": "loss/log10",
-    "smallest |w_i|": "norm/smallest_w",
-    "smallest |v_i|": "norm/smallest_v",
-    "largest angle to a target": "angle/largest_to_target",
-    "largest angle between neurons": "angle/largest_between",
-    "largest imbalance": "imbalance/largest",
-}
 SMOOTHING = (
     "- Set *Smoothing* to 0, since looks come at every step first, then at ever larger "
     "distances; untick *Ignore outliers in chart scaling*, which cuts off ends of curves."
@@ -38,8 +30,8 @@ SMOOTHING = (
 
 
 def bands(tags: Mapping[str, str]) -> Category:
-    """Of an ensemble, by the titles of the charts. TensorBoard puts lines before bands, and the
-    bands from the last to the first."""
+    """Return the charts of an ensemble, from the tag of each title. TensorBoard puts lines before
+    bands, and the bands from the last to the first."""
     charts = [
         Chart(
             title=title,
@@ -58,12 +50,12 @@ def bands(tags: Mapping[str, str]) -> Category:
 
 
 def chart(title: str, tags: Sequence[str]) -> Chart:
-    """Lines of all tags that fit one of these."""
+    """Return a chart with the lines of all tags that fit one of these."""
     return Chart(title=title, multiline=MultilineChartContent(tag=tags))
 
 
 def pages(layout: Layout, texts: Mapping[str, str]) -> Summary:
-    """The page CUSTOM SCALARS, and Markdown by name, which the page TEXT sorts by it."""
+    """Return the page CUSTOM SCALARS, and Markdown by name, which the page TEXT sorts by it."""
     about = custom_scalars.create_summary_metadata()
     cards = [
         _value(f"about/{name}", text.create_summary_metadata(None, None), words.encode())

@@ -15,30 +15,16 @@ from tensorboard.plugins.custom_scalar.layout_pb2 import Category, Layout
 from reludyn.config.rules import has_theory
 from reludyn.config.schema import Config
 from reludyn.data.files import Read
-from reludyn.recording.observables import WIDEST
-from reludyn.recording.tensorboard.charts import BANDS, SMOOTHING, bands, chart, pages
+from reludyn.recording.observables import FULL
+from reludyn.recording.quantities import CORE
+from reludyn.recording.registry import Registry
+from reludyn.recording.tensorboard.charts import SMOOTHING, bands, chart, pages
 from reludyn.recording.tensorboard.tags import SINGLY
 from reludyn.recording.tensorboard.writer import singly
 from reludyn.system.environment import environment
 
 DUMPER: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)  # in C: ten times as fast
-LINES = {  # of one replica: title of a chart, its tags; of some also what is predicted
-    "Loss": {
-        "loss and its two parts": ["loss/total$", "loss/linear$", "loss/rectification$"],
-        "log10 of the loss": ["(predicted/)?loss/log10$"],
-    },
-    "Neurons": {
-        "lengths |w_i| and |v_i|": [
-            r"norm/(w/\d+|smallest_w)$",
-            r"(predicted/)?norm/(v/\d+|smallest_v)$",
-        ],
-        "angles to the targets (radians)": [
-            r"(predicted/)?angle/(to_target/\d+|largest_to_target)$"
-        ],
-        "angles between neurons (radians)": [r"angle/(between/\d+-\d+|largest_between)$"],
-        "imbalance |w_i|² - |v_i|²": [r"imbalance/(b/\d+|largest)$"],
-    },
-}
+Charts = dict[str, dict[str, list[str]]]  # by category and title the tags of their lines
 ON_SAMPLES = {"loss on the samples, and beyond them": [r"loss/(total|population|test)$"]}
 HESSIAN = {
     "largest eigenvalue, and 2/mu": ["hessian/(sharpness|two_over_mu)$"],
@@ -46,15 +32,6 @@ HESSIAN = {
     "eigenvalues below and at zero": ["hessian/(negative|near_zero)$"],
 }
 LEMMAS = {"relative margins, negative where violated": ["bound/"]}
-FULL_TIER = {
-    "gradient": [r"gradient/\w+$"],
-    "updates": [r"update/\w+$"],
-    "distance from the initial weights": [r"distance/\w+$"],
-    "inputs switched on or off": ["pattern/change"],
-    "singular directions learned": ["(predicted/)?learned/direction"],
-    "effective weights along the target": ["effective/along"],
-    "effective weights across the target": ["effective/across"],
-}
 GROUPS = {
     "loss": "the loss, log10 of it, and its two parts: `linear`, the error of the linear network "
     "(1 + s) V W / 2, and `rectification`, what is even in x (s is model.negative_slope)",
@@ -68,33 +45,31 @@ GROUPS = {
 
 
 def opening(config: Config, device: torch.device, read: Read | None = None) -> Summary:
-    """What a run says of itself before it begins: layout and texts."""
+    """Return what a run says about itself before it begins: layout and texts."""
     return pages(layout(config), texts(config, device, read))
 
 
 def layout(config: Config) -> Layout:
-    """The charts of the page CUSTOM SCALARS; those of a replica beside others are closed."""
+    """Return the charts of the page CUSTOM SCALARS; those of a replica beside others are closed."""
     k = config.model.width
-    pairs = 1 < k <= WIDEST  # else there are none, or too many
-    lines = {title: dict(charts) for title, charts in LINES.items()}
+    full = config.trainer.observables == "full"
+    lines = _charts(CORE, k)
     if config.data.name != "population":
         lines["Loss"] |= ON_SAMPLES
     if config.theory.spectrum:
         lines["Hessian"] = HESSIAN
     if config.theory.bounds:
         lines["Lemmas"] = LEMMAS
-    if config.trainer.observables == "full":
-        lines["Observables of the full tier"] = FULL_TIER
-    if not pairs:
-        del lines["Neurons"]["angles between neurons (radians)"]
+    if full:
+        for category, charts in _charts(FULL, k).items():
+            lines[category] = lines.get(category, {}) | charts
     if config.replicas == 1:
         categories = [_category(title, charts) for title, charts in lines.items()]
         return Layout(category=categories)
-    shown = {title: tag for title, tag in BANDS.items() if pairs or tag != "angle/largest_between"}
     charts = {title: tags for some in lines.values() for title, tags in some.items()}
     return Layout(
         category=[
-            bands(shown),
+            bands(CORE.bands(k) | (FULL.bands(k) if full else {})),
             *(_category(f"Replica of {group[:-1]}", charts, group) for group in singly(config)),
         ]
     )
@@ -154,6 +129,14 @@ def _how_to_read(config: Config, read: Read | None) -> Iterator[str]:
             "lines look like one they agree; nothing is predicted of other quantities."
         )
     yield SMOOTHING
+
+
+def _charts(registry: Registry, width: int) -> Charts:
+    """Return the charts of a registry's quantities, for networks of a width."""
+    found: Charts = {}
+    for its, tags in registry.charts(width).items():
+        found.setdefault(its.category, {})[its.title] = tags
+    return found
 
 
 def _category(title: str, charts: Mapping[str, Sequence[str]], group: str = "") -> Category:

@@ -20,24 +20,24 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from tensorboard.compat.proto.summary_pb2 import Summary
 
 from reludyn.config.schema import Config, Trainer
 from reludyn.recording.look import Look
-from reludyn.recording.observables import FULL, WIDEST
+from reludyn.recording.observables import FULL
+from reludyn.recording.quantities import CORE
+from reludyn.recording.registry import WIDEST, Array, Quantity, numbers_of
 from reludyn.recording.tensorboard import hparams
-from reludyn.recording.tensorboard.bands import log10, quantiles, quantities
+from reludyn.recording.tensorboard.bands import quantiles
 from reludyn.recording.tensorboard.event_file import NAME, EventFile, events_of
 from reludyn.recording.tensorboard.tags import PAIRS, SINGLY, SPECTRUM, describe
-from reludyn.recording.trajectory import parts_of
 from reludyn.system.errors import ConfigError
 from reludyn.training.schedule import look_steps
 
 Earlier = tuple[Mapping[str, Sequence[Any]], Path]  # what `saved` said, and where they are
 ITSELF = "."  # a run that is its folder, in what `saved` says
 MOST = 1000  # points of a tag: TensorBoard's server picks as many at random
-Array = NDArray[Any]
+QUANTITIES = CORE | FULL
 Scalars = Iterator[tuple[str, float]]
 
 
@@ -159,35 +159,9 @@ def finish(
 
 
 def replica_scalars(look: Look, j: int, lr: float) -> Scalars:
-    """Tag and value of everything that is measured of replica j."""
-    yield "loss/total", look.loss[j]
-    yield "loss/log10", float(log10(look.loss[j]))
-    yield "loss/linear", look.loss_linear[j]
-    yield "loss/rectification", look.loss_rectification[j]
-    if look.loss_population is not None:
-        yield "loss/population", look.loss_population[j]
-    k = look.w_norm.shape[1]
-    yield from _of_neurons("norm", "w", look.w_norm[j], "smallest")
-    yield from _of_neurons("norm", "v", look.v_norm[j], "smallest")
-    yield from _of_neurons("angle", "to_target", look.angle_to_target[j], "largest")
-    b = look.imbalance[j]
-    if k <= SINGLY:
-        yield from ((f"imbalance/b/{i + 1}", b[i]) for i in range(k))
-    else:
-        yield "imbalance/largest", np.abs(b).max()
-    if look.angle_between is not None:
-        between = look.angle_between[j]
-        if k <= PAIRS:
-            for i in range(k):
-                for h in range(i):
-                    yield f"angle/between/{h + 1}-{i + 1}", between[h, i]
-        else:
-            yield "angle/largest_between", between.max()
-    for name, array in look.full.items():
-        if array.ndim < 3 or k <= PAIRS:
-            for place in np.ndindex(array.shape[1:]):
-                if max(place, default=0) < WIDEST:
-                    yield "/".join([FULL[name].tag, *_numbered(place)]), array[j][place]
+    """Yield tag and value of everything that is measured of replica j."""
+    for name, x in look.measured.items():
+        yield from _scalars_of(QUANTITIES[name], x[j])
     yield "phase/index", float(look.phase[j])
     for name, tag in SPECTRUM.items():
         values = look.beside.spectrum.get(name)
@@ -204,22 +178,17 @@ def replica_scalars(look: Look, j: int, lr: float) -> Scalars:
 
 
 def predicted_scalars(look: Look, j: int) -> Scalars:
-    """What is predicted of replica j, by the tags of what is measured."""
-    predicted = {name.removeprefix("predicted_"): x[j] for name, x in look.beside.predicted.items()}
-    if predicted:
-        yield "loss/log10", float(log10(predicted["loss"]))
-        yield from _of_neurons("norm", "v", predicted["v_norm"], "smallest")
-        yield from _of_neurons("angle", "to_target", predicted["angle_to_target"], "largest")
-        if "learned" in look.full:
-            for i, part in enumerate(predicted["learned"][:WIDEST]):
-                yield f"{FULL['learned'].tag}/{i + 1}", part
+    """Yield what is predicted of replica j, by the tags of what is measured."""
+    for name in look.measured:
+        quantity, predicted = QUANTITIES[name], look.beside.predicted.get(f"predicted_{name}")
+        if quantity.predicted and predicted is not None:
+            shown = _scalars_of(quantity, predicted[j])
+            yield from shown if quantity.axes else list(shown)[-1:]
 
 
 def ensemble_scalars(look: Look) -> Scalars:
-    """Quantiles over replicas of the loss and of each replica's slowest neuron."""
-    single, several, _ = parts_of(look)
-    values = quantities(single | several)
-    values |= {FULL[name].tag: x for name, x in look.full.items() if x.ndim == 1}
+    """Yield quantiles over the replicas of one number per replica, and how far they have come."""
+    values = numbers_of(QUANTITIES, look.measured)
     for level, row in quantiles(np.stack([*values.values()])).items():
         yield from ((f"{tag}/{level}", value) for tag, value in zip(values, row, strict=True))
     yield "fraction/aligned", (look.phase >= 1).mean()
@@ -232,13 +201,18 @@ def _below(group: str, scalars: Scalars) -> Scalars:
     return ((group + tag, value) for tag, value in scalars)
 
 
-def _of_neurons(group: str, quantity: str, values: Array, slowest: str) -> Scalars:
-    """What belongs to each neuron (k,): one by one or, of many neurons, of the slowest."""
-    if len(values) <= SINGLY:
-        yield from ((f"{group}/{quantity}/{i + 1}", value) for i, value in enumerate(values))
-    else:
-        extreme = values.min() if slowest == "smallest" else values.max()
-        yield f"{group}/{slowest}_{quantity}", extreme
+def _scalars_of(quantity: Quantity, values: Array) -> Scalars:
+    """Yield tag and value of a quantity of one replica: each neuron or pair has its own or, of
+    many, the one that stands for all of them."""
+    many = values.ndim > 0 and len(values) > (SINGLY if values.ndim == 1 else PAIRS)
+    if many and quantity.digest is not None:
+        yield quantity.digest_tag, float(quantity.digest.of(values.reshape(-1)))
+    elif not many or values.ndim == 1:
+        for place in np.ndindex(values.shape):
+            if max(place, default=0) < WIDEST and not (quantity.mutual and place[0] >= place[1]):
+                yield "/".join([quantity.tag, *_numbered(place)]), float(values[place])
+        if quantity.digest is not None and not quantity.axes:
+            yield quantity.digest_tag, float(quantity.digest.of(values))
 
 
 def _numbered(place: Sequence[int]) -> list[str]:
