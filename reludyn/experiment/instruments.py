@@ -151,10 +151,11 @@ class BatchLooks:
 
     def fits(self, look: Look) -> bool:
         """Return whether the looks that were restored are of the batch of this one."""
-        kept = self.rows.columns
-        return look.columns.keys() <= kept.keys() and all(
+        kept, younger = self.rows.columns, look.measured.keys() - {"loss"}  # than the checkpoint
+        return look.columns.keys() - younger <= kept.keys() and all(
             (kept[name].shape[1:], kept[name].dtype) == (x.shape, x.dtype)
             for name, x in look.columns.items()
+            if name in kept
         )
 
     def saved(self) -> dict[str, Any]:

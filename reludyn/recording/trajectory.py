@@ -145,7 +145,8 @@ class Trajectory:
         """Do nothing: `reludyn.experiment.write` writes the arrays."""
 
     def fits(self, look: Look) -> bool:
-        """Whether what was kept has the form of this look, which is of the same run."""
+        """Return whether what was kept has the form of this look, which is of the same run. A
+        quantity that the version which saved it did not know is not a number up to here."""
         kept = self.rows.columns
         row = self._cut(np.array(look.step), np.array(look.time), parts_of(look))
         same = all(
@@ -154,7 +155,7 @@ class Trajectory:
             else kept[name].dtype.kind == "f"
             for name in kept
         )
-        complete = {"step", "time", *look.measured, "W", "V"} <= {*kept}
+        complete = {"step", "time", "loss", "W", "V"} <= {*kept}  # others may be younger than it
         counted = self.whole <= self.rows.count <= self.whole + 1 and self.seen >= self.whole > 0
         known = self.last_step == kept["step"][-1] <= look.step and self.stride > 0
         return bool(same and complete and counted and known and self.row_bytes > 0)

@@ -1,5 +1,6 @@
 """trajectory.npz: its arrays, their shapes and values, and what is left out of large ones."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -13,16 +14,23 @@ from reludyn.recording.trajectory import Trajectory
 from tests.support.commands import QUICK, Command, Finished, reludyn_in
 from tests.support.parts import drawn
 
-ADDED_TO_TRAJECTORY = {"loss_linear", "loss_rectification", "thinned", "time"}
+ADDED_TO_TRAJECTORY = {"thinned", "time"}
 CURVES = "loss", "w_norm", "v_norm", "angle_to_target", "learned"
 PREDICTED = {f"predicted_{name}" for name in (*CURVES, "T_direction")}
 
 
 def shapes(T: int, R: int, kept: int, k: int, d: int, r: int) -> dict[str, tuple[int, ...]]:
-    """Of the documented arrays."""
+    """Return those of the documented arrays, and of all other quantities that are registered: later
+    versions only add."""
     neurons = dict.fromkeys(("w_norm", "v_norm", "angle_to_target", "imbalance"), (T, R, k))
     weights = {"W": (T, kept, k, d), "V": (T, kept, r, k), "A": (r, d)}
-    return {"step": (T,), "loss": (T, R), "angle_between": (T, R, k, k), **neurons, **weights}
+    parts = dict.fromkeys(("loss", "loss_linear", "loss_rectification"), (T, R))
+    sizes = {"k": k, "r": r, "2": 2}
+    registered = {name: (T, R, *(sizes[axis] for axis in x.axes)) for name, x in CORE.items()}
+    del registered["loss_population"]
+    named = {"step": (T,), "angle_between": (T, R, k, k), **parts, **neurons, **weights}
+    assert registered | named == named | registered  # what both say is the same
+    return registered | named
 
 
 def test_arrays_of_one_replica(fig3: Finished) -> None:
@@ -123,17 +131,20 @@ def test_the_loss_is_the_sum_of_its_parts(ensemble: Finished) -> None:
     np.testing.assert_allclose(ensemble.arrays["loss"], parts, rtol=1e-14)
 
 
-def thinned(T: int, R: int, k: int, limit: int, kept: int = 2) -> dict[str, NDArray[Any]]:
-    """The arrays of T looks of random numbers, in three inputs."""
-    draw, trajectory = np.random.default_rng(0), Trajectory(T, inputs=3, limit=limit)
-    never = np.full(R, -1)
+def random_looks(T: int, R: int, k: int, kept: int = 2) -> Iterator[Look]:
+    """T looks of random numbers, in three inputs."""
+    draw, never = np.random.default_rng(0), np.full(R, -1)
     for step in range(T):
-        sizes = {"": (R,), "k": (R, k), "kk": (R, k, k)}
-        look = Look(
+        sizes: dict[str, tuple[int, ...]] = {
+            **dict.fromkeys(("loss", "loss_linear", "loss_rectification"), (R,)),
+            **dict.fromkeys(("w_norm", "v_norm", "angle_to_target", "imbalance"), (R, k)),
+            "angle_between": (R, k, k),
+        }
+        yield Look(
             steps=np.full(R, step),
             times=np.full(R, 0.1 * step),
             going=np.ones(R, dtype=bool),
-            measured={name: draw.random(sizes[x.axes]) for name, x in CORE.items()},
+            measured={name: draw.random(size) for name, size in sizes.items()},
             beside=Beside(),
             T_align=never,
             T_growth=never,
@@ -142,8 +153,32 @@ def thinned(T: int, R: int, k: int, limit: int, kept: int = 2) -> dict[str, NDAr
             W=draw.random((kept, k, 3)),
             V=draw.random((kept, 1, k)),
         )
+
+
+def thinned(T: int, R: int, k: int, limit: int) -> dict[str, NDArray[Any]]:
+    """The arrays of random looks."""
+    trajectory = Trajectory(T, inputs=3, limit=limit)
+    for look in random_looks(T, R, k):
         trajectory.record(look)
     return trajectory.arrays(lambda W: W, np.eye(1, 3))
+
+
+@pytest.mark.parametrize(("missing", "fits"), [("imbalance", True), ("loss", False), ("W", False)])
+def test_a_run_resumes_that_did_not_know_a_quantity_yet(missing: str, fits: bool) -> None:
+    """Later versions only add quantities: these are not a number up to there."""
+    earlier, trajectory = (Trajectory(9, inputs=3) for _ in range(2))
+    first, *rest = random_looks(5, R=3, k=2)
+    earlier.record(first)
+    saved = earlier.saved()
+    del saved["columns"][missing]
+    trajectory.restore(saved)
+    assert trajectory.fits(rest[0]) is fits
+    if fits:
+        for look in rest:
+            trajectory.record(look)
+        found = trajectory.rows.columns[missing]
+        assert np.isnan(found[0]).all()
+        np.testing.assert_array_equal(found[1:], [look.measured[missing] for look in rest])
 
 
 def test_what_fits_is_kept() -> None:
