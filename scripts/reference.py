@@ -1,5 +1,5 @@
-"""The documentation of keys, quantities and tags, generated from the program: docs/reference.md, and
-two tables of docs/glossary.md."""
+"""The documentation of keys, quantities and tags, generated from the program: docs/reference.md,
+and two tables of docs/glossary.md."""
 
 from __future__ import annotations
 

@@ -14,7 +14,8 @@ import numpy as np
 
 from reludyn.config.schema import Config
 from reludyn.network.outcomes import Event
-from reludyn.recording.look import Array, Look
+from reludyn.recording.look import Look
+from reludyn.recording.registry import Array
 from reludyn.runs.load import Run
 from reludyn.runs.table import Table
 from reludyn.system.errors import why

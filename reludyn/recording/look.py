@@ -9,18 +9,16 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from reludyn.network.student import ReLUStudent
 from reludyn.recording.moment import Moment
 from reludyn.recording.observables import FULL
 from reludyn.recording.quantities import CORE
+from reludyn.recording.registry import Array
 from reludyn.recording.theory_observer import Beside, TheoryObserver
 from reludyn.risk import PopulationRisk, Risk
 from reludyn.training.engine import State
-
-Array = NDArray[Any]
 
 
 @dataclass(frozen=True)

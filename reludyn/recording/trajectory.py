@@ -6,12 +6,11 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from reludyn.recording.look import Look
+from reludyn.recording.registry import Array
 from reludyn.training.checkpoint import is_count, is_duration
 
-Array = NDArray[Any]
 Columns = dict[str, Array]
 SIZE_LIMIT = 2**28  # bytes of the trajectory kept: above it looks or replicas are thinned
 DENSE = 512  # looks for which neurons and weights must have room

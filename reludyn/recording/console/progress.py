@@ -21,7 +21,8 @@ from reludyn.recording.console import milestones
 from reludyn.recording.console.pace import Pace
 from reludyn.recording.console.report import PLAIN
 from reludyn.recording.console.stages import Stages, live
-from reludyn.recording.look import Array, Look
+from reludyn.recording.look import Look
+from reludyn.recording.registry import Array
 from reludyn.theory.predictions import Prediction
 
 log = logging.getLogger(__name__)

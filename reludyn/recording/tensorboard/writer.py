@@ -16,6 +16,7 @@ from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from functools import cached_property
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -208,9 +209,10 @@ def _scalars_of(quantity: Quantity, values: Array) -> Scalars:
     if many and quantity.digest is not None:
         yield quantity.digest_tag, float(quantity.digest.of(values.reshape(-1)))
     elif not many or values.ndim == 1:
-        for place in np.ndindex(values.shape):
+        places = product(*map(range, values.shape))
+        for place, value in zip(places, values.ravel().tolist(), strict=True):
             if max(place, default=0) < WIDEST and not (quantity.mutual and place[0] >= place[1]):
-                yield "/".join([quantity.tag, *_numbered(place)]), float(values[place])
+                yield "/".join([quantity.tag, *_numbered(place)]), value
         if quantity.digest is not None and not quantity.axes:
             yield quantity.digest_tag, float(quantity.digest.of(values))
 
