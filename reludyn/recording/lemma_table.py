@@ -31,7 +31,7 @@ Row = dict[str, object]
 
 @dataclass
 class Tally:
-    """How one statement fared over all replicas and looks."""
+    """Record of one statement over all replicas and looks."""
 
     checked: int = 0
     violated: int = 0
@@ -60,7 +60,7 @@ class BoundsTable:
         self.steps = np.full(len(seeds), -1)
 
     def saved(self) -> dict[str, object]:
-        """All that it has taken, in plain values and arrays."""
+        """Return all that it has taken, in plain values and arrays."""
         tallies = {
             name: vars(tally) | {"replicas": sorted(tally.replicas)}
             for name, tally in self.tallies.items()
@@ -69,7 +69,8 @@ class BoundsTable:
         return {"rows": rows, "tallies": tallies, "listed": self.listed, "steps": self.steps}
 
     def restore(self, saved: Mapping[str, Any]) -> None:
-        """Go on from there. Raises ValueError, TypeError or KeyError for what is not that."""
+        """Continue from what was saved. Raises ValueError, TypeError or KeyError for what is not
+        that."""
         self.rows = [dict(zip(COLUMNS, row, strict=True)) for row in saved["rows"]]
         self.tallies = {
             name: Tally(**values | {"replicas": set(values["replicas"])})

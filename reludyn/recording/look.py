@@ -23,8 +23,8 @@ from reludyn.training.engine import State
 
 @dataclass(frozen=True)
 class Share:
-    """What belongs to one job of a batch: its replicas, and its place among those whose weights
-    are kept."""
+    """Part of a batch that is one job: its replicas, and its place among those whose weights are
+    kept."""
 
     replicas: slice
     kept: slice
@@ -64,16 +64,17 @@ class Look:
 
     @property
     def loss(self) -> Array:
-        """The loss that descent follows, (R,)."""
+        """Loss that descent follows, (R,)."""
         return self.measured["loss"]
 
     @property
     def step(self) -> int:
-        """The iteration of the look: the last one that any replica has made."""
+        """Iteration of the look: the last one that any replica has made."""
         return int(self.steps.max())
 
     @property
     def time(self) -> float:
+        """Largest time that any replica has reached."""
         return float(self.times.max())
 
     @property
@@ -83,12 +84,12 @@ class Look:
 
     @property
     def running(self) -> int:
-        """The number of replicas that still run."""
+        """Number of replicas that still run."""
         return int(self.going.sum())
 
     @property
     def columns(self) -> dict[str, Array]:
-        """All arrays by name, as `Look.of_columns` takes them."""
+        """Arrays by name, as `Look.of_columns` takes them."""
         return self._state | {**self.measured} | {**self.beside.predicted}
 
     @classmethod
@@ -112,7 +113,7 @@ class Look:
 
     @property
     def _state(self) -> dict[str, Array]:
-        """What describes the state itself: progress, events, weights."""
+        """Arrays that describe the state itself: progress, events, weights."""
         return {name: x for name, x in vars(self).items() if isinstance(x, np.ndarray)}
 
 
@@ -134,6 +135,7 @@ class Observer:
         object.__setattr__(self, "kept", kept_replicas(self.shares, self.A.device))
 
     def look(self, state: State) -> Look:
+        """Return what is seen at a state."""
         kept, steps = state.student.map(lambda layer: layer[self.kept]), _host(state.steps)
         return Look(
             steps=steps,

@@ -26,10 +26,10 @@ class Moment:
 
     @property
     def student(self) -> ReLUStudent:
-        """The weights W (R, k, d) and V (R, r, k)."""
+        """Weights W (R, k, d) and V (R, r, k)."""
         return self.state.student
 
     @cached_property
     def loss(self) -> Loss:
-        """The loss that descent follows, and its two parts, (R,) each."""
+        """Loss that descent follows, and its two parts, (R,) each."""
         return self.risk.loss(self.student)

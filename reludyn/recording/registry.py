@@ -32,7 +32,7 @@ _NUMBERS = ("", r"/\d+", r"/\d+-\d+")  # as regular expressions
 
 @dataclass(frozen=True)
 class Chart:
-    """A chart of TensorBoard's page CUSTOM SCALARS, in a category of that page. It shows the
+    """Chart of TensorBoard's page CUSTOM SCALARS, in a category of that page. It shows the
     quantities that are declared with it, or the tags that fit its own regular expression."""
 
     category: str
@@ -42,8 +42,8 @@ class Chart:
 
 @dataclass(frozen=True)
 class Digest:
-    """One number per replica made from a quantity: the extreme one of all neurons, which stands for
-    them in bands and in wide networks, or the same number on another scale."""
+    """Number per replica that is made from a quantity: the extreme one of all neurons, which stands
+    for them in bands and in wide networks, or the same number on another scale."""
 
     name: str  # behind the first part of the quantity's tag
     meaning: str
@@ -53,7 +53,7 @@ class Digest:
 
 @dataclass(frozen=True)
 class Quantity:
-    """One quantity of each replica: how it is measured, and where it is shown."""
+    """Quantity of each replica: how it is measured, and where it is shown."""
 
     axes: str
     tag: str
@@ -67,21 +67,21 @@ class Quantity:
 
     @property
     def digest_tag(self) -> str:
-        """The tag of its digest, in the group of its own tag; empty without a digest."""
+        """Tag of its digest, in the group of its own tag; empty without a digest."""
         group, _, _ = self.tag.partition("/")
         return "" if self.digest is None else f"{group}/{self.digest.name}"
 
     @property
     def tags(self) -> dict[str, str]:
-        """The meanings of its tags, in their general form: `<i>` stands for a neuron, `<i>-<j>` for
-        a pair."""
+        """Meanings of its tags, in their general form: `<i>` stands for a neuron, `<i>-<j>` for a
+        pair."""
         own = {self.tag + _NUMBERED[len(self.axes)]: self.meaning}
         return own if self.digest is None else own | {self.digest_tag: self.digest.meaning}
 
     @property
     def predicted_tags(self) -> list[str]:
-        """Its tags that have a prediction beside them: one number per replica is predicted on the
-        scale of its digest."""
+        """Tags that have a prediction beside them: one number per replica is predicted on the scale
+        of its digest."""
         return [*self.tags][0 if self.axes else -1 :] if self.predicted else []
 
     def lines(self) -> Iterator[tuple[Chart | None, str]]:
@@ -112,7 +112,8 @@ class Registry(dict[str, Quantity]):
     """Quantities by name, in the order in which they are recorded."""
 
     def __init__(self, *charts: Chart) -> None:
-        """charts: those that are shown first; others follow in the order of their quantities."""
+        """Begin without quantities. The given charts are shown first; others follow in the order of
+        their quantities."""
         super().__init__()
         self._charts: Sequence[Chart | None] = charts
 
@@ -154,7 +155,7 @@ class Registry(dict[str, Quantity]):
 
     @property
     def meanings(self) -> dict[str, str]:
-        """The meanings of all tags, in their general form."""
+        """Meanings of all tags, in their general form."""
         return {tag: meaning for x in self.values() for tag, meaning in x.tags.items()}
 
     def charts(self, width: int) -> dict[Chart, list[str]]:

@@ -44,7 +44,7 @@ def replica_rows(
     pairs: Pairs | None,
     given: Mapping[str, Sequence[object]],
 ) -> list[Row]:
-    """The rows of replicas.csv for the final weights; what is not defined is None.
+    """Return the rows of replicas.csv for the final weights; what is not defined is None.
 
     T_* are iterations. rate_measured is the contraction of sqrt(loss) an iteration, at a global
     minimum. effective_weight_error needs r = 1, k = 2 and v_i of both signs; group_sum_error needs
@@ -83,7 +83,8 @@ def replica_rows(
 
 
 def predicted_columns(prediction: Prediction) -> dict[str, Sequence[object]]:
-    """The columns of a prediction; an event that is not expected within the steps is None."""
+    """Return the columns of a prediction; an event that is not expected within the steps is
+    None."""
     clocks = {
         "T_align": prediction.T_align,
         "T_growth": prediction.T_growth,
@@ -99,7 +100,8 @@ def predicted_columns(prediction: Prediction) -> dict[str, Sequence[object]]:
 
 
 def rule_columns(initial: ReLUStudent, A: Tensor) -> dict[str, Sequence[object]]:
-    """What the basin rule and the paper's rule of signs say of initial weights (r = 1)."""
+    """Return what the basin rule and the paper's rule of signs say about initial weights (r =
+    1)."""
     rules = {"basin_rule": effective_sign(initial, A), "sign_rule": initial.V[:, 0].sign()}
     names = {True: Outcome.NON_STRICT_SADDLE, False: Outcome.GLOBAL_MINIMUM}
     return {
@@ -109,8 +111,8 @@ def rule_columns(initial: ReLUStudent, A: Tensor) -> dict[str, Sequence[object]]
 
 
 def summarise(rows: Sequence[Row]) -> dict[str, object]:
-    """success_fraction, the medians over the replicas where a value is defined (else None), and how
-    many these are."""
+    """Return success_fraction, the medians over the replicas where a value is defined (else None),
+    and how many these are."""
     medians: dict[str, float | None] = {}
     defined: dict[str, int] = {}
     for name in MEDIANS:
@@ -131,7 +133,8 @@ def _worst_pair(pairs: Pairs) -> dict[str, Sequence[object]]:
 
 
 def sign_patterns(v: Tensor) -> list[str | None]:
-    """The signs of v (R, k) as text like +-, of narrow students; None where none is known."""
+    """Return the signs of v (R, k) as text like +-, for narrow students; None where none is
+    known."""
     if v.shape[1] > WIDEST:
         return [None] * len(v)
     rows = ["".join({1: "+", -1: "-", 0: "0"}[int(s)] for s in row) for row in v.sign().tolist()]
@@ -139,7 +142,7 @@ def sign_patterns(v: Tensor) -> list[str | None]:
 
 
 def numbers(values: Tensor) -> list[float | None]:
-    """A column (R,); what is not finite is None."""
+    """Return a column (R,); what is not finite is None."""
     return [value if math.isfinite(value) else None for value in values.tolist()]
 
 

@@ -43,7 +43,8 @@ class TheoryObserver:
     checked: Checked | None = None
 
     def look(self, state: State, steps: Tensor) -> Beside:
-        """steps: where the look of each replica that is kept belongs, on the host."""
+        """Return what theory says at a look, which belongs at `steps` for each replica that is kept
+        (on the host)."""
         return Beside(
             {} if self.forecast is None else _predicted(self.forecast, steps),
             {} if self.hessian_of is None else self._spectrum(self.hessian_of, state),
@@ -66,7 +67,7 @@ class TheoryObserver:
 
 @dataclass(frozen=True)
 class Checked:
-    """What the statements are checked on."""
+    """Run that the statements are checked on."""
 
     initial: ReLUStudent
     risk: PopulationRisk
@@ -74,7 +75,7 @@ class Checked:
     samples: int | None
 
     def sides(self, state: State) -> dict[str, Sides]:
-        """All statements at a state, on the host; (R, 1) or (R, 2) each."""
+        """Return all statements at a state, on the host; (R, 1) or (R, 2) each."""
         point = Point(
             state.student,
             state.previous,

@@ -19,8 +19,8 @@ _PLAN = ("whole", "seen", "stride", "last_step", "left_out", "replicas", "weight
 
 
 class Parts(NamedTuple):
-    """The arrays of a look by name: one number per replica; several per replica; those of the
-    replicas whose weights are kept. The arrays of T looks have a further axis T in front."""
+    """Arrays of a look by name: one number per replica; several per replica; those of the replicas
+    whose weights are kept. The arrays of T looks have a further axis T in front."""
 
     replicas: Columns
     neurons: Columns
@@ -42,7 +42,7 @@ def parts_of(look: Look) -> Parts:
 
 class Rows:
     """Rows of the same names, each name in one piece of memory, of which only what has been filled
-    is used; not a number where a row has no such quantity."""
+    is used. A quantity that a row lacks is not a number there."""
 
     def __init__(self) -> None:
         self.held: Columns = {}
@@ -54,11 +54,11 @@ class Rows:
         return {name: x[: self.count] for name, x in self.held.items()}
 
     def fill(self, columns: Columns) -> None:
-        """All rows at once."""
+        """Take all rows at once."""
         self.held, self.count = dict(columns), len(next(iter(columns.values())))
 
     def put(self, place: int, row: Columns, room: int) -> None:
-        """The last row from now on, with room for so many from the first one on."""
+        """Make this the last row, with room for so many rows in all."""
         for name, x in row.items():
             if name not in self.held:
                 self.held[name] = np.empty((room, *x.shape), x.dtype)
@@ -72,8 +72,8 @@ class Rows:
         self.count = place + 1
 
     def halve(self) -> int:
-        """Every second row stays, and the last one; how many are left without it, if it is not one
-        of them."""
+        """Keep every second row, and the last one. Return how many are left without the last one,
+        if it is not one of them."""
         left = -(-self.count // 2)
         for x in self.held.values():
             last = x[self.count - 1].copy()
@@ -100,7 +100,7 @@ class Trajectory:
         self.left_out: list[str] = []
 
     def record(self, look: Look) -> None:
-        """One look after the other."""
+        """Take one look after the other."""
         parts = parts_of(look)
         if self.seen == 0:
             self._plan(parts)
@@ -113,7 +113,7 @@ class Trajectory:
             self.whole = self.rows.halve()
 
     def fill(self, steps: Array, times: Array, parts: Parts) -> None:
-        """All looks at once: steps and times (T,), and what was seen."""
+        """Take all looks at once: steps and times (T,), and what was seen."""
         self._plan(parts.map(lambda x: x[0]))
         self.seen, self.last_step = len(steps), int(steps[-1])
         while self._too_many(-(-self.seen // self.stride)):
@@ -125,12 +125,13 @@ class Trajectory:
         self.rows.fill(columns)
 
     def saved(self) -> dict[str, Any]:
-        """All that it has kept and needs to go on, in plain values and arrays."""
+        """Return all that it has kept and needs to continue, in plain values and arrays."""
         plan = {name: getattr(self, name) for name in _PLAN}
         return plan | {"columns": self.rows.columns}
 
     def restore(self, saved: Mapping[str, Any]) -> None:
-        """Go on from there. Raises ValueError, TypeError or KeyError for what is not that."""
+        """Continue from what was saved. Raises ValueError, TypeError or KeyError for what is not
+        that."""
         counts = [saved[name] for name in _PLAN if name not in ("left_out", "row_bytes")]
         if not all(map(is_count, counts)) or not is_duration(saved["row_bytes"]):
             raise TypeError("numbers of looks, replicas and bytes")
@@ -161,12 +162,12 @@ class Trajectory:
 
     @property
     def thinned(self) -> str:
-        """What is not in the file; empty where everything is."""
+        """Description of what is not in the file; empty where everything is."""
         looks = [f"every {self.stride}th look"] if self.stride > 1 else []
         return ", ".join([*looks, *self.left_out])
 
     def arrays(self, lift: Callable[[Array], Array], A: Array) -> Columns:
-        """The arrays of trajectory.npz; `lift` maps W (T, R', k, m) to (T, R', k, d)."""
+        """Return the arrays of trajectory.npz; `lift` maps W (T, R', k, m) to (T, R', k, d)."""
         arrays = self.rows.columns
         return arrays | {"W": lift(arrays["W"]), "A": A, "thinned": np.array(self.thinned)}
 
@@ -179,7 +180,8 @@ class Trajectory:
         return rows > 2 and rows * self.row_bytes > self.limit
 
     def _plan(self, first: Parts) -> None:
-        """How many replicas show their neurons and their weights: a quarter of the room each."""
+        """Decide how many replicas show their neurons and their weights: a quarter of the room
+        each."""
         room = self.limit / min(self.expected, DENSE) / 4
         W, V = first.kept["W"], first.kept["V"]
         R, (kept, k, _) = len(first.replicas["loss"]), W.shape
@@ -196,7 +198,8 @@ class Trajectory:
             self.left_out.append(f"weights of {self.weights} of {kept} replicas")
 
     def _cut(self, step: Array, time: Array, parts: Parts, *looks: slice) -> Columns:
-        """What there is room for, of one look or, with a slice for their axis, of several."""
+        """Return what there is room for, of one look or, with a slice for their axis, of
+        several."""
         neurons, kept = (*looks, slice(self.replicas)), (*looks, slice(self.weights))
         return {
             "step": step,

@@ -21,6 +21,7 @@ DONE = (
     "reludyn/runs",
     "reludyn/figures",
     "reludyn/paper",
+    "reludyn/recording/tensorboard",
     "reludyn/sweep",
     "scripts",
     "hydra_plugins",
@@ -49,9 +50,10 @@ def documented() -> Iterator[tuple[str, ast.AST, str]]:
 
 
 def is_statement(node: ast.AST) -> bool:
-    """Return whether a docstring is a claim that users read: the one of a registered lemma."""
-    decorators = getattr(node, "decorator_list", [])
-    return any(ast.unparse(x).startswith("statement(") for x in decorators)
+    """Return whether a docstring is text that users read: the one of a registered lemma, or of a
+    registered quantity."""
+    decorators = [ast.unparse(x) for x in getattr(node, "decorator_list", [])]
+    return any(x.startswith(("statement(", "CORE.quantity(", "FULL.quantity(")) for x in decorators)
 
 
 def is_property(node: ast.AST) -> bool:

@@ -140,6 +140,6 @@ def _charts(registry: Registry, width: int) -> Charts:
 
 
 def _category(title: str, charts: Mapping[str, Sequence[str]], group: str = "") -> Category:
-    """Charts by title, of the tags of a replica."""
+    """Return charts by title, with the tags of a replica."""
     found = [chart(name, [group + tag for tag in tags]) for name, tags in charts.items()]
     return Category(title=title, chart=found, closed=bool(group))

@@ -37,8 +37,8 @@ class EventFile:
     def __init__(
         self, folder: Path, describe: Describe | None = None, earlier: Sequence[bytes] = ()
     ) -> None:
-        """A new file in the folder, with the events of an earlier one: a TensorBoard that has read
-        that one forgets what it has read."""
+        """Begin a new file in the folder, with the events of an earlier one: a TensorBoard that has
+        read that one forgets what it has read."""
         self.describe, self.described = describe, set[str]()
         folder.mkdir(parents=True, exist_ok=True)
         parts = (f"{time.time():.0f}", socket.gethostname(), str(os.getpid()), str(next(_numbers)))
@@ -55,8 +55,8 @@ class EventFile:
 
     @classmethod
     def newest(cls, folder: Path, describe: Describe | None = None) -> EventFile:
-        """The newest one of the folder, to which more is added: a TensorBoard that is at work
-        follows one file of a folder. A new one where there is none."""
+        """Open the newest one of the folder, to which more is added: a TensorBoard that is at work
+        follows one file of a folder. Begin a new one where there is none."""
         earlier = sorted(folder.glob(f"{NAME}.*"), key=_changed)
         if not earlier:
             return cls(folder, describe)
@@ -68,19 +68,19 @@ class EventFile:
 
     @property
     def size(self) -> int:
-        """Bytes so far."""
+        """Number of bytes so far."""
         return self._file.tell()
 
     def sync(self) -> None:
-        """Have them on disk."""
+        """Have all bytes on disk."""
         os.fsync(self._file.fileno())
 
     def add(self, step: int, summary: Summary) -> None:
-        """What is seen at a step."""
+        """Add what is seen at a step."""
         self._write(Event(wall_time=time.time(), step=step, summary=summary))
 
     def add_scalars(self, step: int, scalars: Iterable[tuple[str, float]]) -> None:
-        """Tags and values as one Summary; what is not finite is left out."""
+        """Add tags and values as one Summary; what is not finite is left out."""
         values = [
             Summary.Value(tag=tag, simple_value=value)
             for tag, value in scalars
@@ -92,7 +92,7 @@ class EventFile:
             self.add(step, Summary(value=values))
 
     def add_image(self, step: int, tag: str, png: bytes) -> None:
-        """A picture, as the bytes of a PNG file."""
+        """Add a picture, as the bytes of a PNG file."""
         width, height = struct.unpack(">II", png[16:24])
         image = Summary.Image(width=width, height=height, encoded_image_string=png)
         self.add(step, Summary(value=[Summary.Value(tag=tag, image=image)]))
@@ -101,8 +101,8 @@ class EventFile:
         self._file.close()
 
     def _introduce(self, step: int, values: Sequence[Summary.Value], describe: Describe) -> None:
-        """What new tags mean. TensorBoard's server reads that off tensors alone, so that the first
-        value of a tag is there twice."""
+        """Say what new tags mean. TensorBoard's server reads that off tensors alone, so that the
+        first value of a tag is there twice."""
         new = []
         for value in values:
             if value.tag not in self.described:
@@ -129,7 +129,7 @@ class EventFile:
 
 
 def events_of(path: Path, size: int) -> list[bytes]:
-    """The events in the first so many bytes of a file, as they are, but for what belongs to the
+    """Return the events in the first bytes of a file, as they are, but for what belongs to the
     file. Raises ValueError where they are damaged, OSError where they are not there."""
     with path.open("rb") as file:
         content = file.read(size)
@@ -157,6 +157,6 @@ def _changed(path: Path) -> int:
 
 
 def _checksum(data: bytes) -> bytes:
-    """CRC-32C, masked as TFRecord wants it: rotated by 15 bits, plus a constant."""
+    """Return CRC-32C, masked as TFRecord wants it: rotated by 15 bits, plus a constant."""
     crc: int = google_crc32c.value(data)
     return struct.pack("<I", ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF)

@@ -40,8 +40,8 @@ Results = Mapping[str, float]  # by tag, where they are defined
 
 
 def values_of(config: Config) -> dict[str, Value]:
-    """What the tab shows of a run: the same keys, of the same types, whatever its config. A seed is
-    a word, which the tab does not round, and so is a number that may be null."""
+    """Return what the tab shows of a run: the same keys, of the same types, whatever its config. A
+    seed is a word, which the tab does not round, and so is a number that may be null."""
     samples = config.data.samples
     return {
         "experiment": config.name,
@@ -62,7 +62,7 @@ def values_of(config: Config) -> dict[str, Value]:
 
 
 def results_of(outcomes: Sequence[str], medians: Mapping[str, float | None]) -> Results:
-    """The results of a run from its replicas' outcomes and summary.json's medians."""
+    """Return the results of a run from its replicas' outcomes and summary.json's medians."""
     names = {
         "success": Outcome.GLOBAL_MINIMUM,
         "stuck": Outcome.NON_STRICT_SADDLE,
@@ -77,7 +77,7 @@ def results_of(outcomes: Sequence[str], medians: Mapping[str, float | None]) -> 
 
 
 def experiment(columns: Iterable[api.HParamInfo], results: Iterable[str]) -> Summary.Value:
-    """The columns: keys, then the tags of results."""
+    """Return the columns: keys, then the tags of results."""
     message = api.Experiment(hparam_infos=columns)
     for tag in results:
         message.metric_infos.add(
@@ -89,7 +89,7 @@ def experiment(columns: Iterable[api.HParamInfo], results: Iterable[str]) -> Sum
 
 
 def start(values: Mapping[str, Value], began: float) -> Summary.Value:
-    """The values of a run, which began at this time (seconds since 1970)."""
+    """Return the values of a run, which began at this time (seconds since 1970)."""
     message = SessionStartInfo(start_time_secs=began)
     for key, value in values.items():
         if isinstance(value, str):
@@ -100,23 +100,23 @@ def start(values: Mapping[str, Value], began: float) -> Summary.Value:
 
 
 def end(success: bool = True) -> Summary.Value:
-    """How a run ended, now."""
+    """Return how a run ended, now."""
     status = api.STATUS_SUCCESS if success else api.STATUS_FAILURE
     message = SessionEndInfo(status=status, end_time_secs=time.time())
     return _value(metadata.SESSION_END_INFO_TAG, session_end_info=message)
 
 
 class Session(NamedTuple):
-    """A row of the tab: messages, and the scalars that they name."""
+    """Row of the tab: messages, and the scalars that they name."""
 
     messages: Summary
     results: Results
 
 
 def session(config: Config, results: Results, seconds: float, success: bool) -> Session:
-    """A run for itself, which took so long. The values of other runs are not known here: the
-    columns say their types only, so that the tab hides no run. It shows five columns, those that
-    are said to differ first."""
+    """Return the row of a run by itself, which took this many seconds. The values of other runs are
+    not known here: the columns give their types only, so that the tab hides no run. It shows five
+    columns, first those that are marked as different."""
     values = values_of(config)
     words, numbers = api.DATA_TYPE_STRING, api.DATA_TYPE_FLOAT64
     columns = [

@@ -1,13 +1,13 @@
-"""TensorBoard's event file of a run: one Summary of many values a look, tags
+"""TensorBoard's event file of a run: one Summary of many values per look, tags
 `group/quantity/neuron` (`reludyn.recording.tensorboard.tags`).
 
 A run is one run of TensorBoard's, which deselects all of them where there are more than 40. What
 theory predicts for a replica has tags of its own, predicted/ and the tag of what is measured, and
 is drawn on the same charts (log10 of the loss stands for the loss, |v_i| for |w_i|: events stay
-small). Of several replicas there is the ensemble (median, 10% and 90% quantiles over replicas, and
-the fraction past each event), and the first few singly, their tags below seed_S/. Neurons are
-counted from 1, as in the paper; of more than 16 only the slowest is shown: the smallest length, the
-largest angle; of the pairs of more than four the largest angle.
+small). A run with several replicas shows the ensemble (median, 10% and 90% quantiles over replicas,
+and the fraction past each event), and the first few replicas singly, with tags below seed_S/.
+Neurons are counted from 1, as in the paper. More than 16 are shown by the slowest one: the smallest
+length, the largest angle. The pairs of more than four are shown by the largest angle.
 """
 
 from __future__ import annotations
@@ -47,7 +47,8 @@ class TensorBoard:
     always."""
 
     def __init__(self, folder: Path, config: Config, looks: Sequence[int], predicted: int) -> None:
-        """looks: the iterations of all of them; predicted: of how many replicas theory speaks."""
+        """Prepare for looks at these iterations, and predictions for the first `predicted`
+        replicas."""
         self.folder, self.several = folder, config.replicas > 1
         self.singly = singly(config)
         self.predicted, self.lr = predicted, config.optimizer.lr
@@ -57,7 +58,7 @@ class TensorBoard:
 
     @cached_property
     def file(self) -> EventFile:
-        """The event file, begun when it is first needed."""
+        """Event file, begun when it is first needed."""
         return EventFile(self.folder, describe)
 
     def open(self, step: int, opening: Summary) -> None:
@@ -114,16 +115,16 @@ class TensorBoard:
 
 
 def singly(config: Config) -> list[str]:
-    """What the tags of each replica that is shown singly begin with."""
+    """Return what the tags of each replica that is shown singly begin with."""
     if config.replicas == 1:
         return [""]
     return [f"seed_{config.seed + j}/" for j in range(min(config.replicas, config.logger.replicas))]
 
 
 def shown_looks(looks: Sequence[int], trainer: Trainer) -> Sequence[int]:
-    """The iterations of the looks that are written: all, or a part spaced as `trainer.spacing`
-    says, with room for the last look of a run that stops before its time (and for the first value
-    of a tag, which is there twice)."""
+    """Return the iterations of the looks that are written: all, or a part spaced as
+    `trainer.spacing` says, with room for the last look of a run that stops before its time (and for
+    the first value of a tag, which is there twice)."""
     if len(looks) < MOST:
         return looks
     spacing: Any = trainer.spacing
@@ -132,7 +133,7 @@ def shown_looks(looks: Sequence[int], trainer: Trainer) -> Sequence[int]:
 
 
 def _read(saved: Mapping[str, Sequence[Any]], folder: Path) -> list[bytes]:
-    """The events in a folder that had been saved."""
+    """Return the events in a folder that had been saved."""
     name, size = saved[ITSELF]
     path = folder / name
     try:
@@ -198,7 +199,7 @@ def ensemble_scalars(look: Look) -> Scalars:
 
 
 def _below(group: str, scalars: Scalars) -> Scalars:
-    """With another group in front of the tags."""
+    """Put a group in front of the tags."""
     return ((group + tag, value) for tag, value in scalars)
 
 
@@ -218,5 +219,5 @@ def _scalars_of(quantity: Quantity, values: Array) -> Scalars:
 
 
 def _numbered(place: Sequence[int]) -> list[str]:
-    """Neurons and outputs counted from 1: (0, 1) is 1-2."""
+    """Count neurons and outputs from 1: (0, 1) is 1-2."""
     return ["-".join(str(i + 1) for i in place)] if place else []
