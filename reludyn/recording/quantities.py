@@ -151,3 +151,17 @@ def angle_between(moment: Moment) -> Tensor | None:
     from reludyn.numerics.kernels import pairwise_angle
 
     return pairwise_angle(moment.student.W) if moment.student.width <= WIDEST else None
+
+
+@CORE.quantity(
+    "map/cosine",
+    chart=Chart("Effective map", "cosine between V W and A"),
+    band="cosine between V W and A",
+)
+def map_cosine(moment: Moment) -> Tensor:
+    """tr(A^T V W) / (|V W|_F |A|_F), the cosine between the linear map V W of the student and A: 1
+    where they have the same direction, whatever the length of V W; 0 where either is zero."""
+    from reludyn.numerics.kernels import unit
+
+    product = moment.student.V @ moment.student.W
+    return (unit(product.flatten(-2)) * unit(moment.A.flatten(-2))).sum(-1)

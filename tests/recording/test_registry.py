@@ -101,3 +101,16 @@ def test_charts_come_in_the_order_that_is_given() -> None:
 
 def _other(moment: Any) -> None:
     """Another one."""
+
+
+@pytest.mark.parametrize("run", ["fig3", "ensemble", "empirical"])
+def test_the_cosine_between_the_effective_map_and_the_teacher(
+    run: str, request: pytest.FixtureRequest
+) -> None:
+    """In all inputs, though it is measured in the coordinates of the run."""
+    arrays = request.getfixturevalue(run).arrays
+    product, A = arrays["V"] @ arrays["W"], arrays["A"]
+    lengths = np.linalg.norm(product, axis=(-2, -1)) * np.linalg.norm(A)
+    expected = (product * A).sum((-2, -1)) / lengths
+    found = arrays["map_cosine"][:, : product.shape[1]]
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-14)
