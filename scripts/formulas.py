@@ -21,7 +21,7 @@ def on_page_content(html: str, *, page: Any, **_: Any) -> str:
         formula = unescape(found[2]).strip()
         try:
             return mathml(formula, "block" if found[1] == "[" else "inline")
-        except Exception as error:  # latex2mathml has many kinds
+        except Exception as error:  # latex2mathml raises errors of many kinds
             raise PluginError(f"{page.file.src_path}: cannot draw {formula}: {error!r}") from error
 
     return FORMULA.sub(draw, html)
@@ -34,6 +34,6 @@ def mathml(formula: str, display: str) -> str:
         raise ValueError("braces do not match")
     paired = BARS.sub(lambda bar: rf"\left{bar[1]}" if bar[1] else rf"\right{bar[2]}", formula)
     drawn: str = convert(paired, display=display)
-    if unknown := re.search(r"\\\w*", drawn):  # it is copied
+    if unknown := re.search(r"\\\w*", drawn):  # an unknown command is copied as it is
         raise ValueError(f"{unknown[0]} is not known")
     return drawn

@@ -32,7 +32,7 @@ class Case:
     A: tuple[tuple[float, ...], ...] | None = None
     tolerance: float = 1e-8
     slope: float = 0.0
-    output: tuple[float, ...] | None = None  # V, which then stays
+    output: tuple[float, ...] | None = None  # V, which then is not trained
     samples: int = 0  # 0: the population risk
     kept: int = 20  # iterations in the file
 

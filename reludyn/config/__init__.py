@@ -1,1 +1,1 @@
-"""From the words of a command to checked, typed settings, or one line that says what is wrong."""
+"""From the words of a command to checked, typed settings, or to one line about the error."""

@@ -79,7 +79,7 @@ def prepare(config: DictConfig) -> None:
             "module of that name that they need",
             "Rename it, or start in another folder",
         )
-    if extra == "joblib" and "OMP_NUM_THREADS" in os.environ:  # joblib takes each by itself
+    if extra == "joblib" and "OMP_NUM_THREADS" in os.environ:  # joblib passes each on by itself
         os.environ.setdefault("MKL_NUM_THREADS", os.environ["OMP_NUM_THREADS"])
     if "cpus_per_task" in launcher:  # SLURM and processes inherit it
         os.environ.setdefault("OMP_NUM_THREADS", str(launcher.cpus_per_task or cores()))

@@ -280,9 +280,9 @@ def _check_log(key: str, name: str, value: object) -> None:
 def _check_text(key: str, value: object) -> None:
     if not isinstance(value, str):
         return
-    if "${" in REFERENCES.sub("", value):  # it could bring a _target_ along
+    if "${" in REFERENCES.sub("", value):  # an interpolation could bring a _target_ along
         raise ConfigError(key, value, "must be given as it is, without interpolation")
-    if not value.isprintable():  # a new line would be one of a batch script
+    if not value.isprintable():  # a new line would be a line of a batch script
         raise ConfigError(key, value, "must be one line of printable characters")
 
 

@@ -73,7 +73,7 @@ def save(drawn: Picture, folder: Path, name: str) -> list[Path]:
         folder.mkdir(parents=True, exist_ok=True)
         path, part = folder / f"{name}.gif", folder / f".{name}.part.gif"
         try:
-            drawn.save(part, writer="pillow")  # it takes no open file
+            drawn.save(part, writer="pillow")  # the writer takes no open file
             part.replace(path)
         finally:
             part.unlink(missing_ok=True)

@@ -51,7 +51,7 @@ class Draw:
         return columns
 
 
-Initialization = Callable[..., tuple[Array, Array]]  # of a Draw, and its own options
+Initialization = Callable[..., tuple[Array, Array]]  # takes a Draw, and its own options
 INITIALIZATIONS: dict[str, Initialization] = {}
 
 

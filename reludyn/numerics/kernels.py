@@ -50,7 +50,7 @@ def angles(p: Tensor, q: Tensor) -> Tensor:
     (..., a, d), (..., b, d) -> (..., a, b).
     """
     u, v = unit(p), unit(q)
-    exact = "donot_use_mm_for_euclid_dist"  # products would lose small differences
+    exact = "donot_use_mm_for_euclid_dist"  # matrix products would lose small differences
     difference = torch.cdist(u, v, compute_mode=exact)
     theta = 2 * torch.atan2(difference, torch.cdist(u, -v, compute_mode=exact))
     zero = (norm(p) == 0).unsqueeze(-1) | (norm(q) == 0).unsqueeze(-2)

@@ -56,7 +56,7 @@ class PopulationRisk:
     def __init__(self, A: Tensor, activation: LeakyReLU = RELU) -> None:
         self.A, self.activation = A, activation
         self.pull = activation.odd * A
-        self.zero_loss = A.square().sum((-2, -1)) / 2  # of the student 0
+        self.zero_loss = A.square().sum((-2, -1)) / 2  # the loss of the zero student
 
     @property
     def resolution(self) -> float:

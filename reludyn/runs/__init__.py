@@ -1,1 +1,1 @@
-"""Finished runs: their folders, files and columns, and how they are read again."""
+"""Finished runs: their folders, files and columns, and how they are read."""

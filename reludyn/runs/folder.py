@@ -44,7 +44,7 @@ FOLDERS = ("checkpoints", "tensorboard", "figures", ".hydra")
 LEAVES = (*(path.name for path in FILES if path != LAST), *FOLDERS)  # all but the log
 OF_A_SWEEP = ("multirun.yaml", "sweep.csv", "sweep_summary.csv")
 EVENTS = "events.out.tfevents.*"
-KEYS = {"data", "model", "init", "optimizer", "trainer", "theory", "seed", "replicas"}  # ours
+KEYS = {"data", "model", "init", "optimizer", "trainer", "theory", "seed", "replicas"}  # of a run
 LARGEST = 2**20  # bytes of a config, at most
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast, where there is one
 NAMED = 3  # differences that a message names, at most

@@ -34,7 +34,7 @@ def summary_of(path: Path) -> dict[str, Any]:
     with whole(path):
         summary = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(summary, dict):
-            raise ValueError("it is no object of JSON")
+            raise ValueError("it is not a JSON object")
         return summary
 
 

@@ -37,8 +37,10 @@ from reludyn.system.errors import ConfigError
 
 SUBDIR = "hydra.sweep.subdir"
 VALUES = (*OWN, SUBDIR)
-BATCHES = ".batches"  # the folder, in that of the sweep, of the checkpoints of batches
-PLAIN = re.compile(r"[A-Za-z/][\w.,+/-]*[=/][\w.,+=/-]*", re.ASCII)  # no number, no word of YAML
+BATCHES = ".batches"  # folder of the batches' checkpoints, in that of the sweep
+PLAIN = re.compile(
+    r"[A-Za-z/][\w.,+/-]*[=/][\w.,+=/-]*", re.ASCII
+)  # neither a number nor a word of YAML
 PLACE = "reludyn.place.{}.here"  # placeholder of a value that is filled in: unlike any other text
 
 

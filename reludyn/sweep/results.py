@@ -1,4 +1,4 @@
-"""The results of a sweep as one table, and what is made of it.
+"""The results of a sweep as tables, pictures and TensorBoard's events.
 
 sweep.csv has one row per replica, sweep_summary.csv one row per group: the jobs that differ by
 their seed alone. Both begin with the swept keys.

@@ -137,7 +137,7 @@ def _run(
     try:
         for batch in batches:
             some = [job for job in jobs[first : first + len(batch)] if job.number not in complete]
-            if some or (fused and (folder / BATCHES).exists()):  # left by one that was killed
+            if some or (fused and (folder / BATCHES).exists()):  # left by a sweep that was killed
                 texts = [[*batch[job.number - first]] for job in some]
                 if complete:
                     texts = [[*t, _subdir(job, folder)] for t, job in zip(texts, some, strict=True)]
@@ -152,7 +152,7 @@ def _run(
         if (died := death(error, chosen(master))) is None:
             raise
         for job in jobs:
-            if isinstance(job.config, ConfigError):  # known without running it
+            if isinstance(job.config, ConfigError):  # its failure is known without running it
                 ends[job.number] = JobReturn(status=JobStatus.FAILED, _return_value=job.config)
         return returns, ends, died
     return returns, ends, None

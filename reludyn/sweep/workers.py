@@ -46,7 +46,7 @@ class Workers:
 
         with delegated(SAID):
             for tracker in (resource_tracker, loky_tracker):
-                tracker.ensure_running()  # it unblocks the signals that it does not want itself
+                tracker.ensure_running()  # unblocks signals that it leaves to others
             block()
             returns = self.launcher.launch(Until(job_overrides), initial_job_idx)
             if interrupted():  # the processes are idle, and take seconds to end by themselves
@@ -92,7 +92,7 @@ class Worker:
         steps = json.loads((folder / "summary.json").read_text())["steps"]
         swept = [text for text in job.overrides.task if text.partition("=")[0] in self.swept]
         said = f"{stopped_because} after {steps:,} steps, {relative(folder)}"
-        with suppress(OSError):  # nobody reads it
+        with suppress(OSError):  # nobody reads the output
             # one write: lines of jobs do not mix
             sys.stdout.write(f"{' '.join([f'job {job.job.num}', *swept])}: {said}\n")
             sys.stdout.flush()

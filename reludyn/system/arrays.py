@@ -136,7 +136,7 @@ def _read_safetensors(path: Path) -> Content:
         raise ValueError(str(error)) from error
     except (TypeError, AttributeError) as error:
         raise ValueError(foreign) from error
-    if any(array.dtype.isbuiltin != 1 for array in arrays.values()):  # JAX teaches NumPy such types
+    if any(array.dtype.isbuiltin != 1 for array in arrays.values()):  # JAX registers such types
         raise ValueError(foreign)
     if TABLE in arrays:
         raise ValueError("an array has no name")

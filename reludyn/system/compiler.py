@@ -37,7 +37,7 @@ class Compiled:
 
         try:
             return self.program(*arguments)
-        # without a folder for what is compiled, or where nothing in it may be executed, others
+        # OSError: no folder for compiled code; ImportError: nothing may be executed in the folder
         except (TorchDynamoException, OSError, ImportError) as error:
             Compiled.available = False
             lines = [line for line in str(error).splitlines() if line.strip()]

@@ -26,7 +26,7 @@ def keep_freed_memory() -> None:
     A step frees as much as it allocates: returning pages to the system and requesting them again
     would cost a fifth of it. Nothing happens where the library is not glibc.
     """
-    trim_threshold, mmap_threshold = -1, -3  # of malloc.h
+    trim_threshold, mmap_threshold = -1, -3  # constants of malloc.h
     try:
         mallopt = ctypes.CDLL(None).mallopt
     except (AttributeError, OSError, TypeError):

@@ -100,7 +100,7 @@ def block() -> None:
 
 
 def _pass_on(said: str, done: threading.Event) -> None:
-    from multiprocessing import active_children  # what starts processes has loaded it
+    from multiprocessing import active_children  # loaded already by whatever started processes
 
     while not _received:
         if done.wait(0.1):

@@ -35,7 +35,7 @@ def open_streams() -> None:
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             null = os.open(os.devnull, os.O_RDWR)
-            os.set_inheritable(null, True)  # by workers
+            os.set_inheritable(null, True)  # workers inherit it, too
             setattr(sys, name, os.fdopen(null, mode, encoding="utf-8"))
 
 

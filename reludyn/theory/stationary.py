@@ -256,7 +256,7 @@ def symmetries(risk: PopulationRisk, student: ReLUStudent) -> Tensor:
     each = torch.eye(k).to(W)
     scaled = Gradient(each.unsqueeze(-1) * W.unsqueeze(1), -each.unsqueeze(-2) * V.unsqueeze(1))
     X, Y = _skew(d).to(W), _skew(r).to(W)
-    change = torch.cat([(Y @ risk.A).flatten(1), -(risk.A @ X).flatten(1)])  # of A, by each
+    change = torch.cat([(Y @ risk.A).flatten(1), -(risk.A @ X).flatten(1)])  # of A, by each X and Y
     _, sizes, vectors = torch.linalg.svd(change.mT, full_matrices=True)
     kept = vectors[int((sizes > 1e-10 * sizes.max()).sum()) :]  # (G', r(r-1)/2 + d(d-1)/2)
     outputs, inputs = kept.split([len(Y), len(X)], 1)

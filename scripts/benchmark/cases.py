@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 PAIR = 14  # operations on a pair of neurons: see `Case.flops`
 BYTES = 8  # of a float64
-SCALE = 0.3  # sigma, of random weights that are neither tiny nor near a solution
+SCALE = 0.3  # sigma of random weights that are neither tiny nor near a solution
 FORMS = "population,K,R,REPLICAS or empirical,N,D,K,REPLICAS or empirical,N,D,K,REPLICAS,own"
 
 

@@ -79,7 +79,7 @@ class Scan:
         if jax is None:
             raise Unavailable(MISSING)
         jax.config.update("jax_enable_x64", True)
-        jax.config.update("jax_platforms", "cpu")  # where all others are
+        jax.config.update("jax_platforms", "cpu")  # where all other contenders run
         self.replicas = problem.case.replicas
         self.subspace, W, data = None, problem.W, problem.data
         if problem.case.risk == "population":

@@ -30,7 +30,7 @@ TITLES = {
     ("empirical", True): "Samples, the largest batch",
 }
 BESIDE = 1.35  # cases nearer than this factor are drawn beside each other
-LETTER = 0.0155  # of the height of a panel, in the names of cases below the markers
+LETTER = 0.0155  # height of a letter, over that of a panel, in names of cases
 
 
 def draw_roofline(folder: Path, rows: Sequence[Row], ceilings: Ceilings) -> list[Path]:

@@ -16,7 +16,7 @@ from scripts.benchmark.table import Row, blank, measured, write_csv, write_page
 from scripts.benchmark.timing import LR, interleave
 
 AGREED = 20  # steps after which all weights must agree
-HEAVY = 10**9  # operations of a step of the batch from which two steps must do
+HEAVY = 10**9  # operations per step of the batch from which two steps must suffice
 TOLERANCE = 1e-9
 BUSY = "threads that wait for a busy core cost PyTorch far more than JAX: leave the machine alone"
 Say = Callable[[str], None]
