@@ -58,7 +58,7 @@ class Resident:
         held.put(0, self.X, self.Y)
         return held
 
-    def take(self, replicas: Tensor) -> Resident:
+    def select(self, replicas: Tensor) -> Resident:
         """Return the samples of some replicas: views if consecutive or shared, else copies."""
         return Resident(*(_of(replicas, x.mT).mT for x in (self.X, self.Y)))
 
@@ -98,7 +98,7 @@ class Tiled:
         for tiles, rows in ((self.X, X), (self.Y, Y)):
             tiles.mT[:, row // TILE, row % TILE] = rows
 
-    def take(self, replicas: Tensor) -> Tiled:
+    def select(self, replicas: Tensor) -> Tiled:
         """Return the samples of some replicas, as `Resident.take` does."""
         return Tiled(_of(replicas, self.X), _of(replicas, self.Y), self.n)
 

@@ -89,7 +89,7 @@ class Samples(Protocol):
     def chunks(self, at_once: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Return all rows in pieces of at most at_once: X (S, c, d), Y (S, c, r)."""
 
-    def take(self, replicas: Tensor) -> Samples:
+    def select(self, replicas: Tensor) -> Samples:
         """Return the samples of some replicas, given by their indices."""
 
 
@@ -115,9 +115,9 @@ class Selected:
         for rows in self.rows.split(at_once, 1):
             yield X[sample, rows], Y[sample, rows]
 
-    def take(self, replicas: Tensor) -> Selected:
+    def select(self, replicas: Tensor) -> Selected:
         """Return the rows of some replicas."""
-        return Selected(self.samples.take(replicas), self.rows[replicas])
+        return Selected(self.samples.select(replicas), self.rows[replicas])
 
 
 @dataclass(frozen=True)
@@ -143,7 +143,7 @@ class Streamed:
         for X, Y in self.source.rows(self.n, at_once, self.step, self.first):
             yield X.to(self.device, self.dtype), Y.to(self.device, self.dtype)
 
-    def take(self, replicas: Tensor) -> Streamed:
+    def select(self, replicas: Tensor) -> Streamed:
         """Return the samples of the seeds of some replicas."""
         seeds = self.source.seeds
         if len(seeds) == 1:

@@ -30,7 +30,7 @@ from reludyn.dynamics.order_parameters import (
 )
 from reludyn.dynamics.rays import ALIGNED, GROWN, first_of, into_ray
 from reludyn.network.activation import RELU, LeakyReLU
-from reludyn.network.notation import Evaluation, Loss, Own, of_replicas
+from reludyn.network.notation import Evaluation, Loss, PerReplica, of_replicas
 from reludyn.network.outcomes import Outcome
 from reludyn.network.student import ReLUStudent
 from reludyn.network.teacher import LinearTeacher
@@ -47,7 +47,7 @@ class Clocks(NamedTuple):
     converged: Tensor
 
 
-def phase_events(student: ReLUStudent, A: Tensor, size: Own) -> tuple[Tensor, Tensor]:
+def phase_events(student: ReLUStudent, A: Tensor, size: PerReplica) -> tuple[Tensor, Tensor]:
     """Return whether max_i theta_i <= pi/20 and whether min_i |v_i| >= size, (..., R) each.
 
     Angles are compared through cosines; a zero vector is not aligned.
@@ -84,9 +84,9 @@ class PhaseRule:
 
     def __init__(self, teacher: LinearTeacher, A: Tensor, zero_loss: float | None = None) -> None:
         self.A = A  # the teacher's matrix on the device and in the precision of the run
-        self.grown: Own = GROWN * math.sqrt(teacher.smallest_scale)
+        self.grown: PerReplica = GROWN * math.sqrt(teacher.smallest_scale)
         # the risk of the zero student, E|A x|^2 / 2: the unit of losses
-        self.zero_loss: Own = teacher.zero_loss if zero_loss is None else zero_loss
+        self.zero_loss: PerReplica = teacher.zero_loss if zero_loss is None else zero_loss
 
     @staticmethod
     def joined(rules: Sequence[PhaseRule], A: Tensor) -> PhaseRule:
@@ -97,7 +97,7 @@ class PhaseRule:
         joined.zero_loss = A.new_tensor([rule.zero_loss for rule in rules])
         return joined
 
-    def take(self, replicas: Tensor) -> PhaseRule:
+    def select(self, replicas: Tensor) -> PhaseRule:
         """Return the rule of some replicas; itself where it is the same for all."""
         if self.A.ndim == 2:
             return self

@@ -35,7 +35,7 @@ class Together:
         job = self.setup.jobs[place]
         replicas, alone = job.share.replicas, self.setup.of(job)
         indices = torch.arange(replicas.start, replicas.stop, device=alone.plan.device)
-        state, prediction = self.trained.state.take(indices), self.trained.prediction
+        state, prediction = self.trained.state.select(indices), self.trained.prediction
         reason = self.trained.reason if state.running.any() else reason_of(state)
         part = Trained(state, reason, None if prediction is None else prediction.of(replicas))
         log_setup(alone)

@@ -30,7 +30,7 @@ from reludyn.experiment.objective import Objective, Target, make_objective, make
 from reludyn.experiment.plan import Plan, make_plan
 from reludyn.experiment.resume import ResumePoint
 from reludyn.network.initialization import draw_students
-from reludyn.network.notation import Own
+from reludyn.network.notation import PerReplica
 from reludyn.network.student import ReLUStudent, stacked
 from reludyn.network.subspace import InvariantSubspace
 from reludyn.network.teacher import LinearTeacher
@@ -98,7 +98,7 @@ class Setup:
         alone = replace(job, share=shares_of([len(job.seeds)], job.config.trainer.keep_weights)[0])
         objective, engine = self.objective.of(replicas, job.teacher), self.engine
         if engine.can_part:
-            engine = engine.take(torch.arange(replicas.start, replicas.stop, device=A.device))
+            engine = engine.select(torch.arange(replicas.start, replicas.stop, device=A.device))
         return Setup([alone], student, subspace, A, objective, engine, self.plan)
 
 
@@ -155,9 +155,11 @@ def _engine(
     kind = CompiledEngine if plan.compiled and not on_samples else Engine
     return kind(
         objective.risk,
-        make_update_rule(config, objective.risk, own(jobs, "optimizer.lr", A.device), plan.since),
+        make_update_rule(
+            config, objective.risk, per_replica(jobs, "optimizer.lr", A.device), plan.since
+        ),
         rule,
-        own(jobs, "trainer.tolerance", A.device),
+        per_replica(jobs, "trainer.tolerance", A.device),
         config.trainer.gradient_tolerance,
         objective.batches,
         graphs=A.device.type == "cuda",
@@ -197,7 +199,7 @@ def _target(jobs: Sequence[Job], subspace: InvariantSubspace | None) -> Tensor:
     return torch.stack([A for A, job in zip(matrices, jobs, strict=True) for _ in job.seeds])
 
 
-def own(jobs: Sequence[Job], key: str, device: torch.device) -> Own:
+def per_replica(jobs: Sequence[Job], key: str, device: torch.device) -> PerReplica:
     """The value of a key for all replicas, or one a replica, float64 (R,), where jobs differ."""
     group, name = key.split(".")
     values = [float(getattr(getattr(job.config, group), name)) for job in jobs]
@@ -208,7 +210,7 @@ def own(jobs: Sequence[Job], key: str, device: torch.device) -> Own:
 
 
 def make_update_rule(
-    config: Config, risk: Risk, lr: Own, since: tuple[int, Own] = BEGINNING
+    config: Config, risk: Risk, lr: PerReplica, since: tuple[int, PerReplica] = BEGINNING
 ) -> UpdateRule:
     """The update rule of config.optimizer, for the layers that config.model trains."""
     settings, model = config.optimizer, config.model

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from reludyn.experiment.build import Setup, own
+from reludyn.experiment.build import Setup, per_replica
 from reludyn.network.notation import of_replicas
 from reludyn.network.student import ReLUStudent
 from reludyn.recording.look import kept_replicas
@@ -18,7 +18,7 @@ def predicted(setup: Setup) -> Prediction | None:
         return None
     initial, A = _on_host(setup)
     lr, tolerance = (
-        own(setup.jobs, key, A.device) for key in ("optimizer.lr", "trainer.tolerance")
+        per_replica(setup.jobs, key, A.device) for key in ("optimizer.lr", "trainer.tolerance")
     )
     activation = setup.objective.risk.activation
     return predict(initial, A, lr, tolerance, setup.config.trainer.steps, activation)
@@ -29,7 +29,7 @@ def theory_observer(setup: Setup) -> TheoryObserver:
     kept, checked, expected = kept_replicas([job.share for job in setup.jobs]), None, None
     if setup.plan.theory and len(kept):
         initial, A = _on_host(setup)
-        lr = of_replicas(own(setup.jobs, "optimizer.lr", A.device), kept)
+        lr = of_replicas(per_replica(setup.jobs, "optimizer.lr", A.device), kept)
         A = A if A.ndim == 2 else A[kept]
         some = initial.map(lambda layer: layer[kept])
         expected = forecast(some, A, lr, setup.objective.risk.activation)

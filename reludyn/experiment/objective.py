@@ -81,7 +81,7 @@ class Objective:
     def of(self, replicas: slice, teacher: LinearTeacher) -> Objective:
         """That of some replicas of a batch, which all learn this target."""
         if not isinstance(self.risk, PopulationRisk):
-            return replace(self, risk=self.risk.take(torch.arange(replicas.start, replicas.stop)))
+            return replace(self, risk=self.risk.select(torch.arange(replicas.start, replicas.stop)))
         risk = self.risk.of(replicas.start)
         population = risk if self.population is self.risk else self.population
         zero_loss = self.zero_loss if risk is self.risk else teacher.zero_loss

@@ -12,7 +12,7 @@ import torch
 from reludyn.config.rules import has_theory, is_fresh, stays_in_subspace
 from reludyn.config.schema import Config
 from reludyn.experiment.cost import compiles, stretch
-from reludyn.network.notation import Own
+from reludyn.network.notation import PerReplica
 from reludyn.optim.gradient_descent import BEGINNING
 from reludyn.system.errors import ConfigError
 from reludyn.training.distributed import ALONE, Ranks
@@ -35,11 +35,14 @@ class Plan:
     stretch: int  # iterations after which it is asked whether it ends
     theory: bool  # whether small-initialisation theory predicts it
     fresh: bool  # whether every step has samples of its own
-    since: tuple[int, Own]  # iteration and time from which on the step size is what it is
+    since: tuple[int, PerReplica]  # iteration and time from which on the step size is what it is
 
 
 def make_plan(
-    config: Config, ranks: Ranks = ALONE, since: tuple[int, Own] = BEGINNING, spent: float = 0.0
+    config: Config,
+    ranks: Ranks = ALONE,
+    since: tuple[int, PerReplica] = BEGINNING,
+    spent: float = 0.0,
 ) -> Plan:
     """Return the plan of a config whose sizes are known.
 

@@ -211,7 +211,7 @@ def find_resume_point(config: Config, folder: Path) -> ResumePoint | None:
     if found:
         keys = {key: list(pair) for key, pair in found.items()}
         state = checkpoint.state
-        changes.append({"step": state.step, "time": state.now, "keys": keys})
+        changes.append({"step": state.step, "time": state.clock_time, "keys": keys})
         log.info("from step %d on: %s", state.step, named(found, len(found)))
     if _is_over(checkpoint.state, config) and (run_of(file) / "DONE").exists():
         raise ConfigError(

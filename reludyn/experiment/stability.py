@@ -91,7 +91,7 @@ def bound(setup: Setup) -> float | None:
 def _descend(setup: Setup, replicas: Tensor, lr: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Whether descent with these step sizes converges, whether it diverges, and the last loss."""
     chosen = replicas.to(setup.plan.device)
-    engine = setup.engine.take(chosen).with_lr(lr.to(setup.plan.device))
+    engine = setup.engine.select(chosen).with_lr(lr.to(setup.plan.device))
     state = engine.start(setup.student.map(lambda layer: layer[chosen]))
     steps = setup.config.trainer.steps
     while state.step < steps and bool(state.running.any()):

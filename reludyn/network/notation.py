@@ -13,8 +13,8 @@ The replica axis leads everywhere; a single run is the case R = 1. Every functio
 accepts m reduced inputs in place of d, since all of them are invariant under rotations of the
 input.
 
-A setting (step size, tolerance, A) is either one for all replicas or one per replica (`Own`, and
-A (R, r, d)): the replicas of a batch may come from different jobs.
+A setting (step size, tolerance, A) is either one for all replicas or one per replica (`PerReplica`,
+and A (R, r, d)): the replicas of a batch may come from different jobs.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-Own = float | Tensor  # one number for all replicas, or (R,): one per replica
+PerReplica = float | Tensor  # one number for all replicas, or (R,): one per replica
 
 
-def against(value: Own, x: Tensor) -> Tensor:
+def against(value: PerReplica, x: Tensor) -> Tensor:
     """Return the number or numbers (R,), shaped to broadcast against x (R, ...)."""
     numbers = torch.as_tensor(value, dtype=torch.float64, device=x.device)
     return numbers.view(-1, *(1 for _ in x.shape[1:])) if numbers.ndim else numbers
 
 
-def of_replicas(value: Own, replicas: Tensor) -> Own:
+def of_replicas(value: PerReplica, replicas: Tensor) -> PerReplica:
     """Return the numbers of some replicas, given by their indices."""
     return value[replicas] if isinstance(value, Tensor) else value
 

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from reludyn.network.notation import Gradient, Own, against, of_replicas
+from reludyn.network.notation import Gradient, PerReplica, against, of_replicas
 from reludyn.network.student import ReLUStudent
 from reludyn.optim.schedule import CONSTANT, Schedule
 
@@ -26,18 +26,18 @@ class StepSizes:
     differ between replicas are float64, (R,).
     """
 
-    lr: Own
-    output_lr: Own | None = None
+    lr: PerReplica
+    output_lr: PerReplica | None = None
     train_hidden: bool = True
     train_output: bool = True
     schedule: Schedule = CONSTANT
 
     @property
-    def output(self) -> Own:
+    def output(self) -> PerReplica:
         """Step size of the output layer."""
         return self.lr if self.output_lr is None else self.output_lr
 
-    def take(self, replicas: Tensor) -> StepSizes:
+    def select(self, replicas: Tensor) -> StepSizes:
         """Return the step sizes of some replicas, given by their indices."""
         output = None if self.output_lr is None else of_replicas(self.output_lr, replicas)
         return replace(self, lr=of_replicas(self.lr, replicas), output_lr=output)
@@ -59,7 +59,7 @@ class StepSizes:
             W if self.train_hidden else student.W, V if self.train_output else student.V
         )
 
-    def time(self, step: int, before: Own) -> Own:
+    def time(self, step: int, before: PerReplica) -> PerReplica:
         """Return the sum of the hidden layer's step sizes before iterate `step`.
 
         `before` is that sum one iteration earlier.
@@ -90,17 +90,17 @@ class UpdateRule(Protocol):
     ) -> tuple[ReLUStudent, Memory]:
         """Return weights and memory after the update from iterate `step` to the next one."""
 
-    def time(self, step: int, before: Own) -> Own:
+    def time(self, step: int, before: PerReplica) -> PerReplica:
         """Return the time of iterate `step`: the sum of the hidden layer's step sizes before it.
 
         `before` is the time of one iteration earlier.
         """
 
-    def take(self, replicas: Tensor) -> UpdateRule:
+    def select(self, replicas: Tensor) -> UpdateRule:
         """Return the rule of some replicas, given by their indices."""
 
 
-def _moved(x: Tensor, direction: Tensor, lr: Own) -> Tensor:
+def _moved(x: Tensor, direction: Tensor, lr: PerReplica) -> Tensor:
     """Return x - lr direction, in one operation."""
     if isinstance(lr, Tensor):
         return torch.addcmul(x, against(lr, x).to(x), direction, value=-1)

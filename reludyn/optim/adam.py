@@ -9,7 +9,7 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from reludyn.network.notation import Gradient, Own
+from reludyn.network.notation import Gradient, PerReplica
 from reludyn.network.student import ReLUStudent
 from reludyn.optim import StepSizes
 
@@ -55,10 +55,10 @@ class Adam:
         direction = Gradient(*(m / biases[0] / (s.sqrt() / biases[1] + self.eps) for m, s in means))
         return self.sizes.moved(student, direction, step), Moments(first, second)
 
-    def time(self, step: int, before: Own) -> Own:
+    def time(self, step: int, before: PerReplica) -> PerReplica:
         """Return the sum of the step sizes."""
         return self.sizes.time(step, before)
 
-    def take(self, replicas: Tensor) -> Adam:
+    def select(self, replicas: Tensor) -> Adam:
         """Return the rule with the step sizes of some replicas."""
-        return replace(self, sizes=self.sizes.take(replicas))
+        return replace(self, sizes=self.sizes.select(replicas))

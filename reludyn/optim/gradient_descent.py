@@ -7,12 +7,12 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from reludyn.network.notation import Gradient, Own
+from reludyn.network.notation import Gradient, PerReplica
 from reludyn.network.student import ReLUStudent
 from reludyn.optim import Memory, StepSizes
 from reludyn.optim.schedule import CONSTANT
 
-BEGINNING: tuple[int, Own] = (0, 0.0)  # iteration and time
+BEGINNING: tuple[int, PerReplica] = (0, 0.0)  # iteration and time
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,9 @@ class GradientDescent:
     """
 
     sizes: StepSizes  # mu = lr, mu' = output_lr
-    since: tuple[int, Own] = BEGINNING  # an iteration and its time, since when mu is the same
+    since: tuple[int, PerReplica] = (
+        BEGINNING  # an iteration and its time, since when mu is the same
+    )
     separable: ClassVar[bool] = True
 
     @property
@@ -41,13 +43,13 @@ class GradientDescent:
         """Return the weights after one update of all replicas."""
         return self.sizes.moved(student, gradient, step), memory
 
-    def time(self, step: int, before: Own) -> Own:
+    def time(self, step: int, before: PerReplica) -> PerReplica:
         """Return mu step for a constant mu, without summing."""
         if not self.steady:
             return self.sizes.time(step, before)
         begin, t = self.since
         return t + self.sizes.lr * (step - begin)
 
-    def take(self, replicas: Tensor) -> GradientDescent:
+    def select(self, replicas: Tensor) -> GradientDescent:
         """Return the rule with the step sizes of some replicas."""
-        return replace(self, sizes=self.sizes.take(replicas))
+        return replace(self, sizes=self.sizes.select(replicas))

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torchdiffeq import odeint
 
-from reludyn.network.notation import Gradient, Own
+from reludyn.network.notation import Gradient, PerReplica
 from reludyn.network.student import ReLUStudent
 from reludyn.optim import Memory, StepSizes
 from reludyn.system.errors import StuckError
@@ -39,7 +39,7 @@ class GradientFlow:
         """Return no memory."""
         return ()
 
-    def time(self, step: int, before: Own) -> Own:
+    def time(self, step: int, before: PerReplica) -> PerReplica:
         """Return lr step."""
         return self.sizes.lr * step
 
@@ -94,6 +94,6 @@ class GradientFlow:
         # exactly as they were where a layer is not trained: the path is interpolated at its end
         return self.sizes.trained(student, *end), memory
 
-    def take(self, replicas: Tensor) -> GradientFlow:
+    def select(self, replicas: Tensor) -> GradientFlow:
         """Raise NotImplementedError: replicas share their steps, so none can be taken."""
         raise NotImplementedError

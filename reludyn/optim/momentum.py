@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from reludyn.network.notation import Gradient, Own
+from reludyn.network.notation import Gradient, PerReplica
 from reludyn.network.student import ReLUStudent
 from reludyn.optim import StepSizes
 
@@ -39,13 +39,13 @@ class Momentum:
         direction = _added(gradient, self.beta, memory) if self.nesterov else memory
         return self.sizes.moved(student, direction, step), memory
 
-    def time(self, step: int, before: Own) -> Own:
+    def time(self, step: int, before: PerReplica) -> PerReplica:
         """Return the sum of the step sizes."""
         return self.sizes.time(step, before)
 
-    def take(self, replicas: Tensor) -> Momentum:
+    def select(self, replicas: Tensor) -> Momentum:
         """Return the rule with the step sizes of some replicas."""
-        return replace(self, sizes=self.sizes.take(replicas))
+        return replace(self, sizes=self.sizes.select(replicas))
 
 
 def _added(x: Gradient, factor: float, y: Gradient) -> Gradient:

@@ -38,7 +38,7 @@ class Risk(Protocol):
     def loss(self, student: ReLUStudent) -> Loss:
         """Return the value with its two parts, never negative."""
 
-    def take(self, replicas: Tensor) -> Risk:
+    def select(self, replicas: Tensor) -> Risk:
         """Return the risk of some replicas, given by their indices."""
 
     def switched(self, before: ReLUStudent, after: ReLUStudent) -> Tensor:

@@ -96,7 +96,7 @@ class EmpiricalRisk:
         if student.replicas > self._cached:
             groups = torch.arange(student.replicas).split(self._cached)
             some = zip(groups, *(x.split(self._cached) for x in student), strict=True)
-            parts = [self.take(group)._all_sums(ReLUStudent(W, V)) for group, W, V in some]
+            parts = [self.select(group)._all_sums(ReLUStudent(W, V)) for group, W, V in some]
             return tuple(torch.cat(x) for x in zip(*parts, strict=True))
         try:
             program = tiles.program(self.activation, *student.W.shape[1:], student.V.shape[1])
@@ -148,9 +148,9 @@ class EmpiricalRisk:
         parts = self._complete(self._over_chunks(student, sums))
         return Loss(*(x / (2 * self.n) for x in parts))
 
-    def take(self, replicas: Tensor) -> EmpiricalRisk:
+    def select(self, replicas: Tensor) -> EmpiricalRisk:
         """Return the risk on the samples of some replicas, copied unless all replicas share one."""
-        samples = self.samples.take(replicas)
+        samples = self.samples.select(replicas)
         return EmpiricalRisk(samples, self.activation, self.compiled, self.several)
 
     def switched(self, before: ReLUStudent, after: ReLUStudent) -> Tensor:

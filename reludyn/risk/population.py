@@ -92,7 +92,7 @@ class PopulationRisk:
         check_layers(student, self.A)
         return decomposition.decompose(student, self.A, self.activation)
 
-    def take(self, replicas: Tensor) -> PopulationRisk:
+    def select(self, replicas: Tensor) -> PopulationRisk:
         """Return the risk of some replicas; itself where it is the same for all."""
         return self if self.A.ndim == 2 else self._at(replicas)
 

@@ -41,9 +41,9 @@ class ShardedRisk(EmpiricalRisk):
         """Number of rows of all ranks."""
         return self.rows
 
-    def take(self, replicas: Tensor) -> ShardedRisk:
+    def select(self, replicas: Tensor) -> ShardedRisk:
         """Return the risk on the samples of some replicas, copied unless all replicas share one."""
-        samples = self.samples.take(replicas)
+        samples = self.samples.select(replicas)
         return ShardedRisk(
             samples, self.n, self.total, self.activation, self.compiled, self.several
         )

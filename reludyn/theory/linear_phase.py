@@ -19,7 +19,7 @@ from torch.nn.functional import pad
 
 from reludyn.dynamics.rays import ALIGNED, first_time
 from reludyn.network.activation import RELU, LeakyReLU
-from reludyn.network.notation import Own, against
+from reludyn.network.notation import PerReplica, against
 from reludyn.network.student import ReLUStudent
 from reludyn.numerics.kernels import angle, norm
 
@@ -44,7 +44,7 @@ class LinearPhase:
 
     student: ReLUStudent
     A: Tensor
-    lr: Own
+    lr: PerReplica
     activation: LeakyReLU = RELU
 
     def at(self, iterations: Tensor) -> Small:

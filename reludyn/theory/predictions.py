@@ -18,7 +18,7 @@ from torch import Tensor
 from reludyn.dynamics.order_parameters import along_and_across
 from reludyn.dynamics.rays import ALIGNED, GROWN, MINIMUM, first_time
 from reludyn.network.activation import RELU, LeakyReLU
-from reludyn.network.notation import Own, against
+from reludyn.network.notation import PerReplica, against
 from reludyn.network.outcomes import Outcome
 from reludyn.network.student import ReLUStudent, check_layers
 from reludyn.numerics.kernels import norm
@@ -55,8 +55,8 @@ class Prediction:
 def predict(
     student: ReLUStudent,
     A: Tensor,
-    lr: Own,
-    tolerance: Own,
+    lr: PerReplica,
+    tolerance: PerReplica,
     steps: int,
     activation: LeakyReLU = RELU,
 ) -> Prediction:
@@ -109,12 +109,17 @@ def predict(
     return _predict_rays(theory, rays, directions, tolerance, steps, across)
 
 
-def _target_norm(A: Tensor) -> Own:
+def _target_norm(A: Tensor) -> PerReplica:
     return float(norm(A[0])) if A.ndim == 2 else norm(A[:, 0])
 
 
 def _predict_rays(
-    theory: Theory, rays: Rays, directions: Tensor | None, tolerance: Own, steps: int, across: bool
+    theory: Theory,
+    rays: Rays,
+    directions: Tensor | None,
+    tolerance: PerReplica,
+    steps: int,
+    across: bool,
 ) -> Prediction:
     """Predict by iterating the reduced dynamics, from where weights are no longer tiny.
 
@@ -134,7 +139,7 @@ def _predict_rays(
         due = iteration <= horizon[left]
         if iteration % EVERY == 0 and not bool(due.all()):
             rays, t, left = Rays(*(x[due] for x in rays)), t[due], left[due]
-            theory, due = whole.take(left), due[due]
+            theory, due = whole.select(left), due[due]
         on, loss = (converged[left] < 0) & (t <= steps) & due, theory.loss(rays)
         theta, v = rays.deciding(None if directions is None else directions[left])
         align[left] = first_time(align[left], t, on & (theta <= ALIGNED).all(-1))
@@ -155,7 +160,7 @@ def _predict_rays(
                 break
             going = done.logical_not()
             rays, t, left = Rays(*(x[going] for x in rays)), t[going], left[going]
-            theory = whole.take(left)
+            theory = whole.select(left)
         rays, t = theory.step(rays), t + 1
     names: list[Outcome | None] = [Outcome.UNCONVERGED] * len(minimum)
     for j in range(len(names)):
@@ -240,7 +245,9 @@ class Forecast(Protocol):
 
 
 @undisturbed()
-def forecast(student: ReLUStudent, A: Tensor, lr: Own, activation: LeakyReLU = RELU) -> Forecast:
+def forecast(
+    student: ReLUStudent, A: Tensor, lr: PerReplica, activation: LeakyReLU = RELU
+) -> Forecast:
     """Return the theory's trajectory from initial weights, to be followed without training.
 
     Args:

@@ -32,7 +32,7 @@ from torch import Tensor
 from reludyn.dynamics.order_parameters import along_and_across, in_groups
 from reludyn.dynamics.rays import ALIGNED, first_of, into_ray
 from reludyn.network.activation import RELU, LeakyReLU
-from reludyn.network.notation import Own, against, of_replicas
+from reludyn.network.notation import PerReplica, against, of_replicas
 from reludyn.network.student import ReLUStudent
 from reludyn.numerics.kernels import norm, unit
 from reludyn.numerics.sizes import BLOCK
@@ -100,21 +100,21 @@ def directions_across(student: ReLUStudent, A: Tensor) -> Tensor | None:
 class Theory:
     """Setting of the theory: |a|, the step size mu of both layers, the activation."""
 
-    target_norm: Own
-    lr: Own
+    target_norm: PerReplica
+    lr: PerReplica
     activation: LeakyReLU = RELU
 
     @property
-    def mu(self) -> Own:
+    def mu(self) -> PerReplica:
         """Step size in units of 1/|a|."""
         return self.lr * self.target_norm
 
     @property
-    def unit(self) -> Own:
+    def unit(self) -> PerReplica:
         """sqrt|a|, the unit of weights."""
         return self.target_norm**0.5
 
-    def take(self, replicas: Tensor) -> Theory:
+    def select(self, replicas: Tensor) -> Theory:
         """Return the setting of some replicas, given by their indices."""
         norm, lr = (of_replicas(x, replicas) for x in (self.target_norm, self.lr))
         return Theory(norm, lr, self.activation)

@@ -81,7 +81,7 @@ def dumped(checkpoint: Checkpoint) -> bytes:
         **{f"T_{name}": clock for name, clock in state.clocks._asdict().items()},
         "previous": tuple(state.previous),
         "evaluation": (state.evaluation.loss, *state.evaluation.gradient),
-        "now": state.now,
+        "now": state.clock_time,
         "ceiling": state.ceiling,
         "seen": checkpoint.seen,
         **checkpoint.origin,
@@ -232,22 +232,13 @@ def _checkpoint(values: dict[str, Any]) -> Checkpoint:
         previous, (loss, *gradient) = values.pop("previous"), values.pop("evaluation")
         clocks = Clocks(*(values.pop(f"T_{name}") for name in Clocks._fields))
         student = ReLUStudent(values.pop("W"), values.pop("V"))
-        names = (
-            "step",
-            "now",
-            "memory",
-            "steps",
-            "time",
-            "running",
-            "diverged",
-            "stationary",
-            "ceiling",
-        )
+        names = ["step", "memory", "steps", "time", "running", "diverged", "stationary", "ceiling"]
         state = State(
             student=student,
             previous=ReLUStudent(*previous),
             evaluation=Evaluation(loss, Gradient(*gradient)),
             clocks=clocks,
+            clock_time=values.pop("now"),
             **{name: values.pop(name) for name in names},
         )
         if state.memory is None:  # from version 0.1, where a rule without memory had None
@@ -278,7 +269,9 @@ def _check_parts(state: State, basis: object, seen: object) -> None:
     )
     if not all(isinstance(x, Tensor) for x in tensors) or state.running.dtype is not torch.bool:
         raise TypeError("tensors of the right type")
-    if not is_count(state.step) or not (isinstance(state.now, Tensor) or is_duration(state.now)):
+    if not is_count(state.step) or not (
+        isinstance(state.clock_time, Tensor) or is_duration(state.clock_time)
+    ):
         raise TypeError("an iteration and a time")
     if not (basis is None or isinstance(basis, Tensor)):
         raise TypeError("a basis")

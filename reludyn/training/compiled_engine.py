@@ -37,21 +37,23 @@ class CompiledEngine(Engine):
         running = state.running.nonzero().squeeze(-1)
         if len(running) == 0:
             return state
-        part, end, engine = state.take(running), state.step + steps, self.take(running)
+        part, end, engine = state.select(running), state.step + steps, self.select(running)
         if steps > 1:
             try:
                 part = engine._swiftly(part, steps - 1, self._form(state))
             except CannotCompile:  # nothing has been changed yet
                 return super().advance(state, steps)
         while len(behind := (part.running & (part.steps < end)).nonzero().squeeze(-1)):
-            some = part.take(behind)
+            some = part.select(behind)
             left = end - int(some.steps.max())
-            after = engine.take(behind)._descend(some, min(left, self.block(some)))
+            after = engine.select(behind)._descend(some, min(left, self.block(some)))
             part = part.put(behind, after)
         begin, t = engine.optimizer.since
         lr = engine.optimizer.sizes.lr
         time = t + lr * (part.steps.double() - begin)
-        part = replace(part, time=time, step=end, now=engine.optimizer.time(end, part.now))
+        part = replace(
+            part, time=time, step=end, clock_time=engine.optimizer.time(end, part.clock_time)
+        )
         return state.put(running, part)
 
     def _form(self, state: State) -> Form:
@@ -88,7 +90,7 @@ class CompiledEngine(Engine):
         )
         evaluation = self.risk.evaluate(student)
         state = replace(state, student=student, steps=state.steps + made.long(), clocks=clocks)
-        return self._checked(state, [student], [evaluation], [state.now], new=0)
+        return self._checked(state, [student], [evaluation], [state.clock_time], new=0)
 
     def _marks(self, state: State, left: int) -> Tensor:
         """(4, R), see `reludyn.training.programs`."""

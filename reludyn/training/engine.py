@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from reludyn.dynamics.phases import Clocks, PhaseRule
-from reludyn.network.notation import Evaluation, Gradient, Own, of_replicas
+from reludyn.network.notation import Evaluation, Gradient, PerReplica, of_replicas
 from reludyn.network.student import ReLUStudent
 from reludyn.numerics.nested import in_form_of, map_tensors
 from reludyn.optim import Memory, UpdateRule
@@ -35,7 +35,7 @@ class State:
     previous: ReLUStudent  # one iteration earlier; `student` itself where a replica did not move
     evaluation: Evaluation  # of the risk at `student`, or of the batch of this iteration
     step: int  # iterations made by the replicas that are running
-    now: Own  # the time that these have reached
+    clock_time: PerReplica  # the time that these have reached
     memory: Memory  # of the update rule
     steps: Tensor  # (R,) iterations made by each replica
     time: Tensor  # (R,) the sum of their step sizes, t = mu step for a constant one; float64
@@ -45,7 +45,7 @@ class State:
     clocks: Clocks
     ceiling: Tensor  # (R,) the loss above which a replica counts as diverged
 
-    def take(self, replicas: Tensor) -> State:
+    def select(self, replicas: Tensor) -> State:
         """Return some of the replicas, by their indices."""
         parts = {name: map_tensors(lambda x: x[replicas], x) for name, x in vars(self).items()}
         return State(**parts)
@@ -79,7 +79,7 @@ class Engine:
         risk: Risk,
         optimizer: UpdateRule,
         rule: PhaseRule,
-        tolerance: Own,
+        tolerance: PerReplica,
         gradient_tolerance: float = 0.0,
         batches: Batches | None = None,
         graphs: bool = False,
@@ -116,11 +116,11 @@ class Engine:
         """Whether some replicas can be advanced without the others."""
         return self.optimizer.separable and self.batches is None
 
-    def take(self: E, replicas: Tensor) -> E:
+    def select(self: E, replicas: Tensor) -> E:
         """That of some replicas, by their indices; only if it can part."""
         part = copy(self)
-        part.risk, part.rule = self.risk.take(replicas), self.rule.take(replicas)
-        part.optimizer = self.optimizer.take(replicas)
+        part.risk, part.rule = self.risk.select(replicas), self.rule.select(replicas)
+        part.optimizer = self.optimizer.select(replicas)
         part.tolerance = of_replicas(self.tolerance, replicas)
         part.rounding = of_replicas(self.rounding, replicas)
         if self.repeated and (self.own or part.risk is not self.risk):
@@ -148,7 +148,7 @@ class Engine:
             student,
             evaluation,
             step=0,
-            now=0.0 * self.optimizer.sizes.lr,
+            clock_time=0.0 * self.optimizer.sizes.lr,
             memory=self.optimizer.memory(student),
             steps=torch.zeros_like(never),
             time=torch.zeros(R, dtype=torch.float64, device=device),
@@ -158,7 +158,7 @@ class Engine:
             clocks=Clocks(never, never, never),
             ceiling=DIVERGED * evaluation.loss.clamp_min(self.rule.zero_loss),
         )
-        return self._checked(state, [student], [evaluation], [state.now], new=0)
+        return self._checked(state, [student], [evaluation], [state.clock_time], new=0)
 
     @torch.inference_mode()
     def advance(self, state: State, steps: int) -> State:
@@ -176,7 +176,7 @@ class Engine:
             return self._advance(state, steps)
         after = state
         for group in running.split(self.risk.group):
-            after = after.put(group, self.take(group)._advance(state.take(group), steps))
+            after = after.put(group, self.select(group)._advance(state.select(group), steps))
         return after
 
     def _advance(self, state: State, steps: int) -> State:
@@ -193,7 +193,7 @@ class Engine:
 
     def _descend(self, state: State, steps: int) -> State:
         """A block of iterations."""
-        iterates, evaluations, times = [state.student], [state.evaluation], [state.now]
+        iterates, evaluations, times = [state.student], [state.evaluation], [state.clock_time]
         step, end, memory = state.step, state.step + steps, state.memory
         while step < end:
             several = REPEATED if self.repeated and step + REPEATED <= end else 1
@@ -233,7 +233,7 @@ class Engine:
         state: State,
         iterates: Sequence[ReLUStudent],
         evaluations: Sequence[Evaluation],
-        times: Sequence[Own],
+        times: Sequence[PerReplica],
         new: int,
     ) -> State:
         """The state after b iterations, from that before and the b + 1 iterates from there on, with
@@ -263,7 +263,7 @@ class Engine:
             previous=path.map(lambda x: _pick(x, before)),
             evaluation=Evaluation(_pick(loss, last), Gradient(*(_pick(x, last) for x in slopes))),
             step=state.step + b,
-            now=times[-1],
+            clock_time=times[-1],
             steps=state.steps + last,
             time=torch.where(last > 0, _pick(clock, last), state.time),
             running=state.running & stopped.logical_not(),
@@ -288,12 +288,12 @@ class Engine:
             return loss < self.tolerance
         if loss.is_cuda:  # to choose some would be to wait for the device
             all_of_them = torch.arange(loss.shape[1], device=loss.device).repeat(len(loss))
-            whole = self.risk.take(all_of_them).loss(path.map(lambda x: x.flatten(0, 1)))
+            whole = self.risk.select(all_of_them).loss(path.map(lambda x: x.flatten(0, 1)))
             return whole.total.view_as(loss) < self.tolerance
         close = (loss < self.tolerance + self.rounding) & state.running
         near = close.nonzero(as_tuple=True)
         if len(near[0]):
-            whole = self.risk.take(near[1]).loss(path.map(lambda x: x[near]))
+            whole = self.risk.select(near[1]).loss(path.map(lambda x: x[near]))
             below[near] = whole.total < of_replicas(self.tolerance, near[1])
         return below
 
@@ -310,7 +310,7 @@ def _pick(x: Tensor, index: Tensor) -> Tensor:
     return x.gather(0, place.expand(1, *x.shape[1:])).squeeze(0)
 
 
-def _clock(times: Sequence[Own], like: Tensor) -> Tensor:
+def _clock(times: Sequence[PerReplica], like: Tensor) -> Tensor:
     """Times of b iterates, (b, R) like another time (R,)."""
     if any(isinstance(time, Tensor) for time in times):
         rows = (torch.as_tensor(t, dtype=like.dtype, device=like.device) for t in times)

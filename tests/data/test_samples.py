@@ -198,6 +198,6 @@ def test_a_layout_changes_nothing_but_the_place(layout: Layout, n: int) -> None:
                 found = torch.cat([chunk[which] for chunk in held.chunks(at_once)], 1)
                 assert torch.equal(found, whole)
         for some in ([1, 2], [0, 3], [2]):
-            (chunk,) = held.take(torch.tensor(some)).chunks(n + 16)
+            (chunk,) = held.select(torch.tensor(some)).chunks(n + 16)
             assert torch.equal(chunk[0], expected.X[some])
             assert torch.equal(chunk[1], expected.Y[some])

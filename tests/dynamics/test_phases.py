@@ -363,11 +363,11 @@ def test_rules_of_replicas_with_teachers_of_their_own() -> None:
     A = torch.stack([rule.A for rule in rules])
     joined = PhaseRule.joined(rules, A)
     for chosen in ([0, 1, 2], [2, 0], [1]):
-        part = joined.take(torch.tensor(chosen))
+        part = joined.select(torch.tensor(chosen))
         assert torch.equal(part.A, A[chosen])
         assert part.grown.tolist() == [math.sqrt(norms[j]) / 4 for j in chosen]
         assert part.zero_loss.tolist() == [norms[j] ** 2 / 2 for j in chosen]
-    assert rules[1].take(torch.tensor([0])) is rules[1]
+    assert rules[1].select(torch.tensor([0])) is rules[1]
     assert joined.A is A  # as it was
 
 

@@ -80,7 +80,7 @@ def assert_same(one: State, other: State, tolerance: float = 1e-12) -> None:
     for a, b in zip(one.clocks, other.clocks, strict=True):
         assert a.tolist() == b.tolist()
     torch.testing.assert_close(one.time, other.time, rtol=1e-14, atol=0.0)
-    assert (one.step, one.now) == (other.step, other.now)
+    assert (one.step, one.clock_time) == (other.step, other.clock_time)
 
 
 @pytest.mark.parametrize("slope", [0.0, 0.3, 1.0])

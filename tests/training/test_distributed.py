@@ -120,7 +120,7 @@ def test_sums_of_shares_add_up(own: bool, size: int) -> None:
     squares = total(lambda risk: risk.resolution)
     eps = torch.finfo(torch.float64).eps
     assert 16 * eps**2 * float(squares) / (len(X) * n) == pytest.approx(whole.resolution)
-    one = total(lambda risk: risk.take(torch.tensor([1])).loss(after.map(lambda x: x[1:])))
+    one = total(lambda risk: risk.select(torch.tensor([1])).loss(after.map(lambda x: x[1:])))
     torch.testing.assert_close(one, parts.view(3, 2)[:, 1], **exact)
 
 

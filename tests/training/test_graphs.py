@@ -76,7 +76,7 @@ def test_descent_is_the_same(samples: int, counts: Counts) -> None:
         assert torch.equal(one.student.W, other.student.W)
         assert torch.equal(one.student.V, other.student.V)
         assert torch.equal(one.steps, other.steps)
-        assert (one.step, one.now) == (other.step, other.now)
+        assert (one.step, one.clock_time) == (other.step, other.clock_time)
         assert all(torch.equal(a, b) for a, b in zip(one.clocks, other.clocks, strict=True))
     assert counts["replayed"] > counts["recorded"] > 0
 

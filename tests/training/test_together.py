@@ -20,7 +20,7 @@ from reludyn.dynamics.phases import PhaseRule
 from reludyn.experiment.batch import train_together
 from reludyn.experiment.results import Results
 from reludyn.experiment.run import execute
-from reludyn.network.notation import Own
+from reludyn.network.notation import PerReplica
 from reludyn.network.student import stacked
 from reludyn.network.subspace import InvariantSubspace
 from reludyn.network.teacher import axis_teacher
@@ -191,7 +191,7 @@ def test_replicas_of_their_own_are_those_of_three_engines(
     A = torch.stack([subspace.target(t) for t in teachers for _ in range(4)])
     rules = [PhaseRule(t, A) for t in teachers for _ in range(4)]
 
-    def engine(A: torch.Tensor, rule: PhaseRule, lr: Own, tolerance: Own) -> Engine:
+    def engine(A: torch.Tensor, rule: PhaseRule, lr: PerReplica, tolerance: PerReplica) -> Engine:
         return kind(PopulationRisk(A), GradientDescent(StepSizes(lr)), rule, tolerance)
 
     of_all = (of_each(LR, 4), of_each(TOLERANCES, 4))
@@ -207,7 +207,7 @@ def test_replicas_of_their_own_are_those_of_three_engines(
         expected = alone.start(start)
         for steps in (1, 40, 120, 200):
             expected = alone.advance(expected, steps)
-        part = state.take(torch.arange(4 * j, 4 * j + 4))
+        part = state.select(torch.arange(4 * j, 4 * j + 4))
         for x, y in zip(part.student, expected.student, strict=True):
             torch.testing.assert_close(x, y, rtol=1e-11, atol=1e-12)
         torch.testing.assert_close(part.time, expected.time, rtol=1e-14, atol=0.0)

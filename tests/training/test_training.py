@@ -151,7 +151,7 @@ def test_replicas_with_samples_of_their_own_go_in_groups(monkeypatch: pytest.Mon
             for one, other in zip(several[0].student, state.student, strict=True):
                 torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
             assert torch.equal(several[0].steps, state.steps)
-            assert (several[0].step, several[0].now) == (state.step, state.now)
+            assert (several[0].step, several[0].clock_time) == (state.step, state.clock_time)
     assert len({*states[0][-1].steps.tolist()}) > 3
 
 
