@@ -72,7 +72,7 @@ def test_below_it_descent_converges_and_above_it_does_not() -> None:
 
 
 def test_those_that_do_not_converge_at_first_have_none() -> None:
-    rows, W, V = searched("theory.precision=1e-2")
+    rows, W, V = searched("theory.precision=0.1")
     for j, row in enumerate(rows):
         assert (row["stable_lr"] is None) == (not converges(W[j], V[j], 0.2))
         if row["stable_lr"] is None:
@@ -93,9 +93,9 @@ def test_from_small_weights_it_is_two_over_the_sharpness() -> None:
 
 def test_the_norm_of_the_target_is_a_unit() -> None:
     """W, V in sqrt|a| and mu in 1/|a|: the same search with |a| = 4."""
-    rows, *_ = searched("theory.precision=1e-2")
+    rows, *_ = searched("theory.precision=0.1")
     scaled, *_ = searched(
-        "theory.precision=1e-2",
+        "theory.precision=0.1",
         "data.target_norm=4",
         "optimizer.lr=0.05",
         "init.scale=0.2",

@@ -16,9 +16,15 @@ from reludyn.sweep.results import Part, finish
 
 Cells = dict[str, object]
 Jobs = Sequence[tuple[dict[str, str], Sequence[Cells]]]  # swept keys and values, replicas
+LAUNCHERS = ("basic", "fused")
 FOUND: Cells = {"outcome": "global_minimum", "loss": 2.5e-5, "T_converged": 300}
 STUCK: Cells = {"outcome": "non_strict_saddle", "loss": 0.25}
 BROKEN: Cells = {"outcome": "diverged"}
+
+
+def complete(folder: Path) -> list[str]:
+    """The names of the folders below this one that are complete."""
+    return sorted(path.parent.name for path in folder.rglob("DONE"))
 
 
 def write_jobs(sweep: Path, jobs: Jobs) -> list[Part]:

@@ -13,30 +13,26 @@ import numpy as np
 import pytest
 import torch
 
-from reludyn.experiment import cost, resume, write
+from reludyn.experiment import write
 from reludyn.sweep import fused
-from reludyn.training import checkpoint
 from reludyn.training.compiled_engine import CompiledEngine
 from reludyn.training.engine import Engine
-from tests.support.commands import Command, Finished, complaint, contents, interrupt, run_command
-from tests.support.resuming import same
+from tests.support.batches import (
+    BASIC,
+    FUSED,
+    HERE,
+    SEEDS,
+    SWEPT,
+    Killed,
+    batches,
+    equals,
+    same_jobs,
+    stop,
+)
+from tests.support.commands import Command, complaint, contents, interrupt
 
 pytestmark = pytest.mark.usefixtures("short_stretches")
 
-FUSED = ("-m", "hydra/launcher=fused", "figures=false", "trainer.looks=12")
-SWEPT = (
-    *FUSED,
-    "logger=none",
-    "trainer.engine=eager",
-    "trainer.steps=90",
-    "trainer.checkpoint_steps=12",
-    "trainer.tolerance=0",
-    "init.scale=0.1",
-    "data.dim=6",
-)
-SEEDS = "seed=range(3)"
-HERE = "hydra.sweep.dir=s"
-BASIC = "hydra/launcher=basic"
 KINDS = {
     "momentum": "optimizer=momentum optimizer.lr=0.05 trainer.steps=80 seed=1,2 init.scale=0.1,0.2",
     "each replica has its own": "trainer.engine=eager trainer.steps=90 seed=0,3 init.scale=0.1,0.5 "
@@ -54,91 +50,6 @@ KINDS = {
     "two outputs, float32": "data.outputs=2 init.signs=random model.width=4 data.dim=8 "
     "precision=float32 trainer.steps=90 seed=0,1 trainer.tolerance=0",
 }
-
-
-class Killed(BaseException):
-    """An end at which nothing more is done, as with SIGKILL."""
-
-
-def batches(sweep: Path) -> list[Path]:
-    return sorted(sweep.glob(".batches/*"))
-
-
-def same_jobs(whole: Path, sweep: Path) -> None:
-    """The same jobs are complete, with the same files; nothing is left of the batches."""
-    names = sorted(done.parent.name for done in whole.rglob("DONE"))
-    assert sorted(done.parent.name for done in sweep.rglob("DONE")) == names
-    assert names
-    equals(whole, sweep, *names)
-    assert not (sweep / ".batches").exists()
-
-
-def stop(where: Path, error: BaseException, call: int, *words: str) -> Finished | None:
-    """A sweep in the folder s below `where` that ended in its call-th stretch."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cost, "EAGER", 4e-4)  # as the fixture short_stretches has it
-        interrupt(patch, Engine, "advance", call, error)
-        if isinstance(error, KeyboardInterrupt):
-            return run_command(where, *SWEPT, HERE, *words)
-        with pytest.raises(type(error)):
-            run_command(where, *SWEPT, HERE, *words)
-    return None
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a sweep of three jobs that nothing has ended."""
-    where = tmp_path_factory.mktemp("whole")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cost, "EAGER", 4e-4)
-        assert run_command(where, *SWEPT, SEEDS, HERE).code == 0
-    return where / "s"
-
-
-@pytest.fixture(scope="module")
-def one_by_one(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of the same sweep by the basic launcher."""
-    where = tmp_path_factory.mktemp("one_by_one")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cost, "EAGER", 4e-4)
-        assert run_command(where, *SWEPT, SEEDS, HERE, BASIC).code == 0
-    return where / "s"
-
-
-@pytest.fixture(scope="module")
-def begun(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of the same sweep, killed."""
-    where = tmp_path_factory.mktemp("begun")
-    stop(where, Killed(), 14, SEEDS)
-    return where / "s"
-
-
-@pytest.fixture
-def killed(begun: Path, tmp_path: Path) -> Path:
-    """A copy of that in the test's own folder."""
-    return Path(shutil.copytree(begun, tmp_path / "s"))
-
-
-@pytest.fixture(scope="module")
-def ended(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of the same sweep after Ctrl-C."""
-    where = tmp_path_factory.mktemp("ended")
-    finished = stop(where, KeyboardInterrupt(), 9, SEEDS)
-    assert finished is not None
-    assert finished.code == 130
-    return where / "s"
-
-
-@pytest.fixture
-def interrupted(ended: Path, tmp_path: Path) -> Path:
-    """A copy of that in the test's own folder."""
-    return Path(shutil.copytree(ended, tmp_path / "s"))
-
-
-def equals(whole: Path, sweep: Path, *jobs: str) -> None:
-    """These jobs left the same files in both."""
-    for job in jobs:
-        same(Finished(0, "", "", whole / job), sweep / job)
 
 
 # --- To the last bit --------------------------------------------------------------------------
@@ -300,99 +211,6 @@ def test_halves_of_a_batch_that_failed_resume_as_well(
     assert resumed.out.count("the batch resumes at step ") == 2
     assert reludyn(*SWEPT, seeds, "hydra.sweep.dir=whole", f"{limit}2").code == 0
     same_jobs(tmp_path / "whole", tmp_path / "s")
-
-
-# --- What a batch cannot resume from ----------------------------------------------------------
-
-
-@pytest.mark.quick(2)
-@pytest.mark.parametrize("damage", ["cut", "flipped", "renamed", "of a run"])
-def test_a_damaged_checkpoint_of_a_batch_is_refused(
-    reludyn: Command, interrupted: Path, whole: Path, damage: str
-) -> None:
-    """Nothing of its jobs is touched: what Ctrl-C had left can still be read."""
-    (file,) = batches(interrupted)
-    content = bytearray(file.read_bytes())
-    if damage == "renamed":
-        file = file.rename(file.with_stem("another"))
-    elif damage == "of a run":
-        shutil.copy(whole / "0" / "checkpoints" / "last.pt", file)
-    elif damage == "flipped":
-        weights = torch.load(file, weights_only=True)["W"].numpy().tobytes()
-        content[content.index(weights)] ^= 4
-        file.write_bytes(content)
-    else:
-        file.write_bytes(content[: len(content) // 3])
-    (interrupted / "multirun.yaml").unlink()
-    before = contents(interrupted)
-    said = complaint(reludyn(*SWEPT, SEEDS, HERE))
-    assert said.startswith("hydra.sweep.dir=")
-    assert f"a batch cannot resume from .batches/{file.name}: " in said
-    assert said.endswith(". Move that file away, and the jobs of the batch begin anew")
-    (interrupted / "multirun.yaml").unlink()  # of this command
-    assert contents(interrupted) == before
-
-
-def test_without_its_checkpoint_a_batch_begins_anew(
-    reludyn: Command, interrupted: Path, whole: Path
-) -> None:
-    """Over what Ctrl-C had left."""
-    batches(interrupted)[0].unlink()
-    again = reludyn(*SWEPT, SEEDS, HERE)
-    assert again.code == 0
-    assert "resumes at" not in again.out
-    same_jobs(whole, interrupted)
-
-
-def test_samples_of_a_batch_that_have_changed_are_refused(reludyn: Command, tmp_path: Path) -> None:
-    X = np.random.default_rng(0).standard_normal((20, 3))
-    np.savez(tmp_path / "x.npz", X=X, A=np.eye(1, 3))
-    sizes = ("data.dim=null", "data.outputs=null")
-    given = ("data=file", f"data.path={tmp_path}/x.npz", *sizes, SEEDS)
-    stop(tmp_path, Killed(), 14, *given)
-    X[3, 1] += 1e-3
-    np.savez(tmp_path / "x.npz", X=X, A=np.eye(1, 3))
-    said = complaint(reludyn(*SWEPT, *given, HERE))
-    assert "the file that data.path names has changed. Move that file away" in said
-    assert len(batches(tmp_path / "s")) == 1
-
-
-def test_weights_of_a_batch_that_are_not_those_of_its_configs_are_refused(
-    reludyn: Command, killed: Path
-) -> None:
-    """Another version of a program draws others: here the file tells of another first loss."""
-    (file,) = batches(killed)
-    content = torch.load(file, weights_only=True)
-    content["seen"]["trajectory"]["columns"]["loss"] *= 1.001
-    torch.save(content, file)
-    said = complaint(reludyn(*SWEPT, SEEDS, HERE))
-    assert "its first weights, or their loss, are not those of this config" in said
-    assert batches(killed) == [file]
-
-
-@pytest.mark.usefixtures("killed")
-def test_a_batch_that_resumes_with_other_versions_says_so(
-    reludyn: Command, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """As a run does."""
-    monkeypatch.setattr(resume, "version", lambda _: "0.0.1")
-    resumed = reludyn(*SWEPT, SEEDS, HERE)
-    assert resumed.code == 0
-    said = "the run goes on to rounding, not to the bit: reludyn is "
-    assert said in resumed.out + resumed.err
-
-
-def test_a_full_disk_ends_the_sweep_and_the_batch_resumes_when_there_is_room(
-    reludyn: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, whole: Path
-) -> None:
-    """It says nothing of the jobs: halves of the batch would meet it as well."""
-    with monkeypatch.context() as patch:
-        full = OSError(errno.ENOSPC, "No space left on device")
-        interrupt(patch, checkpoint, "save_checkpoint", 3, full)
-        said = complaint(reludyn(*SWEPT, SEEDS, HERE))
-    assert said.endswith("No space left on device. Make some room, or choose another folder")
-    assert reludyn(*SWEPT, SEEDS, HERE).code == 0
-    same_jobs(whole, tmp_path / "s")
 
 
 # --- Jobs alone, and other ways to run them ---------------------------------------------------

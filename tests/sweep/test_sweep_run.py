@@ -18,20 +18,11 @@ from reludyn.system.files import lock
 from reludyn.training.engine import Engine
 from tests.support.clusters import lacking
 from tests.support.commands import QUICK, Command, contents, interrupt, refused
+from tests.support.sweeps import LAUNCHERS, complete
 
 SWEEP = ("-m", *QUICK[:2], "hydra.sweep.dir=s", "seed=range(4)")  # with the default logger
-LAUNCHERS = ("basic", "fused")
 SLOW = ("joblib", "submitit_local")  # each job is a process that starts
 GRID = "init.scale=1e-2,1e-3"
-
-
-@pytest.fixture(params=LAUNCHERS)
-def launcher(request: pytest.FixtureRequest) -> str:
-    return f"hydra/launcher={request.param}"
-
-
-def complete(folder: Path) -> list[str]:
-    return sorted(path.parent.name for path in folder.rglob("DONE"))
 
 
 def named(files: dict[str, bytes]) -> list[str]:
@@ -106,14 +97,14 @@ def test_a_sweep_of_which_a_job_failed_is_repeated(
 ) -> None:
     """The same job fails again, the other one does not run again, and a third one is added."""
     words = ("-m", *QUICK[:2], f"hydra/launcher={launcher}", "hydra.sweep.dir=s")
-    for widths, complete in (("2,-1", {"0"}), ("2,-1", {"0"}), ("2,-1,3", {"0", "2"})):
+    for widths, done in (("2,-1", {"0"}), ("2,-1", {"0"}), ("2,-1,3", {"0", "2"})):
         before = trained(tmp_path / "s")
         finished = reludyn(*words, f"model.width={widths}", "init.signs=random")
         assert finished.code == 1
         (line,) = finished.errors
         assert line.startswith("reludyn: error: job 1, s/1: model.width=-1: must be >= 1")
         after = trained(tmp_path / "s")
-        assert {*after} == complete
+        assert {*after} == done
         assert before.items() <= after.items()
 
 
@@ -245,55 +236,6 @@ def test_a_folder_with_files_of_others_is_refused(reludyn: Command, tmp_path: Pa
     assert "s/2, the place of job 2, has files of another run" in refused.errors[0]
 
 
-# --- Folders ----------------------------------------------------------------------------------
-
-
-@pytest.mark.slow
-def test_folders_never_collide(reludyn: Command, launcher: str, tmp_path: Path) -> None:
-    """Keys that share a prefix, values with a slash, seeds that are repeated."""
-    for name in ("a", "b"):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "A.csv").write_text("1,0,0\n")
-    finished = reludyn(
-        "-m",
-        *QUICK,
-        launcher,
-        "data.dim=3",
-        "data.target=file",
-        "hydra.sweep.dir=s",
-        "data.target_path=a/A.csv,b/A.csv",
-        "data.target_norm=1,2",
-        "seed=1,1",
-    )
-    assert finished.code == 0, finished.err
-    assert complete(tmp_path / "s") == [str(job) for job in range(8)]
-    values = [
-        (folder / ".hydra" / "overrides.yaml").read_text().split("- data.target_path=")[1]
-        for folder in finished.folders
-    ]
-    assert len(set(values)) == 4
-
-
-@pytest.mark.quick(2)
-@pytest.mark.parametrize(
-    ("subdir", "swept", "said"),
-    [
-        ("${hydra.job.override_dirname}", "seed=1,1", "jobs 0 and 1 share"),
-        ("x", "seed=1,2", "jobs 0 and 1 share"),
-        ("${name}", "name=a,a/b", "that of job 0 has job 1"),
-    ],
-)
-def test_folders_that_would_collide_are_refused(
-    reludyn: Command, launcher: str, subdir: str, swept: str, said: str
-) -> None:
-    where = ("hydra.sweep.dir=s", f"hydra.sweep.subdir={subdir}")
-    finished = reludyn("-m", *QUICK, launcher, swept, *where)
-    assert finished.code == 2
-    assert "hydra.sweep.subdir: must" in finished.errors[0]
-    assert said in finished.errors[0]
-    assert not finished.claims_success()
-
-
 # --- Failures ---------------------------------------------------------------------------------
 
 
@@ -371,21 +313,6 @@ def test_one_sweep_at_a_time_works_in_a_folder(reludyn: Command, tmp_path: Path)
     assert reludyn(*SWEEP).code == 0
 
 
-@pytest.mark.slow
-def test_all_jobs_lie_below_one_folder(reludyn: Command, launcher: str, tmp_path: Path) -> None:
-    """Also where the default folder depends on what is swept; so the sweep can go on."""
-    swept = ("-m", *QUICK, launcher, "experiment=fig3,default")
-    first = reludyn(*swept)
-    (sweep,) = (tmp_path / "outputs").glob("*/*_sweep")
-    assert complete(sweep) == ["0", "1"]
-    assert len(first.folders) == 2
-    (sweep / "1" / "DONE").unlink()
-    again = reludyn(*swept, f"hydra.sweep.dir={sweep.relative_to(tmp_path)}")
-    assert again.code == 0, again.err
-    assert "1 of 2 jobs are complete" in again.out
-    assert complete(sweep) == ["0", "1"]
-
-
 def test_what_is_wrong_with_every_job_is_said_once(reludyn: Command, launcher: str) -> None:
     finished = reludyn("-m", *QUICK, launcher, "seed=range(5)", "+trainer.foo=1")
     assert "trainer.foo=1: no such key" in refused(finished)
@@ -396,15 +323,6 @@ def test_jobs_of_an_earlier_command_are_mentioned(reludyn: Command, launcher: st
     reludyn(*SWEEP, launcher)
     fewer = reludyn(*SWEEP[:-1], "seed=range(2)", launcher)
     assert "2 other jobs in that folder are not of this command" in fewer.out
-
-
-def test_a_folder_that_cannot_be_is_named_by_its_key(
-    reludyn: Command, launcher: str, tmp_path: Path
-) -> None:
-    (tmp_path / "file").write_text("")
-    finished = reludyn("-m", *QUICK, launcher, "seed=0,1", "hydra.sweep.dir=file/x")
-    assert finished.code == 2
-    assert finished.errors[0].startswith("reludyn: error: hydra.sweep.dir: Not a directory")
 
 
 def test_a_run_that_stops_at_once_is_looked_at_once(reludyn: Command, launcher: str) -> None:
