@@ -206,7 +206,7 @@ def test_given_signs_are_kept_or_the_pattern_is_refused(signs: str) -> None:
             student = drawn("explicit", [0], 3, 1, 1, 1.0, signs, **given, V=V)
             assert student.V.tolist() == [V]
         else:
-            with pytest.raises(ConfigError, match=f"init.signs={signs}: init=explicit has v_i"):
+            with pytest.raises(ConfigError, match=f"init.signs={signs}: init=explicit prescribes"):
                 drawn("explicit", [0], 3, 1, 1, 1.0, signs, **given, V=V)
 
 
