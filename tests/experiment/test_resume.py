@@ -180,9 +180,9 @@ def test_a_job_of_a_sweep_goes_on_from_its_checkpoint(
         interrupt(patch, Engine, "advance", calls + 15, KeyboardInterrupt())
         assert reludyn(*words, "hydra.sweep.dir=parts").code == 130
     begun: list[int] = []
-    original = Engine.go_on
+    original = Engine.resume
     monkeypatch.setattr(
-        Engine, "go_on", lambda self, state: begun.append(state.step) or original(self, state)
+        Engine, "resume", lambda self, state: begun.append(state.step) or original(self, state)
     )
     assert reludyn(*words, "hydra.sweep.dir=parts").code == whole.code == 0
     assert len(begun) == 1
