@@ -10,7 +10,6 @@ from torch import Tensor
 from reludyn.network.notation import Gradient, PerReplica
 from reludyn.network.student import ReLUStudent
 from reludyn.optim import Memory, StepSizes
-from reludyn.optim.schedule import CONSTANT
 
 BEGINNING: tuple[int, PerReplica] = (0, 0.0)  # iteration and time
 
@@ -31,7 +30,7 @@ class GradientDescent:
     @property
     def steady(self) -> bool:
         """Whether mu is constant."""
-        return self.sizes.schedule == CONSTANT
+        return self.sizes.schedule.is_constant
 
     def memory(self, student: ReLUStudent) -> Memory:
         """Return no memory."""

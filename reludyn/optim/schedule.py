@@ -18,6 +18,11 @@ class Schedule:
     warmup: int = 0
     steps: int = 0
 
+    @property
+    def is_constant(self) -> bool:
+        """Whether the step size never changes."""
+        return self.name == "constant" and self.warmup == 0
+
     def __call__(self, t: int) -> float:
         """Return the factor of iteration t."""
         if t < self.warmup:

@@ -102,6 +102,15 @@ def test_a_rule_equals_an_independent_loop(
     np.testing.assert_allclose(times, [0, *np.cumsum(lrs)], rtol=1e-12, atol=1e-15)
 
 
+def test_descent_with_one_step_size_is_steady() -> None:
+    """However many steps its schedule is for: time is mu step, exactly, and CUDA graphs repeat."""
+    rule = GradientDescent(StepSizes(0.1, schedule=Schedule(steps=50)))
+    assert rule.steady
+    assert rule.time(30, 2.9) == 0.1 * 30
+    for schedule in (Schedule("cosine", 0, 50), Schedule("constant", 3, 50)):
+        assert not GradientDescent(StepSizes(0.1, schedule=schedule)).steady
+
+
 def test_a_cosine_ends_at_zero() -> None:
     student = drawn("theorem", [0], 2, 3, 1, 1.0)
     rule = GradientDescent(StepSizes(0.1, schedule=Schedule("cosine", 10, 50)))

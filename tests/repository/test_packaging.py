@@ -78,7 +78,7 @@ def test_the_package_is_that_of_the_wheel(installed: Path, tmp_path: Path) -> No
     code = "import reludyn.config.parse as c; print(c.__file__); print(c.conf_directory())"
     file, conf = run(installed / "python", "-c", code, where=tmp_path).splitlines()
     assert Path(file).is_relative_to(installed.parent)
-    assert Path(conf) == Path(file).parent / "conf"
+    assert Path(conf) == Path(file).parents[1] / "conf"
 
 
 def test_the_command_runs_anywhere(installed: Path, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from reludyn.network.notation import Gradient
 from reludyn.network.student import ReLUStudent
 from reludyn.network.subspace import InvariantSubspace
 from reludyn.network.teacher import axis_teacher
-from reludyn.optim import StepSizes
+from reludyn.optim import Memory, StepSizes
 from reludyn.optim.gradient_descent import GradientDescent
 from reludyn.risk import PopulationRisk
 from reludyn.system.errors import StuckError
@@ -192,11 +192,13 @@ def test_what_was_reached_is_kept_where_a_rule_cannot_go_on() -> None:
     teacher, student = axis_teacher(1, 4), drawn("theorem", [0], 2, 4, 1, 0.5)
 
     class Brittle(GradientDescent):
-        def step(self, student: ReLUStudent, gradient: Gradient) -> ReLUStudent:
+        def update(
+            self, student: ReLUStudent, gradient: Gradient, memory: Memory, step: int
+        ) -> tuple[ReLUStudent, Memory]:
             made.append(1)
             if len(made) > 40:
                 raise StuckError("optimizer.rtol", 1e-10, "no way on")
-            return super().step(student, gradient)
+            return super().update(student, gradient, memory, step)
 
     made: list[int] = []
     engine = Engine(
