@@ -83,6 +83,7 @@ def test_a_run_goes_on_from_another_folder(
     assert not contents(tmp_path / "sub")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("launcher", ["basic", "fused"])
 def test_the_jobs_of_a_sweep_keep_it(reludyn: Command, tmp_path: Path, launcher: str) -> None:
     """A sweep over seeds and files, one of which depends on the seed: each job has its own."""

@@ -53,7 +53,7 @@ def test_all_pictures_of_a_run(reludyn: Command) -> None:
     assert all(path.stat().st_size > 3000 for path in files)
 
 
-@pytest.mark.quick(1)
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("overrides", "absent"),
     [

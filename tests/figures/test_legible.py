@@ -127,6 +127,7 @@ def test_a_path_that_diverges_is_seen_before_it_leaves() -> None:
                 assert ((low <= x) & (x <= right) & (bottom <= y) & (y <= top)).all()
 
 
+@pytest.mark.slow
 def test_a_fan_can_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
     run = package.train("experiment=default", "replicas=10", "data.dim=6", "trainer.looks=60")
     assert_legible(figures.plot_fan(run), monkeypatch)

@@ -191,6 +191,7 @@ def test_what_an_unfinished_run_left_is_read_on_request(reludyn: Command) -> Non
     assert run.summary == {}
 
 
+@pytest.mark.slow
 def test_a_config_that_was_torn_is_refused(fig3: Finished, tmp_path: Path) -> None:
     whole = (fig3.folder / ".hydra" / "config.yaml").read_text()
     expected, torn = yaml.safe_load(whole), tmp_path / ".hydra" / "config.yaml"

@@ -68,6 +68,7 @@ def same_number(one: str, other: str) -> bool:
         return one == other
 
 
+@pytest.mark.slow
 def test_the_same_files(both: tuple[Path, Path]) -> None:
     one, other = both
     assert files(one) == files(other)

@@ -190,6 +190,7 @@ def test_a_batch_that_fails_on_the_way_leaves_nothing_but_its_jobs(
     assert not (tmp_path / "s" / ".batches").exists()
 
 
+@pytest.mark.slow
 def test_halves_of_a_batch_that_failed_resume_as_well(
     reludyn: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -216,6 +217,7 @@ def test_halves_of_a_batch_that_failed_resume_as_well(
 # --- Jobs alone, and other ways to run them ---------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_job_without_company_is_as_under_the_basic_launcher(
     reludyn: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

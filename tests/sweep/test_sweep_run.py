@@ -90,7 +90,7 @@ def test_a_sweep_that_has_ended_is_repeated_extended_and_repaired(
     assert {job for job, end in whole.items() if end != more[job]} == {"1"}
 
 
-@pytest.mark.quick(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("launcher", LAUNCHERS)
 def test_a_sweep_of_which_a_job_failed_is_repeated(
     reludyn: Command, tmp_path: Path, launcher: str

@@ -56,7 +56,7 @@ def outcomes(student: ReLUStudent) -> tuple[list[str], list[list[int]]]:
     return [*found], [clock.tolist() for clock in state.clocks]
 
 
-@pytest.mark.quick(2)
+@pytest.mark.slow
 @pytest.mark.parametrize(("k", "scale"), [(2, 1e-3), (4, 1e-8), (2, 1.0)])
 def test_outcomes_phases_and_predictions(k: int, scale: float) -> None:
     """Of shaken initial weights, also at a scale where theory does not speak."""

@@ -116,6 +116,7 @@ def test_a_job_of_a_batch_is_as_if_alone(setting: str) -> None:
         assert_same(execute(config, QUIET), together.results(place), units)
 
 
+@pytest.mark.slow
 def test_the_jobs_stop_at_different_steps() -> None:
     """So the test above compares trajectories of different lengths, and several reasons."""
     together = train_together(jobs(["trainer.steps=400", "init.scale=0.1"], looks=300), QUIET)
