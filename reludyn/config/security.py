@@ -97,7 +97,7 @@ def guarded(arguments: Sequence[str]) -> Iterator[None]:
     def get_mode(hydra: Any, config_name: str | None, overrides: list[str]) -> RunMode | None:
         return mode or hydra.config_loader.mode_of_experiment(config_name, overrides)
 
-    replaced = {
+    replaced = {  # Hydra makes these itself: it has no hook for them
         "hydra.ConfigLoaderImpl": partial(Loader, typed=typed),
         "hydra.Callbacks": Guards,
         "hydra.Hydra.get_mode": get_mode,
