@@ -61,8 +61,8 @@ class Points:
 
 
 def stationary_points(setup: Setup, state: State) -> Points:
-    """Those that a search from the initial and from the final weights comes to, in the population
-    limit, with float64 on the CPU; replicas that diverged have no final weights."""
+    """Return the points that a search comes to from the initial and from the final weights, in the
+    population limit, with float64 on the CPU; replicas that diverged have no final weights."""
     going = state.diverged.cpu().logical_not()
     final = _host(state.student).map(lambda layer: layer[going])
     starts: dict[str, tuple[ReLUStudent, Sequence[int]]] = {

@@ -39,7 +39,7 @@ from reludyn.optim import StepSizes, UpdateRule
 from reludyn.optim.adam import Adam
 from reludyn.optim.gradient_descent import BEGINNING, GradientDescent
 from reludyn.optim.momentum import Momentum
-from reludyn.optim.schedule import CONSTANT, Schedule
+from reludyn.optim.schedule import Schedule
 from reludyn.recording.look import Share, shares_of
 from reludyn.risk import EmpiricalRisk, Risk
 from reludyn.system.errors import ConfigError
@@ -75,7 +75,7 @@ class Setup:
 
     @property
     def config(self) -> Config:
-        """Of the first job: what is not its own is the same for all."""
+        """Config of the first job: what is not its own is the same for all."""
         return self.jobs[0].config
 
     @property
@@ -84,7 +84,7 @@ class Setup:
 
     @property
     def seeds(self) -> Sequence[int]:
-        """Of all replicas."""
+        """Seeds of all replicas."""
         return [seed for job in self.jobs for seed in job.seeds]
 
     def of(self, job: Job) -> Setup:
@@ -214,10 +214,10 @@ def make_update_rule(
 ) -> UpdateRule:
     """The update rule of config.optimizer, for the layers that config.model trains."""
     settings, model = config.optimizer, config.model
-    plan = CONSTANT
+    schedule = Schedule()
     if isinstance(settings, Optimizer):
-        plan = Schedule(settings.schedule, settings.warmup, config.trainer.steps)
-    sizes = StepSizes(lr, settings.output_lr, model.train_hidden, model.train_output, plan)
+        schedule = Schedule(settings.schedule, settings.warmup, config.trainer.steps)
+    sizes = StepSizes(lr, settings.output_lr, model.train_hidden, model.train_output, schedule)
     if isinstance(settings, FlowOptimizer):
         from reludyn.optim.gradient_flow import GradientFlow  # imports scipy
 

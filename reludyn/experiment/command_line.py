@@ -21,9 +21,12 @@ FOLDER = "hydra.run.dir"
 
 
 def resumed(arguments: Sequence[str]) -> list[str]:
-    """With the overrides that the checkpoint of `resume=PATH` holds, but for those of keys that
-    are given anew, and with the folder of its run where that is not complete and no other one is
-    given. A run that saved nothing begins anew. Raises ConfigError where there is neither."""
+    """Return the arguments with the overrides that the checkpoint of `resume=PATH` holds, but for
+    those of keys that are given anew, and with the folder of its run where that is not complete and
+    no other one is given.
+
+    A run that saved nothing begins anew. Raises ConfigError where there is neither.
+    """
     given = {o.key_or_group: o.value() for o in overrides_of(arguments)}
     if (path := _text(given.get("resume"))) is None:
         return [*arguments]

@@ -53,10 +53,11 @@ def check_time(config: Config, device: torch.device, ranks: int = 1) -> None:
         )
 
 
-def stretch(config: Config, device: torch.device) -> int:
-    """Iterations between two looks after which a run is asked whether it goes on: a power of two,
-    about a twentieth of a second long. It depends on the sizes alone, as the results do on it."""
-    seconds = COMPILED if compiles(config, device) or device.type != "cpu" else EAGER
+def stretch(config: Config, device: torch.device, compiled: bool) -> int:
+    """Return the iterations between two looks after which a run is asked whether it ends: a power
+    of two, about a twentieth of a second long, compiled about half a second. It depends on the
+    sizes alone, as the results do on it."""
+    seconds = COMPILED if compiled or device.type != "cpu" else EAGER
     return int(2 ** max(0, math.floor(math.log2(seconds / step_seconds(config, device)))))
 
 

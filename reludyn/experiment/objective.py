@@ -79,7 +79,7 @@ class Objective:
         return None if self.population is self.risk else self.population
 
     def of(self, replicas: slice, teacher: LinearTeacher) -> Objective:
-        """That of some replicas of a batch, which all learn this target."""
+        """Return the objective of some replicas of a batch, which all learn this target."""
         if not isinstance(self.risk, PopulationRisk):
             return replace(self, risk=self.risk.select(torch.arange(replicas.start, replicas.stop)))
         risk = self.risk.of(replicas.start)

@@ -56,7 +56,7 @@ def make_plan(
         ConfigError: where there is no such device, or fewer devices than ranks.
     """
     device = ranks.device(pick_device(config.device))
-    trainer = config.trainer
+    trainer, compiled = config.trainer, compiles(config, device)
     spacing: Any = trainer.spacing
     return Plan(
         ranks,
@@ -65,8 +65,8 @@ def make_plan(
         looks=look_steps(trainer.steps, trainer.looks, spacing),
         seconds=(math.inf if trainer.max_seconds is None else trainer.max_seconds) - spent,
         subspace=stays_in_subspace(config),
-        compiled=compiles(config, device),
-        stretch=stretch(config, device),
+        compiled=compiled,
+        stretch=stretch(config, device, compiled),
         theory=has_theory(config) and since == BEGINNING,
         fresh=is_fresh(config),
         since=since,

@@ -133,8 +133,8 @@ def _rows(
 
 
 def _last_finite(setup: Setup, state: State, loss: torch.Tensor) -> torch.Tensor:
-    """Of each replica that diverged the loss where it did or, if that is not finite, one iteration
-    earlier, (R,); NaN of the others."""
+    """Return the loss (R,) where each replica diverged or, if that is not finite, one iteration
+    earlier; NaN for the others."""
     last = loss.where(loss.isfinite(), setup.objective.risk.loss(state.previous).total)
     return last.where(state.diverged, math.nan)
 

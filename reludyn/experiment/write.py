@@ -121,6 +121,6 @@ def _survey(results: Results, folder: Path, status: Status) -> None:
 
 
 def _said(change: Change) -> dict[str, object]:
-    """As JSON has it."""
+    """Return a change in values that JSON has."""
     time = change["time"]
     return {**change, "time": float(time)}

@@ -6,16 +6,17 @@ Each rule is a pure function of its input.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol, TypeVar
 
 import torch
 from torch import Tensor
 
 from reludyn.network.notation import Gradient, PerReplica, against, of_replicas
 from reludyn.network.student import ReLUStudent
-from reludyn.optim.schedule import CONSTANT, Schedule
+from reludyn.optim.schedule import Schedule
 
 Memory = Any  # nested tuples of tensors with a leading replica axis; () for a rule without memory
+Rule = TypeVar("Rule", bound="SteppedRule")
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class StepSizes:
     output_lr: PerReplica | None = None
     train_hidden: bool = True
     train_output: bool = True
-    schedule: Schedule = CONSTANT
+    schedule: Schedule = Schedule()
 
     @property
     def output(self) -> PerReplica:
@@ -98,6 +99,27 @@ class UpdateRule(Protocol):
 
     def select(self, replicas: Tensor) -> UpdateRule:
         """Return the rule of some replicas, given by their indices."""
+
+
+@dataclass(frozen=True)
+class SteppedRule:
+    """Update rule in steps of given sizes, which moves each replica by itself."""
+
+    sizes: StepSizes
+    separable: ClassVar[bool] = True
+
+    @property
+    def steady(self) -> bool:
+        """Whether each update is the same function of weights and gradient."""
+        return False
+
+    def time(self, step: int, before: PerReplica) -> PerReplica:
+        """Return the sum of the step sizes."""
+        return self.sizes.time(step, before)
+
+    def select(self: Rule, replicas: Tensor) -> Rule:
+        """Return the rule with the step sizes of some replicas."""
+        return replace(self, sizes=self.sizes.select(replicas))
 
 
 def _moved(x: Tensor, direction: Tensor, lr: PerReplica) -> Tensor:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
-from typing import ClassVar, NamedTuple
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
-from torch import Tensor
 
-from reludyn.network.notation import Gradient, PerReplica
+from reludyn.network.notation import Gradient
 from reludyn.network.student import ReLUStudent
-from reludyn.optim import StepSizes
+from reludyn.optim import SteppedRule
 
 
 class Moments(NamedTuple):
@@ -22,19 +21,16 @@ class Moments(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Adam:
+class Adam(SteppedRule):
     """Adam: m <- beta1 m + (1 - beta1) G and s <- beta2 s + (1 - beta2) G^2 from zero.
 
     Iteration t makes W <- W - mu m/(1 - beta1^(t+1)) / (sqrt(s/(1 - beta2^(t+1))) + eps), entry by
     entry.
     """
 
-    sizes: StepSizes
     beta1: float = 0.9
     beta2: float = 0.999
     eps: float = 1e-8
-    separable: ClassVar[bool] = True
-    steady: ClassVar[bool] = False
 
     def memory(self, student: ReLUStudent) -> Moments:
         """Return m = s = 0."""
@@ -54,11 +50,3 @@ class Adam:
         biases = 1 - self.beta1 ** (step + 1), math.sqrt(1 - self.beta2 ** (step + 1))
         direction = Gradient(*(m / biases[0] / (s.sqrt() / biases[1] + self.eps) for m, s in means))
         return self.sizes.moved(student, direction, step), Moments(first, second)
-
-    def time(self, step: int, before: PerReplica) -> PerReplica:
-        """Return the sum of the step sizes."""
-        return self.sizes.time(step, before)
-
-    def select(self, replicas: Tensor) -> Adam:
-        """Return the rule with the step sizes of some replicas."""
-        return replace(self, sizes=self.sizes.select(replicas))

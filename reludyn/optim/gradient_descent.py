@@ -2,30 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import ClassVar
-
-from torch import Tensor
+from dataclasses import dataclass
 
 from reludyn.network.notation import Gradient, PerReplica
 from reludyn.network.student import ReLUStudent
-from reludyn.optim import Memory, StepSizes
+from reludyn.optim import Memory, SteppedRule
 
 BEGINNING: tuple[int, PerReplica] = (0, 0.0)  # iteration and time
 
 
 @dataclass(frozen=True)
-class GradientDescent:
+class GradientDescent(SteppedRule):
     """Gradient descent W <- W - mu grad_W L(W, V), V <- V - mu' grad_V L(W, V).
 
     Both gradients are those of the same iterate.
     """
 
-    sizes: StepSizes  # mu = lr, mu' = output_lr
-    since: tuple[int, PerReplica] = (
-        BEGINNING  # an iteration and its time, since when mu is the same
-    )
-    separable: ClassVar[bool] = True
+    since: tuple[int, PerReplica] = BEGINNING  # from when on mu is the same
 
     @property
     def steady(self) -> bool:
@@ -45,10 +38,6 @@ class GradientDescent:
     def time(self, step: int, before: PerReplica) -> PerReplica:
         """Return mu step for a constant mu, without summing."""
         if not self.steady:
-            return self.sizes.time(step, before)
+            return super().time(step, before)
         begin, t = self.since
         return t + self.sizes.lr * (step - begin)
-
-    def select(self, replicas: Tensor) -> GradientDescent:
-        """Return the rule with the step sizes of some replicas."""
-        return replace(self, sizes=self.sizes.select(replicas))

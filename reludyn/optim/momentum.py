@@ -2,30 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import ClassVar
+from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 
-from reludyn.network.notation import Gradient, PerReplica
+from reludyn.network.notation import Gradient
 from reludyn.network.student import ReLUStudent
-from reludyn.optim import StepSizes
+from reludyn.optim import SteppedRule
 
 
 @dataclass(frozen=True)
-class Momentum:
+class Momentum(SteppedRule):
     """Momentum: M <- beta M + G and W <- W - mu M for both layers.
 
     G is their gradient, and M = 0 at first. With nesterov W <- W - mu (G + beta M), as in
     torch.optim.SGD.
     """
 
-    sizes: StepSizes
     beta: float
     nesterov: bool = False
-    separable: ClassVar[bool] = True
-    steady: ClassVar[bool] = False
 
     def memory(self, student: ReLUStudent) -> Gradient:
         """Return M = 0."""
@@ -38,14 +33,6 @@ class Momentum:
         memory = _added(gradient, self.beta, memory)
         direction = _added(gradient, self.beta, memory) if self.nesterov else memory
         return self.sizes.moved(student, direction, step), memory
-
-    def time(self, step: int, before: PerReplica) -> PerReplica:
-        """Return the sum of the step sizes."""
-        return self.sizes.time(step, before)
-
-    def select(self, replicas: Tensor) -> Momentum:
-        """Return the rule with the step sizes of some replicas."""
-        return replace(self, sizes=self.sizes.select(replicas))
 
 
 def _added(x: Gradient, factor: float, y: Gradient) -> Gradient:

@@ -31,6 +31,3 @@ class Schedule:
             return 1.0
         done = (t - self.warmup) / (self.steps - self.warmup)
         return (1 + math.cos(math.pi * min(done, 1.0))) / 2
-
-
-CONSTANT = Schedule()

@@ -57,7 +57,7 @@ class CompiledEngine(Engine):
         return state.put(running, part)
 
     def _form(self, state: State) -> Form:
-        """That of the whole batch: it stays the same when replicas stop."""
+        """Return the form of the whole batch: it stays the same when replicas stop."""
         R, k, m = state.student.W.shape
         return form_of(k, m, self.rule.A.shape[-2], R, self.risk.activation)
 

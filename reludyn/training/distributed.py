@@ -69,7 +69,7 @@ class Ranks:
         return self.place.rank == 0
 
     def rows(self, n: int, unit: int) -> range:
-        """Those of n rows that belong to this rank, in whole units."""
+        """Return those of n rows that belong to this rank, in whole units."""
         return share(n, unit, self.place.rank, self.place.size)
 
     def device(self, device: torch.device) -> torch.device:

@@ -51,7 +51,7 @@ class State:
         return State(**parts)
 
     def put(self, replicas: Tensor, part: State) -> State:
-        """With some replicas replaced; iteration and time become those of the part."""
+        """Return the state with some replicas replaced, and the iteration and time of the part."""
 
         def change(new: Tensor, old: Tensor) -> Tensor:
             return old.index_copy(0, replicas, new)
@@ -117,7 +117,7 @@ class Engine:
         return self.optimizer.separable and self.batches is None
 
     def select(self: E, replicas: Tensor) -> E:
-        """That of some replicas, by their indices; only if it can part."""
+        """Return the engine of some replicas, by their indices; only if it can part."""
         part = copy(self)
         part.risk, part.rule = self.risk.select(replicas), self.rule.select(replicas)
         part.optimizer = self.optimizer.select(replicas)

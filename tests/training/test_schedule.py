@@ -45,7 +45,10 @@ def test_stretches_end_at_the_same_places_wherever_a_run_begins(
 )
 def test_a_stretch_is_as_long_as_it_is_meant_to_be(overrides: str) -> None:
     config, cpu = configure(*overrides.split()), torch.device("cpu")
-    length, seconds = cost.stretch(config, cpu), cost.step_seconds(config, cpu)
+    length, seconds = (
+        cost.stretch(config, cpu, cost.compiles(config, cpu)),
+        cost.step_seconds(config, cpu),
+    )
     meant = cost.COMPILED if cost.compiles(config, cpu) else cost.EAGER
     assert length == 1 or meant / 2 < length * seconds <= meant
     assert length.bit_count() == 1

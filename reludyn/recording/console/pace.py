@@ -10,7 +10,7 @@ APART = 0.25  # seconds between two marks
 
 
 class Pace:
-    """Of a run of so many iterations that is looked at so many times.
+    """Pace of a run of so many iterations that is looked at so many times.
 
     rate: iterations a second over the last few seconds, looks included; 0: not known yet.
     """

@@ -86,7 +86,7 @@ def _lines(
     assert isinstance(defined, Mapping)
 
     def named(name: str, column: str) -> str:
-        """With how many replicas have one."""
+        """Return a name with the number of replicas that have such a value."""
         count = defined[column]
         of = f"{len(rows):,}" if count == len(rows) else f"{count:,} of {len(rows):,}"
         return name if len(rows) == 1 else f"{name} (median of {of})"
